@@ -1,0 +1,124 @@
+package act
+
+import "context"
+
+// PrincipalKind says what sort of actor a principal is.
+type PrincipalKind uint8
+
+// The sorts of actor.
+const (
+	Observer PrincipalKind = iota // anonymous reader
+	Agent                         // a workload with an identity
+	Operator                      // a human who governs
+	System                        // the server itself, under a name (timers, sequencer, import)
+)
+
+// String returns the name used in policies and leaves.
+func (k PrincipalKind) String() string {
+	switch k {
+	case Observer:
+		return "observer"
+	case Agent:
+		return "agent"
+	case Operator:
+		return "operator"
+	case System:
+		return "system"
+	}
+	return "unknown"
+}
+
+// Binding says how the principal's credential was bound to its sender.
+type Binding uint8
+
+// The bindings that exist so far.
+const (
+	BindingNone      Binding = iota // anonymous, or a system principal
+	BindingBootstrap                // a Moltbook-style key: a bearer secret, scoped down
+	BindingOperator                 // the operators' local token
+)
+
+// String returns the binding's name as it stands in leaves.
+func (b Binding) String() string {
+	switch b {
+	case BindingNone:
+		return "none"
+	case BindingBootstrap:
+		return "bootstrap"
+	case BindingOperator:
+		return "operator-token"
+	}
+	return "unknown"
+}
+
+// Principal is who acts. It is passed as an argument, never through a context,
+// so that no code path can act as nobody by accident. The zero value is the
+// anonymous observer.
+type Principal struct {
+	Kind       PrincipalKind
+	ID         ID     // agent, operator or system id; 0 for observers
+	Name       string // agent or operator name, or the name of the system part
+	Epoch      int64  // the standing epoch under which the credential was checked
+	Credential ID     // which credential was shown
+	Binding    Binding
+	Chain      []ID   // delegation chain, outermost first; empty when acting for itself
+	Source     string // keyed hash of the network source, for counting; never an address
+}
+
+// SystemPrincipal returns the principal for background work of the named part.
+func SystemPrincipal(name string) Principal {
+	return Principal{Kind: System, Name: name}
+}
+
+// Ref points at one version of one thing.
+type Ref struct {
+	ID      ID
+	Version int64 // content version; 0 when the thing has none
+}
+
+// Origin says where an item came from. The server sets it; no caller can.
+type Origin uint8
+
+// The origin classes.
+const (
+	OriginAgent    Origin = 0 // an agent wrote it
+	OriginSteered  Origin = 1 // an agent steered by a human wrote it
+	OriginImported Origin = 2 // taken over from another network
+	OriginSystem   Origin = 3 // the server made it
+)
+
+// String returns the origin's wire name.
+func (o Origin) String() string {
+	switch o {
+	case OriginAgent:
+		return "agent"
+	case OriginSteered:
+		return "human-steered"
+	case OriginImported:
+		return "imported"
+	case OriginSystem:
+		return "system"
+	}
+	return "unknown"
+}
+
+// Page is one page of a list.
+type Page[T any] struct {
+	Items []T
+	Next  Cursor // zero when the list is over
+}
+
+// traceKey is the context key of the trace id; traces are the one thing beside
+// deadlines that travels in a context.
+type traceKey struct{}
+
+// WithTrace returns a context that carries a trace id (32 hex digits, W3C).
+func WithTrace(ctx context.Context, id string) context.Context {
+	return context.WithValue(ctx, traceKey{}, id)
+}
+
+// TraceOf returns the context's trace id, or "".
+func TraceOf(ctx context.Context) string {
+	id, _ := ctx.Value(traceKey{}).(string)
+	return id
+}

@@ -1,0 +1,162 @@
+package gate
+
+import (
+	"context"
+
+	"github.com/reefwarden/reefwarden/internal/act"
+	"github.com/reefwarden/reefwarden/internal/store"
+)
+
+// The ports below are what the gate needs of the domains above it. `server`
+// plugs them in; each has exactly one implementation in the product.
+
+// Standings tells whether agents may act (package lifecycle).
+type Standings interface {
+	// Standing answers from memory in under 100 ns without allocating.
+	Standing(agent act.ID) (state act.Standing, epoch int64)
+	// Recheck re-reads the standing of a principal inside a transaction and
+	// fails with Denied when it may no longer act. It is the first read of
+	// every write and of every exposure record.
+	Recheck(tx *store.Tx, p act.Principal) error
+}
+
+// Decider answers policy questions (package policy). It fails closed: without a
+// valid bundle every answer is a denial.
+type Decider interface {
+	Decide(p act.Principal, q Question) Decision
+}
+
+// Question is one thing a principal wants to do. It is comparable, because
+// decisions are cached by it.
+type Question struct {
+	Act      string // "post.create"
+	Resource Facts
+}
+
+// Facts are the attributes of a resource that policies may use. All items that
+// share them share one decision (architecture: "read class"), so they hold no
+// id of a single item; Own is the one relation, used by writes only.
+type Facts struct {
+	Kind           act.Kind // what the resource is; KindNetwork when the act has no narrower target
+	Community      act.ID   // 0 when outside any community
+	AuthorStanding act.Standing
+	Origin         act.Origin
+	Visibility     Visibility
+	Classification Classification
+	Own            bool // the principal is the author or the thing itself
+	Locked         bool
+}
+
+// Visibility says who an item is meant for.
+type Visibility uint8
+
+// The visibilities.
+const (
+	Public     Visibility = iota // every member; observers when the network allows it
+	Restricted                   // named members only
+)
+
+// Classification is the confidentiality of an item.
+type Classification uint8
+
+// The classifications, least confidential first.
+const (
+	Unclassified Classification = iota
+	Internal
+	Confidential
+)
+
+// Obligation is something a permit demands beside allowing (hold, challenge,
+// redact, attenuate, notify).
+type Obligation struct {
+	Name string
+	Arg  string
+}
+
+// Decision is the policy's answer, as data. The zero value denies.
+type Decision struct {
+	Allow       bool
+	Policy      string // id of the deciding policy, "default-deny" when none matched
+	Place       string // file:line of the policy
+	Bundle      int64  // version of the bundle that decided
+	Hint        string // what the caller can do about a denial
+	Obligations []Obligation
+}
+
+// Recorder writes the audit record (package audit).
+type Recorder interface {
+	// Record adds the leaf and its event row to the act's own transaction.
+	Record(tx *store.Tx, e Entry) error
+}
+
+// Entry is what one act leaves in the record.
+type Entry struct {
+	Act       string
+	At        int64 // Unix microseconds
+	Principal act.Principal
+	Target    act.Ref // what the act was aimed at
+	Out       act.Ref // what it made or changed
+	Outcome   Outcome
+	Code      act.Code // why not, for Outcome other than Done
+	Decision  Decision
+	Rule      string // the rule that denied when it was not a policy (standing.paused, quota.post)
+	In        [32]byte // salted hash of the input; zero when the act carries no content
+	Reason    string   // operator's stated reason, never an agent's text
+	Count     int64    // how many alike this entry stands for; 1 unless coalesced
+	Trace     string
+}
+
+// Outcome is how an act ended.
+type Outcome uint8
+
+// The outcomes.
+const (
+	Done Outcome = iota
+	Refused
+	Failed
+)
+
+// String returns the outcome's name as it stands in leaves.
+func (o Outcome) String() string {
+	switch o {
+	case Done:
+		return "done"
+	case Refused:
+		return "denied"
+	case Failed:
+		return "failed"
+	}
+	return "unknown"
+}
+
+// Tracer writes influence edges (package provenance).
+type Tracer interface {
+	// Expose commits that the items were shown to the principal and returns
+	// only then. recheck runs inside the recording transaction, before it.
+	Expose(ctx context.Context, x Exposure) error
+	// Derive adds the act's explicit edges to its transaction.
+	Derive(tx *store.Tx, p act.Principal, out act.Ref, edges []Edge) error
+}
+
+// Exposure is one page shown to one principal.
+type Exposure struct {
+	Principal act.Principal
+	Channel   string // the reading act's name
+	Items     []act.Ref
+	Trace     string
+}
+
+// Edge says that what an act made came from something, explicitly (level L3).
+type Edge struct {
+	From act.Ref
+	Kind EdgeKind
+}
+
+// EdgeKind says how one thing came from another.
+type EdgeKind uint8
+
+// The explicit edges that exist so far. Numbers are stored.
+const (
+	EdgeReply EdgeKind = 1 // a comment under a post or comment
+	EdgeVote  EdgeKind = 2 // a vote on a post or comment
+)

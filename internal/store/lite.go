@@ -1,0 +1,332 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"sync"
+
+	"golang.org/x/sys/unix"
+	"zombiezen.com/go/sqlite"
+	"zombiezen.com/go/sqlite/sqlitex"
+
+	"github.com/reefwarden/reefwarden/internal/act"
+)
+
+const (
+	liteFile       = "reef.db"
+	liteReaders    = 8
+	litePageSize   = 8192
+	liteCacheKiB   = 65536
+	liteMmapBytes  = 1 << 30
+	liteQueue      = 4096 // writes that may wait
+	liteGroup      = 512  // writes committed together at the most
+	walCheckpoint  = 32 << 20
+	walLimit       = 128 << 20
+	liteFilePerm   = 0o600
+	liteFolderPerm = 0o700
+)
+
+// lite is the SQLite driver: one writer connection owned by one goroutine, and
+// a pool of readers.
+type lite struct {
+	cfg  Config
+	path string
+	lock *os.File
+
+	jobs    chan *job
+	readers chan *liteConn
+	writer  *liteConn // owned by the writer goroutine once started
+	node    *node
+
+	stop    chan struct{}
+	stopped sync.Once
+	running sync.WaitGroup
+	started bool
+}
+
+// liteConn is a connection with its prepared statements. It belongs to one
+// goroutine at a time.
+type liteConn struct {
+	conn  *sqlite.Conn
+	stmts map[Q]*liteStmt
+	fault func(Step) error
+}
+
+// liteStmt is a prepared statement and, for each of its parameters in SQLite's
+// order, which argument it takes ("$2" takes the second).
+type liteStmt struct {
+	stmt *sqlite.Stmt
+	args []int
+}
+
+func openLite(ctx context.Context, cfg Config) (_ *lite, err error) {
+	if err := os.MkdirAll(cfg.Dir, liteFolderPerm); err != nil {
+		return nil, err
+	}
+	l := &lite{
+		cfg: cfg, path: filepath.Join(cfg.Dir, liteFile),
+		jobs: make(chan *job, liteQueue), stop: make(chan struct{}),
+	}
+	defer func() {
+		if err != nil {
+			_ = l.close()
+		}
+	}()
+	if l.lock, err = lockDir(cfg.Dir); err != nil {
+		return nil, err
+	}
+	if err := touch(l.path); err != nil {
+		return nil, err
+	}
+	if l.writer, err = l.connect(true); err != nil {
+		return nil, err
+	}
+	if err := migrateLite(ctx, l.path); err != nil {
+		return nil, err
+	}
+	n := cfg.Readers
+	if n <= 0 {
+		n = liteReaders
+	}
+	l.readers = make(chan *liteConn, n)
+	for range n {
+		c, err := l.connect(false)
+		if err != nil {
+			return nil, err
+		}
+		l.readers <- c
+	}
+	return l, nil
+}
+
+// lockDir makes sure that one process at a time has the directory open: the
+// writer's counters and the in-memory projections above would not survive two.
+func lockDir(dir string) (*os.File, error) {
+	f, err := os.OpenFile(filepath.Join(dir, "reef.lock"), os.O_CREATE|os.O_RDWR, liteFilePerm)
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		_ = f.Close()
+		return nil, fmt.Errorf("%s is in use by another process: %w", dir, err)
+	}
+	return f, nil
+}
+
+// touch makes the database file with narrow permissions, which SQLite copies to
+// the WAL and shared-memory files.
+func touch(path string) error {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, liteFilePerm)
+	if err != nil {
+		return err
+	}
+	return f.Close()
+}
+
+func (l *lite) connect(write bool) (*liteConn, error) {
+	conn, err := sqlite.OpenConn(l.path, sqlite.OpenReadWrite)
+	if err != nil {
+		return nil, err
+	}
+	// page_size must come before the switch to WAL. Checkpoints run on a
+	// connection of their own, so the automatic ones are off.
+	pragmas := []string{
+		"page_size = " + strconv.Itoa(litePageSize),
+		"journal_mode = WAL",
+		"synchronous = FULL",
+		"wal_autocheckpoint = 0",
+		"temp_store = MEMORY",
+		"cache_size = -" + strconv.Itoa(liteCacheKiB),
+		"mmap_size = " + strconv.Itoa(liteMmapBytes),
+		"busy_timeout = 5000",
+	}
+	if l.cfg.MaxBytes > 0 {
+		pragmas = append(pragmas, "max_page_count = "+strconv.FormatInt(l.cfg.MaxBytes/litePageSize, 10))
+	}
+	if !write {
+		pragmas = append(pragmas, "query_only = 1")
+	}
+	for _, p := range pragmas {
+		if err := sqlitex.ExecuteTransient(conn, "PRAGMA "+p, nil); err != nil {
+			_ = conn.Close()
+			return nil, fmt.Errorf("pragma %s: %w", p, err)
+		}
+	}
+	c := &liteConn{conn: conn, stmts: make(map[Q]*liteStmt)}
+	if write {
+		c.fault = l.cfg.Fault
+	}
+	return c, nil
+}
+
+// start hands the writer connection to its goroutine.
+func (l *lite) start(n *node) {
+	l.node, l.started = n, true
+	l.running.Add(2)
+	go l.writeLoop()
+	go l.checkpointLoop()
+}
+
+func (l *lite) view(ctx context.Context, snapshot bool, fn func(*View) error) error {
+	var c *liteConn
+	select {
+	case c = <-l.readers:
+	default:
+		select {
+		case c = <-l.readers:
+		case <-ctx.Done():
+			return unavailable("the request ended while it waited for storage", ctx.Err())
+		case <-l.stop:
+			return unavailable("the network is stopping", errClosed)
+		}
+	}
+	defer func() { l.readers <- c }()
+	if snapshot {
+		if err := c.do(qBegin); err != nil {
+			return unavailable("storage failed", err)
+		}
+		defer func() { _ = c.do(qRollback) }()
+	}
+	return fn(&View{lite: c})
+}
+
+// close stops the writer after what is queued, and closes every connection.
+func (l *lite) close() error {
+	var errs []error
+	l.stopped.Do(func() {
+		close(l.stop)
+		l.running.Wait()
+		if l.writer != nil {
+			if l.started {
+				errs = append(errs, sqlitex.ExecuteTransient(l.writer.conn, "PRAGMA wal_checkpoint(TRUNCATE)", nil))
+			}
+		}
+		for range cap(l.readers) {
+			errs = append(errs, (<-l.readers).conn.Close())
+		}
+		if l.writer != nil {
+			errs = append(errs, l.writer.conn.Close())
+		}
+		if l.lock != nil {
+			errs = append(errs, l.lock.Close())
+		}
+	})
+	return errors.Join(errs...)
+}
+
+// Transaction control is the one kind of statement that is not a domain's.
+const (
+	qBegin          Q = `BEGIN`
+	qBeginImmediate Q = `BEGIN IMMEDIATE`
+	qCommit         Q = `COMMIT`
+	qRollback       Q = `ROLLBACK`
+	qSavepoint      Q = `SAVEPOINT act`
+	qRelease        Q = `RELEASE act`
+	qRollbackTo     Q = `ROLLBACK TO act`
+)
+
+func (c *liteConn) do(q Q) error { _, err := c.run(q, nil); return err }
+
+func (c *liteConn) exec(q Q, args []any) (int64, error) {
+	if c.fault != nil {
+		if err := c.fault(StepStatement); err != nil {
+			return 0, unavailable("storage failed", err)
+		}
+	}
+	return c.run(q, args)
+}
+
+func (c *liteConn) run(q Q, args []any) (int64, error) {
+	s, err := c.prepare(q, args)
+	if err != nil {
+		return 0, err
+	}
+	for {
+		row, err := s.stmt.Step()
+		if err != nil {
+			return 0, liteError(err)
+		}
+		if !row {
+			break
+		}
+	}
+	n := int64(c.conn.Changes())
+	return n, liteError(s.stmt.Reset())
+}
+
+func (c *liteConn) query(q Q, limit int, scan func(*Row) error, args []any) error {
+	s, err := c.prepare(q, args)
+	if err != nil {
+		return err
+	}
+	defer s.stmt.Reset() //nolint:errcheck // a failed step has been reported already
+	row := Row{stmt: s.stmt}
+	for n := 0; limit == 0 || n < limit; n++ {
+		more, err := s.stmt.Step()
+		if err != nil {
+			return liteError(err)
+		}
+		if !more {
+			break
+		}
+		if err := scan(&row); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// prepare finds or makes the statement and binds its arguments by name.
+func (c *liteConn) prepare(q Q, args []any) (*liteStmt, error) {
+	s := c.stmts[q]
+	if s == nil {
+		stmt, err := c.conn.Prepare(string(q))
+		if err != nil {
+			return nil, liteError(err)
+		}
+		s = &liteStmt{stmt: stmt, args: make([]int, stmt.BindParamCount())}
+		for i := range s.args {
+			name := stmt.BindParamName(i + 1)
+			n, err := strconv.Atoi(name[min(1, len(name)):])
+			if err != nil || n < 1 {
+				return nil, fmt.Errorf("store: parameter %q of %s: want $1, $2, …", name, q)
+			}
+			s.args[i] = n - 1
+		}
+		c.stmts[q] = s
+	}
+	for i, arg := range s.args {
+		if arg >= len(args) {
+			return nil, fmt.Errorf("store: $%d of %s has no argument", arg+1, q)
+		}
+		switch v := plain(args[arg]).(type) {
+		case nil:
+			s.stmt.BindNull(i + 1)
+		case int64:
+			s.stmt.BindInt64(i+1, v)
+		case string:
+			s.stmt.BindText(i+1, v)
+		case []byte:
+			s.stmt.BindBytes(i+1, v)
+		}
+	}
+	return s, nil
+}
+
+var errClosed = errors.New("store is closed")
+
+// liteError turns a failure of SQLite into an Unavailable error. A constraint
+// is the one thing a domain may have caused: it becomes a Conflict.
+func liteError(err error) error {
+	if err == nil {
+		return nil
+	}
+	if sqlite.ErrCode(err).ToPrimary() == sqlite.ResultConstraint {
+		return act.Errorf(act.Conflict, "it is already there: %w", err)
+	}
+	return unavailable("storage failed", err)
+}

@@ -1,0 +1,67 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"embed"
+	"fmt"
+	"io/fs"
+	"net/url"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/stdlib"
+	"github.com/pressly/goose/v3"
+	_ "modernc.org/sqlite" // database/sql driver, for migrations only
+)
+
+//go:embed migrations
+var migrations embed.FS
+
+// migrateLite brings a SQLite database up to date, on a connection of its own.
+func migrateLite(ctx context.Context, path string) error {
+	u := url.URL{Scheme: "file", Path: path, RawQuery: "_pragma=busy_timeout(5000)"}
+	db, err := sql.Open("sqlite", u.String())
+	if err != nil {
+		return err
+	}
+	defer db.Close() //nolint:errcheck // nothing left to lose
+	db.SetMaxOpenConns(1)
+	return migrate(ctx, db, goose.DialectSQLite3, "migrations/sqlite")
+}
+
+// migratePostgres makes the network's schema if it is absent and brings it up
+// to date, under an advisory lock so that nodes that start together do not race.
+func migratePostgres(ctx context.Context, config *pgx.ConnConfig, schema string) error {
+	db := stdlib.OpenDB(*config)
+	defer db.Close() //nolint:errcheck // nothing left to lose
+	db.SetMaxOpenConns(2)
+	lock, err := db.Conn(ctx)
+	if err != nil {
+		return err
+	}
+	defer lock.Close() //nolint:errcheck // ends the session and with it the lock
+	key := lockKey(schema, "migrate")
+	if _, err := lock.ExecContext(ctx, "SELECT pg_advisory_lock($1)", key); err != nil {
+		return err
+	}
+	defer lock.ExecContext(context.WithoutCancel(ctx), "SELECT pg_advisory_unlock($1)", key) //nolint:errcheck // as above
+	if _, err := lock.ExecContext(ctx, "CREATE SCHEMA IF NOT EXISTS "+pgx.Identifier{schema}.Sanitize()); err != nil {
+		return err
+	}
+	return migrate(ctx, db, goose.DialectPostgres, "migrations/postgres")
+}
+
+func migrate(ctx context.Context, db *sql.DB, dialect goose.Dialect, dir string) error {
+	files, err := fs.Sub(migrations, dir)
+	if err != nil {
+		return err
+	}
+	p, err := goose.NewProvider(dialect, db, files)
+	if err != nil {
+		return err
+	}
+	if _, err := p.Up(ctx); err != nil {
+		return fmt.Errorf("migrate: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,6 @@
+-- +goose Up
+
+CREATE TABLE leaf (
+    pos BIGINT PRIMARY KEY,
+    body BYTEA NOT NULL
+);

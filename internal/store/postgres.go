@@ -1,0 +1,349 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"math/rand/v2"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/reefwarden/reefwarden/internal/act"
+)
+
+const (
+	pgPool        = 16
+	pgTries       = 12 // attempts of one Write that meets deadlocks
+	pgBackoff     = 2 * time.Millisecond
+	pgTxTimeout   = 30 * time.Second // bound of one attempt; a lost server must not hold a request for ever
+	pgDialTimeout = 5 * time.Second
+)
+
+// pg is the PostgreSQL driver: a pool, a transaction for each act.
+type pg struct {
+	cfg      Config
+	pool     *pgxpool.Pool
+	fenceKey int64 // advisory lock: shared by every write, exclusive for a barrier
+	logKey   int64 // advisory lock: numbers fences in commit order
+}
+
+// lockKey derives an advisory lock's key from the network's schema, so that
+// networks in one database do not share locks.
+func lockKey(schema, what string) int64 {
+	h := fnv.New64a()
+	_, _ = h.Write([]byte("reef\x00" + schema + "\x00" + what))
+	return int64(h.Sum64())
+}
+
+func openPostgres(ctx context.Context, cfg Config) (*pg, error) {
+	if cfg.Schema == "" {
+		cfg.Schema = "public"
+	}
+	pc, err := pgxpool.ParseConfig(cfg.URL)
+	if err != nil {
+		return nil, errors.New("the PostgreSQL URL cannot be parsed") // pgx's text may hold the password
+	}
+	pc.MaxConns = pgPool
+	if cfg.Readers > 0 {
+		pc.MaxConns = int32(cfg.Readers)
+	}
+	pc.ConnConfig.ConnectTimeout = pgDialTimeout
+	pc.ConnConfig.RuntimeParams["search_path"] = pgx.Identifier{cfg.Schema}.Sanitize()
+	pc.ConnConfig.RuntimeParams["application_name"] = "reef"
+	pc.ConnConfig.RuntimeParams["jit"] = "off"
+	if err := migratePostgres(ctx, pc.ConnConfig, cfg.Schema); err != nil {
+		return nil, err
+	}
+	pool, err := pgxpool.NewWithConfig(ctx, pc)
+	if err != nil {
+		return nil, err
+	}
+	return &pg{
+		cfg: cfg, pool: pool,
+		fenceKey: lockKey(cfg.Schema, "fence"), logKey: lockKey(cfg.Schema, "fence-log"),
+	}, nil
+}
+
+// pgConn runs statements on one connection. Statements whose result nobody
+// waits for are held back in pending and travel with the next one that has a
+// reader, so that a whole act costs two or three round trips.
+type pgConn struct {
+	ctx     context.Context
+	conn    *pgx.Conn
+	driver  *pg
+	pending pgx.Batch
+	waiting []func(pgx.BatchResults) error // how to read each pending result
+	pos     int64                          // a position fetched with the first round trip, 0 when used
+	fault   func(Step) error
+}
+
+func (p *pg) acquire(ctx context.Context) (*pgxpool.Conn, error) {
+	c, err := p.pool.Acquire(ctx)
+	if err != nil {
+		return nil, unavailable("no connection to storage", err)
+	}
+	return c, nil
+}
+
+func (p *pg) view(ctx context.Context, snapshot bool, fn func(*View) error) error {
+	c, err := p.acquire(ctx)
+	if err != nil {
+		return err
+	}
+	defer c.Release()
+	pc := &pgConn{ctx: ctx, conn: c.Conn(), driver: p}
+	if snapshot {
+		pc.later(qBeginSnapshotPostgres, nil)
+		defer func() { _, _ = c.Exec(context.WithoutCancel(ctx), string(qRollback)) }()
+	}
+	return fn(&View{pg: pc})
+}
+
+const (
+	qBeginPostgres         Q = `BEGIN ISOLATION LEVEL READ COMMITTED`
+	qBeginSnapshotPostgres Q = `BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY`
+	qShareFencePostgres    Q = `SELECT pg_advisory_xact_lock_shared($1)`
+	qNextPositionPostgres  Q = `SELECT nextval('position_seq')`
+	qLockPostgres          Q = `SELECT pg_advisory_xact_lock($1)`
+)
+
+func (p *pg) write(ctx context.Context, n *node, fn func(*Tx) error) (int64, error) {
+	for try := 1; ; try++ {
+		fence, err := p.attempt(ctx, n, fn)
+		if err == nil || !retryable(err) || try == pgTries {
+			return fence, err
+		}
+		pause := time.NewTimer(time.Duration(rand.Int64N(int64(pgBackoff) << min(try, 6))))
+		select {
+		case <-pause.C:
+		case <-ctx.Done():
+			pause.Stop()
+			return 0, unavailable("the write waited too long", ctx.Err())
+		}
+	}
+}
+
+// retryable reports whether the database undid the transaction only because it
+// met another one: a deadlock or a serialization failure.
+func retryable(err error) bool {
+	if e, ok := errors.AsType[*pgconn.PgError](err); ok {
+		return e.Code == "40P01" || e.Code == "40001"
+	}
+	return false
+}
+
+// attempt runs fn in one transaction. The request's context bounds the wait for
+// a connection; once running, the transaction has its own bound, because a
+// cancelled statement would cost the connection.
+func (p *pg) attempt(ctx context.Context, n *node, fn func(*Tx) error) (_ int64, err error) {
+	c, err := p.acquire(ctx)
+	if err != nil {
+		return 0, err
+	}
+	defer c.Release()
+	run, cancel := context.WithTimeout(context.WithoutCancel(ctx), pgTxTimeout)
+	defer cancel()
+	pc := &pgConn{ctx: run, conn: c.Conn(), driver: p, fault: p.cfg.Fault}
+	tx := &Tx{View: View{pg: pc}, node: n, now: act.Micros(p.cfg.Clock())}
+	if err := pc.inject(StepBegin); err != nil {
+		return 0, err
+	}
+	defer func() {
+		if err != nil && !c.Conn().IsClosed() {
+			if _, rerr := c.Exec(run, string(qRollback)); rerr != nil {
+				_ = c.Conn().Close(run) // the pool makes another
+			}
+		}
+	}()
+	pc.later(qBeginPostgres, nil)
+	pc.later(qShareFencePostgres, []any{p.fenceKey})
+	pc.wait(qNextPositionPostgres, nil, func(r *Row) error { pc.pos = r.Int(0); return nil })
+	if err := guard(fn, tx); err != nil {
+		return 0, err
+	}
+	if err := pc.counters(tx.adds); err != nil {
+		return 0, err
+	}
+	if err := tx.settleFences(); err != nil {
+		return 0, err
+	}
+	if err := pc.inject(StepCommit); err != nil {
+		return 0, err
+	}
+	if err := pc.commit(); err != nil {
+		return 0, err
+	}
+	if err := pc.inject(StepCommitted); err != nil {
+		return 0, err
+	}
+	return tx.fence, nil
+}
+
+func (c *pgConn) inject(s Step) error {
+	if c.fault == nil {
+		return nil
+	}
+	if err := c.fault(s); err != nil {
+		return unavailable("storage failed", err)
+	}
+	return nil
+}
+
+// counters puts the additions on their way, in the order of the ids: every
+// transaction locks counter rows in the same order.
+func (c *pgConn) counters(adds []addition) error {
+	sortAdditions(adds)
+	for _, a := range adds {
+		c.later(a.q, []any{a.id, a.delta})
+	}
+	return nil
+}
+
+func (c *pgConn) commit() error {
+	c.later(qCommit, nil)
+	c.waiting[len(c.waiting)-1] = func(br pgx.BatchResults) error {
+		tag, err := br.Exec()
+		if err == nil && tag.String() != "COMMIT" {
+			err = fmt.Errorf("commit answered %q", tag.String())
+		}
+		return err
+	}
+	return c.flush()
+}
+
+// nextPosition returns a position for an event or exposure row. The first of a
+// transaction came with its first round trip.
+func (c *pgConn) nextPosition() (int64, error) {
+	if c.pos == 0 {
+		if len(c.waiting) == 0 {
+			c.wait(qNextPositionPostgres, nil, func(r *Row) error { c.pos = r.Int(0); return nil })
+		}
+		if err := c.flush(); err != nil {
+			return 0, err
+		}
+		if c.pos == 0 {
+			c.wait(qNextPositionPostgres, nil, func(r *Row) error { c.pos = r.Int(0); return nil })
+			if err := c.flush(); err != nil {
+				return 0, err
+			}
+		}
+	}
+	pos := c.pos
+	c.pos = 0
+	return pos, nil
+}
+
+func (c *pgConn) lockFenceLog() error {
+	c.later(qLockPostgres, []any{c.driver.logKey})
+	return c.flush()
+}
+
+// later queues a statement whose result is only checked for an error.
+func (c *pgConn) later(q Q, args []any) {
+	c.queue(q, args, func(br pgx.BatchResults) error { _, err := br.Exec(); return err })
+}
+
+// wait queues a query whose first row goes to scan when the batch is sent.
+func (c *pgConn) wait(q Q, args []any, scan func(*Row) error) {
+	c.queue(q, args, func(br pgx.BatchResults) error { return readRows(br, 1, scan) })
+}
+
+func (c *pgConn) queue(q Q, args []any, read func(pgx.BatchResults) error) {
+	for i := range args {
+		args[i] = plain(args[i])
+	}
+	c.pending.Queue(string(q), args...)
+	c.waiting = append(c.waiting, read)
+}
+
+func (c *pgConn) exec(q Q, args []any) (changed int64, err error) {
+	if err := c.inject(StepStatement); err != nil {
+		return 0, err
+	}
+	c.queue(q, args, func(br pgx.BatchResults) error {
+		tag, err := br.Exec()
+		changed = tag.RowsAffected()
+		return err
+	})
+	return changed, c.flush()
+}
+
+func (c *pgConn) query(q Q, limit int, scan func(*Row) error, args []any) error {
+	c.queue(q, args, func(br pgx.BatchResults) error { return readRows(br, limit, scan) })
+	return c.flush()
+}
+
+// scanError is an error of a scan function, which is the caller's and not the
+// database's.
+type scanError struct{ error }
+
+func (e scanError) Unwrap() error { return e.error }
+
+func readRows(br pgx.BatchResults, limit int, scan func(*Row) error) error {
+	rows, err := br.Query()
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	row := Row{fields: rows.FieldDescriptions()}
+	for n := 0; (limit == 0 || n < limit) && rows.Next(); n++ {
+		row.values = rows.RawValues()
+		if err := scan(&row); err != nil {
+			return scanError{err}
+		}
+	}
+	rows.Close()
+	return rows.Err()
+}
+
+// flush sends everything that is pending in one round trip and reads it.
+func (c *pgConn) flush() (err error) {
+	if len(c.waiting) == 0 {
+		return nil
+	}
+	batch, waiting := c.pending, c.waiting
+	c.pending, c.waiting = pgx.Batch{}, nil
+	br := c.conn.SendBatch(c.ctx, &batch)
+	for _, read := range waiting {
+		if err = read(br); err != nil {
+			break
+		}
+	}
+	if cerr := br.Close(); err == nil {
+		err = cerr
+	}
+	return pgError(err)
+}
+
+// pgError turns a driver's error into what a caller may see. A scan's own error
+// passes through; a constraint becomes a Conflict; a deadlock keeps its cause so
+// that Write can retry it.
+func pgError(err error) error {
+	if err == nil {
+		return nil
+	}
+	if e, ok := errors.AsType[scanError](err); ok {
+		return e.error
+	}
+	if e, ok := errors.AsType[*pgconn.PgError](err); ok && e.Code[:2] == "23" {
+		return act.Errorf(act.Conflict, "it is already there: %w", err)
+	}
+	return unavailable("storage failed", err)
+}
+
+// barrier waits until every write that began before it has ended.
+func (p *pg) barrier(ctx context.Context) error {
+	c, err := p.acquire(ctx)
+	if err != nil {
+		return err
+	}
+	defer c.Release()
+	pc := &pgConn{ctx: ctx, conn: c.Conn(), driver: p}
+	pc.later(qBeginPostgres, nil)
+	pc.later(qLockPostgres, []any{p.fenceKey})
+	return pc.commit()
+}

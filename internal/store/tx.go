@@ -1,0 +1,197 @@
+package store
+
+import (
+	"fmt"
+
+	"github.com/reefwarden/reefwarden/internal/act"
+)
+
+// View reads. It is valid only inside the function it was passed to and only on
+// that function's goroutine.
+type View struct {
+	lite *liteConn // one of lite and pg is set
+	pg   *pgConn
+}
+
+// Dialect says which database the view reads, for the few queries that must
+// differ.
+func (v *View) Dialect() Dialect {
+	if v.pg != nil {
+		return Postgres
+	}
+	return SQLite
+}
+
+// One runs a query that gives at most one row and calls scan with it. It
+// reports whether there was a row.
+func (v *View) One(q Q, scan func(*Row) error, args ...any) (found bool, err error) {
+	err = v.query(q, 1, func(r *Row) error { found = true; return scan(r) }, args)
+	return found, err
+}
+
+// All runs a query and calls scan with each row.
+func (v *View) All(q Q, scan func(*Row) error, args ...any) error {
+	return v.query(q, 0, scan, args)
+}
+
+func (v *View) query(q Q, limit int, scan func(*Row) error, args []any) error {
+	if v.pg != nil {
+		return v.pg.query(q, limit, scan, args)
+	}
+	return v.lite.query(q, limit, scan, args)
+}
+
+// Tx is a View that also writes. Everything it does is undone if the function
+// it was passed to returns an error.
+type Tx struct {
+	View
+	now  int64
+	node *node
+	seq  *sequence // SQLite: the writer's counters; nil on PostgreSQL
+
+	adds   []addition
+	fences []fenceRow
+	fence  int64 // number of the last fence, known after commit
+}
+
+type addition struct {
+	q     Q
+	id    act.ID
+	delta int64
+}
+
+type fenceRow struct {
+	kind act.Kind
+	id   act.ID
+}
+
+// Now returns the time of the transaction in Unix microseconds.
+func (tx *Tx) Now() int64 { return tx.now }
+
+// Mint makes an id of the given kind.
+func (tx *Tx) Mint(kind act.Kind) (act.ID, error) { return tx.node.minter.New(kind) }
+
+// Exec runs a statement and returns how many rows it changed.
+func (tx *Tx) Exec(q Q, args ...any) (changed int64, err error) {
+	if tx.pg != nil {
+		return tx.pg.exec(q, args)
+	}
+	return tx.lite.exec(q, args)
+}
+
+// Batch runs a statement whose result nobody needs. On PostgreSQL it travels
+// with the next statement that does, or with the commit; an error of it fails
+// the transaction there.
+func (tx *Tx) Batch(q Q, args ...any) error {
+	if tx.pg != nil {
+		tx.pg.later(q, args)
+		return nil
+	}
+	_, err := tx.lite.exec(q, args)
+	return err
+}
+
+// Add changes a counter: q is "UPDATE t SET c = c + $2 WHERE id = $1". The
+// change is applied at the end of the transaction, in the order of the ids so
+// that two transactions can never wait for each other's counters; on SQLite it
+// is folded over the whole group. A Tx does not see its own additions.
+func (tx *Tx) Add(q Q, id act.ID, delta int64) {
+	if id != 0 && delta != 0 {
+		tx.adds = append(tx.adds, addition{q, id, delta})
+	}
+}
+
+// Event is one row of the event sequence: that an act happened to a thing.
+type Event struct {
+	Act   string // the act's name
+	Ref   act.Ref
+	Actor act.ID // 0 for observers and system principals
+	At    int64  // Unix microseconds
+}
+
+const qEvent Q = `INSERT INTO event (pos, seq, act, ref, version, actor, at)
+VALUES ($1, $2, $3, $4, $5, $6, $7)`
+
+// Event adds a row to the event sequence and returns its position. The dense
+// sequence number is given by the writer (SQLite) or by the sequencer after
+// commit (PostgreSQL); see DB.Events.
+func (tx *Tx) Event(e Event) (pos int64, err error) {
+	pos, _, err = tx.position()
+	if err != nil {
+		return 0, err
+	}
+	var seq any
+	if tx.seq != nil {
+		tx.seq.seq++
+		seq = tx.seq.seq
+	}
+	return pos, tx.Batch(qEvent, pos, seq, e.Act, e.Ref.ID, e.Ref.Version, e.Actor, e.At)
+}
+
+// Position reserves a position between events for an exposure row. afterSeq is
+// the last sequence number before it, or nil on PostgreSQL, where the sequencer
+// fills it in after commit.
+func (tx *Tx) Position() (pos int64, afterSeq any, err error) { return tx.position() }
+
+func (tx *Tx) position() (int64, any, error) {
+	if tx.seq != nil {
+		tx.seq.pos++
+		return tx.seq.pos, tx.seq.seq, nil
+	}
+	pos, err := tx.pg.nextPosition()
+	return pos, nil, err
+}
+
+// Fence records that the standing or state of a thing has changed in a way that
+// every node must have applied before the act is acknowledged. The fence is
+// numbered at commit, in commit order; DB.WriteFenced returns the number.
+func (tx *Tx) Fence(kind act.Kind, id act.ID) {
+	tx.fences = append(tx.fences, fenceRow{kind, id})
+}
+
+const (
+	qFenceNext Q = `SELECT CAST(COALESCE(MAX(n), 0) + 1 AS BIGINT) FROM fence`
+	qFenceAdd  Q = `INSERT INTO fence (n, kind, id, at) VALUES ($1, $2, $3, $4)`
+)
+
+// settleFences numbers and writes the transaction's fences. It runs last before
+// the commit, because on PostgreSQL the lock that keeps the numbers in commit
+// order is held until then.
+func (tx *Tx) settleFences() error {
+	if len(tx.fences) == 0 {
+		return nil
+	}
+	if tx.pg != nil {
+		if err := tx.pg.lockFenceLog(); err != nil {
+			return err
+		}
+	}
+	var n int64
+	if _, err := tx.One(qFenceNext, func(r *Row) error { n = r.Int(0); return nil }); err != nil {
+		return err
+	}
+	for i, f := range tx.fences {
+		tx.fence = n + int64(i)
+		if err := tx.Batch(qFenceAdd, tx.fence, int64(f.kind), f.id, tx.now); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// reset makes tx ready for the next function; slices keep their capacity.
+func (tx *Tx) reset(now int64) {
+	tx.now, tx.fence = now, 0
+	tx.adds, tx.fences = tx.adds[:0], tx.fences[:0]
+}
+
+// guard calls fn and turns a panic into an error, so that a defect in one act
+// cannot take the writer or the process with it.
+func guard(fn func(*Tx) error, tx *Tx) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("panic in a transaction: %v", p)
+		}
+	}()
+	return fn(tx)
+}
