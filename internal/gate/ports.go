@@ -99,7 +99,7 @@ type Entry struct {
 	Outcome   Outcome
 	Code      act.Code // why not, for Outcome other than Done
 	Decision  Decision
-	Rule      string // the rule that denied when it was not a policy (standing.paused, quota.post)
+	Rule      string   // the rule that denied when it was not a policy (standing.paused, quota.post)
 	In        [32]byte // salted hash of the input; zero when the act carries no content
 	Reason    string   // operator's stated reason, never an agent's text
 	Count     int64    // how many alike this entry stands for; 1 unless coalesced

@@ -41,9 +41,12 @@ CREATE TABLE post (
     salt BYTEA NOT NULL,
     up BIGINT NOT NULL,
     down BIGINT NOT NULL,
-    score BIGINT NOT NULL,
+    score BIGINT NOT NULL GENERATED ALWAYS AS (up - down) STORED,
     comment_count BIGINT NOT NULL,
-    hot BIGINT NOT NULL,
+    hot BIGINT NOT NULL GENERATED ALWAYS AS (created_at / 1000 + CASE
+        WHEN up > down THEN CAST(floor(log10(CAST(up - down AS DOUBLE PRECISION)) * 45000000) AS BIGINT)
+        WHEN up < down THEN -CAST(floor(log10(CAST(down - up AS DOUBLE PRECISION)) * 45000000) AS BIGINT)
+        ELSE 0 END) STORED,
     legacy_up BIGINT NOT NULL,
     legacy_down BIGINT NOT NULL,
     legacy_comments BIGINT NOT NULL,
@@ -80,7 +83,7 @@ CREATE TABLE comment (
     salt BYTEA NOT NULL,
     up BIGINT NOT NULL,
     down BIGINT NOT NULL,
-    score BIGINT NOT NULL,
+    score BIGINT NOT NULL GENERATED ALWAYS AS (up - down) STORED,
     reply_count BIGINT NOT NULL,
     legacy_up BIGINT NOT NULL,
     legacy_down BIGINT NOT NULL,
@@ -116,7 +119,7 @@ CREATE TABLE alias (
     source TEXT COLLATE "C" NOT NULL,
     original TEXT COLLATE "C" NOT NULL,
     id BIGINT NOT NULL,
-    PRIMARY KEY (source, original)
+    PRIMARY KEY (original, source)
 );
 
 CREATE INDEX alias_id ON alias (id);

@@ -41,9 +41,12 @@ CREATE TABLE post (
     salt BLOB NOT NULL,
     up INTEGER NOT NULL,
     down INTEGER NOT NULL,
-    score INTEGER NOT NULL,
+    score INTEGER NOT NULL GENERATED ALWAYS AS (up - down) STORED,
     comment_count INTEGER NOT NULL,
-    hot INTEGER NOT NULL,
+    hot INTEGER NOT NULL GENERATED ALWAYS AS (created_at / 1000 + CASE
+        WHEN up > down THEN CAST(floor(log10(up - down) * 45000000) AS INTEGER)
+        WHEN up < down THEN -CAST(floor(log10(down - up) * 45000000) AS INTEGER)
+        ELSE 0 END) STORED,
     legacy_up INTEGER NOT NULL,
     legacy_down INTEGER NOT NULL,
     legacy_comments INTEGER NOT NULL,
@@ -80,7 +83,7 @@ CREATE TABLE comment (
     salt BLOB NOT NULL,
     up INTEGER NOT NULL,
     down INTEGER NOT NULL,
-    score INTEGER NOT NULL,
+    score INTEGER NOT NULL GENERATED ALWAYS AS (up - down) STORED,
     reply_count INTEGER NOT NULL,
     legacy_up INTEGER NOT NULL,
     legacy_down INTEGER NOT NULL,
@@ -116,7 +119,7 @@ CREATE TABLE alias (
     source TEXT NOT NULL,
     original TEXT NOT NULL,
     id INTEGER NOT NULL,
-    PRIMARY KEY (source, original)
+    PRIMARY KEY (original, source)
 ) STRICT, WITHOUT ROWID;
 
 CREATE INDEX alias_id ON alias (id);

@@ -1,0 +1,87 @@
+package arch
+
+import "strings"
+
+// A table belongs to the package whose acts change it; no other package's SQL
+// names it.
+type table struct {
+	owner string
+	// unique lists the keys that make a row unique. An ORDER BY must end in
+	// one of them, so that a page never depends on the database's mood.
+	unique []string // "id", or "agent, target" for a key of several columns
+	// small says why reading the whole table is fine, if it is.
+	small string
+}
+
+// tables has every table of the schema.
+var tables = map[string]table{
+	"meta":   {owner: "store", unique: []string{"name"}, small: "a handful of settings"},
+	"node":   {owner: "store", unique: []string{"n"}, small: "128 rows, made with the schema"},
+	"leader": {owner: "store", unique: []string{"name"}, small: "a row for each singleton"},
+	"cursor": {owner: "store", unique: []string{"name"}, small: "a row for each reader of events"},
+	"event":  {owner: "store", unique: []string{"pos", "seq"}},
+	"fence":  {owner: "store", unique: []string{"n"}},
+
+	"owner":      {owner: "identity", unique: []string{"id", "name"}},
+	"operator":   {owner: "identity", unique: []string{"id", "name"}},
+	"credential": {owner: "identity", unique: []string{"id", "hash"}},
+
+	"agent":  {owner: "lifecycle", unique: []string{"id", "skeleton"}},
+	"invite": {owner: "lifecycle", unique: []string{"id", "hash"}},
+	"claim":  {owner: "lifecycle", unique: []string{"agent", "hash"}},
+
+	"profile":   {owner: "network", unique: []string{"id", "name"}},
+	"community": {owner: "network", unique: []string{"id", "name"}},
+	"post":      {owner: "network", unique: []string{"id"}},
+	"comment":   {owner: "network", unique: []string{"id"}},
+	"vote":      {owner: "network", unique: []string{"agent, target"}},
+	"alias":     {owner: "network", unique: []string{"original, source"}},
+
+	"leaf": {owner: "audit", unique: []string{"pos"}},
+
+	"exposure":   {owner: "provenance", unique: []string{"pos"}},
+	"derivation": {owner: "provenance", unique: []string{"pos, ord"}},
+
+	"policy_bundle": {owner: "policy", unique: []string{"version"}, small: "a row for each bundle ever activated"},
+
+	"idempotency": {owner: "gate", unique: []string{"principal, name"}},
+	"quota":       {owner: "gate", unique: []string{"principal, name"}},
+}
+
+// nullable lists unique columns that may be NULL, and why an ORDER BY may end
+// in them all the same: the databases put NULL at opposite ends.
+var nullable = map[string]string{
+	"event.seq": "NULL only until the sequencer has numbered the row, and readers ask for seq > $1",
+}
+
+// crossings lists queries that touch another package's table, and why.
+var crossings = map[string]string{
+	"store.qUnnumberedExposuresPostgres exposure": "the sequencer of the one event sequence gives exposure rows their place in it",
+	"store.qNumberExposuresPostgres exposure":     "the sequencer of the one event sequence gives exposure rows their place in it",
+}
+
+// orders lists queries whose ORDER BY ends in something else, and why the
+// order is total.
+var orders = map[string]string{
+	"store.qColumnsSQLite":   "catalogue: a column's name is unique in its table",
+	"store.qColumnsPostgres": "catalogue: a column's name is unique in its table",
+}
+
+// scans lists queries that read a whole table or index that may grow, and why
+// that is fine. Entries that are no longer needed fail.
+var scans = map[string]string{
+	"network.qAliasAny alias": "LIMIT 1: asks whether anything was ever imported",
+}
+
+// isCatalogue reports whether a name is one of the databases' own tables.
+func isCatalogue(name string) bool {
+	return strings.HasPrefix(name, "sqlite_") || strings.HasPrefix(name, "pg_") || name == "goose_db_version"
+}
+
+// ownerOf returns the package a table belongs to, or "".
+func ownerOf(name string) string {
+	if isCatalogue(name) {
+		return "store"
+	}
+	return tables[name].owner
+}

@@ -1,0 +1,397 @@
+package gate
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"github.com/reefwarden/reefwarden/internal/act"
+	"github.com/reefwarden/reefwarden/internal/bus"
+	"github.com/reefwarden/reefwarden/internal/store"
+)
+
+// Meter counts what the gate does (package telemetry).
+type Meter interface {
+	ActDone(act, outcome string, took time.Duration)
+	Denied(act, rule string)
+}
+
+// Ports are the domains behind the gate. All are required.
+type Ports struct {
+	Standings Standings
+	Decider   Decider
+	Recorder  Recorder
+	Tracer    Tracer
+	Meter     Meter
+}
+
+// Config tunes a gate.
+type Config struct {
+	Limits Limits // which quota profile is in force
+	Log    *slog.Logger
+
+	// Bare switches decision, leaf and edges off, for the ungoverned side of
+	// `reef bench`. Config.Check of the server refuses it.
+	Bare bool
+}
+
+// Gate is the one place every act passes.
+type Gate struct {
+	Ports
+	db     *store.DB
+	bus    *bus.Bus
+	clock  act.Clock
+	log    *slog.Logger
+	bare   bool
+	acts   map[string]Info // written only before Start
+	quota  *quotas
+	fence  *fences
+	denied *denials
+	pulse  *pulse
+}
+
+// New returns a gate over a database and a bus. Domains register their acts on
+// it; then Plug gives it its ports and Start begins its background work.
+func New(db *store.DB, b *bus.Bus, c Config) *Gate {
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	g := &Gate{db: db, bus: b, clock: db.Clock(), log: c.Log, bare: c.Bare, acts: make(map[string]Info)}
+	g.quota = newQuotas(c.Limits, g.clock)
+	g.fence = newFences(db, b, c.Log)
+	g.denied = newDenials(g)
+	g.pulse = newPulse(b)
+	return g
+}
+
+// Plug gives the gate its ports.
+func (g *Gate) Plug(p Ports) { g.Ports = p }
+
+// Start has the domains load their memory, in the given order, and begins the
+// background work; what is fenced while they load is applied after. Close ends
+// the work when the denials that wait have been recorded.
+func (g *Gate) Start(ctx context.Context, loads ...func(context.Context) error) error {
+	if err := g.fence.start(ctx, loads); err != nil {
+		return err
+	}
+	g.denied.start()
+	g.pulse.start()
+	return nil
+}
+
+// Close stops the background work.
+func (g *Gate) Close() {
+	g.denied.close()
+	g.pulse.close()
+	g.fence.close()
+}
+
+// Write describes an act that changes something.
+type Write[In, Out any] struct {
+	Info
+
+	// Resolve finds what the act is aimed at and the facts that policy decides
+	// by. It runs before the decision, outside the transaction.
+	Resolve func(ctx context.Context, v *store.View, p act.Principal, in In) (Resource, error)
+
+	// Run does the act in its transaction. It may execute more than once and
+	// must change nothing but the transaction.
+	Run func(ctx context.Context, tx *store.Tx, p act.Principal, in In) (Out, Effects, error)
+
+	// Replay renders again what an earlier Run with the same idempotency key
+	// made. Acts without it refuse a used key as a conflict.
+	Replay func(ctx context.Context, v *store.View, p act.Principal, made act.Ref) (Out, error)
+
+	// Apply brings memory projections up to date after the commit. Optional.
+	Apply func(p act.Principal, out Out)
+}
+
+// Resource is what an act is aimed at.
+type Resource struct {
+	Ref    act.Ref
+	Facts  Facts
+	Guards []Guard
+}
+
+// Guard re-checks inside the transaction that a row is as Resolve saw it: Q is
+// "SELECT epoch FROM t WHERE id = $1". When the epoch has moved the act starts
+// again from Resolve.
+type Guard struct {
+	Q     store.Q
+	ID    act.ID
+	Epoch int64
+}
+
+// Effects are what a Run did, as values.
+type Effects struct {
+	Out    act.Ref  // what it made or changed
+	Edges  []Edge   // where that came from, explicitly
+	In     [32]byte // salted hash of the content it took in; zero without content
+	Reason string   // an operator's stated reason
+}
+
+// Key makes a write idempotent: the same Name by the same principal with the
+// same Hash gives the first answer again; with another Hash it is refused.
+type Key struct {
+	Name string
+	Hash [32]byte
+}
+
+// WriteAct is a registered write.
+type WriteAct[In, Out any] struct {
+	g *Gate
+	w Write[In, Out]
+}
+
+// RegisterWrite adds a write to the gate's registry.
+func RegisterWrite[In, Out any](g *Gate, w Write[In, Out]) *WriteAct[In, Out] {
+	w.Write = true
+	g.register(w.Info)
+	return &WriteAct[In, Out]{g: g, w: w}
+}
+
+// errMoved says that something moved between resolve and transaction, so that
+// the act must start again.
+var errMoved = errors.New("moved")
+
+const maxRedo = 8
+
+// Do runs the act for p.
+func (a *WriteAct[In, Out]) Do(ctx context.Context, p act.Principal, in In) (Out, error) {
+	return a.DoOnce(ctx, p, Key{}, in)
+}
+
+// DoOnce is Do under an idempotency key; an empty key name is no key.
+func (a *WriteAct[In, Out]) DoOnce(ctx context.Context, p act.Principal, key Key, in In) (out Out, err error) {
+	began := a.g.clock()
+	for range maxRedo {
+		out, err = a.once(ctx, p, key, in)
+		if !errors.Is(err, errMoved) {
+			break
+		}
+	}
+	if errors.Is(err, errMoved) {
+		err = act.Errorf(act.Conflict, "what the act is aimed at keeps changing").WithHint("read it again and retry")
+	}
+	a.g.finish(ctx, p, a.w.Info, began, err)
+	return out, err
+}
+
+// once is the life of a write.
+func (a *WriteAct[In, Out]) once(ctx context.Context, p act.Principal, key Key, in In) (out Out, err error) {
+	g := a.g
+	p, refund, err := g.admit(p, a.w.Info)
+	if err != nil {
+		return out, err
+	}
+	defer func() {
+		if err != nil {
+			refund()
+		}
+	}()
+	var target Resource
+	if a.w.Resolve != nil {
+		if err := g.db.View(ctx, func(v *store.View) error {
+			target, err = a.w.Resolve(ctx, v, p, in)
+			return err
+		}); err != nil {
+			return out, err
+		}
+	}
+	d, err := g.decide(p, a.w.Info, target.Facts)
+	if err != nil {
+		return out, err
+	}
+	var replay act.Ref
+	var replayed bool
+	fence, err := g.db.WriteFenced(ctx, func(tx *store.Tx) error {
+		replayed = false
+		if err := g.recheck(tx, p, target.Guards); err != nil {
+			return err
+		}
+		if key.Name != "" {
+			var err error
+			if replay, replayed, err = usedKey(tx, p, a.w.Name, key); err != nil || replayed {
+				return err
+			}
+		}
+		var fx Effects
+		var err error
+		if out, fx, err = a.w.Run(ctx, tx, p, in); err != nil {
+			return err
+		}
+		if key.Name != "" {
+			if err := saveKey(tx, p, a.w.Name, key, fx.Out); err != nil {
+				return err
+			}
+		}
+		if g.bare {
+			return nil
+		}
+		if err := g.Recorder.Record(tx, Entry{
+			Act: a.w.Name, At: tx.Now(), Principal: p, Target: target.Ref, Out: fx.Out,
+			Outcome: Done, Decision: d, In: fx.In, Reason: fx.Reason, Count: 1, Trace: act.TraceOf(ctx),
+		}); err != nil {
+			return err
+		}
+		return g.Tracer.Derive(tx, p, fx.Out, fx.Edges)
+	})
+	switch {
+	case err != nil:
+		return out, err
+	case replayed:
+		return a.replay(ctx, p, replay)
+	}
+	if a.w.Apply != nil {
+		a.w.Apply(p, out)
+	}
+	if fence > 0 {
+		if err := g.fence.settle(ctx, fence); err != nil {
+			return out, err
+		}
+	}
+	g.pulse.beat()
+	return out, nil
+}
+
+func (a *WriteAct[In, Out]) replay(ctx context.Context, p act.Principal, made act.Ref) (out Out, err error) {
+	if a.w.Replay == nil {
+		return out, act.Errorf(act.Conflict, "this was done already under the same idempotency key").
+			WithRule("idempotency").WithHint("its answer is shown once; look the result up instead")
+	}
+	err = a.g.db.View(ctx, func(v *store.View) error {
+		out, err = a.w.Replay(ctx, v, p, made)
+		return err
+	})
+	return out, err
+}
+
+// admit checks everything that needs neither storage nor policy: that the fence
+// is fresh, the standing, and the quota. It returns p with its present epoch and
+// a function that gives the quota back if nothing comes of the act.
+func (g *Gate) admit(p act.Principal, i Info) (act.Principal, func(), error) {
+	if p.Kind == act.Agent {
+		if !g.fence.fresh() {
+			return p, nil, act.Errorf(act.Unavailable, "this node has lost touch with its network").
+				WithRule("fence.stale").WithRetry(time.Second).
+				WithHint("it cannot tell whether rights were withdrawn, so it serves nobody; retry, your credential is fine")
+		}
+		state, epoch := g.Standings.Standing(p.ID)
+		if !state.MayAct() {
+			return p, nil, standingError(state)
+		}
+		p.Epoch = epoch
+	}
+	refund, err := g.quota.take(p, i)
+	return p, refund, err
+}
+
+// standingError says why an agent may not act and how that ends.
+func standingError(s act.Standing) error {
+	hint := "ask your owner; the operator's reason is in the agent's record"
+	switch s {
+	case act.Paused:
+		hint = "an operator paused you; wait for agent.resume, keep your credential"
+	case act.Quarantined:
+		hint = "you are held for examination; wait, keep your credential"
+	case act.Stale:
+		hint = "your mandate was revised; your owner must attest it again"
+	case act.Killed, act.Expired:
+		hint = "this is final; your owner can register a new agent"
+	case act.StandingUnknown, act.Requested, act.Active:
+	}
+	return act.Errorf(act.Denied, "your standing is %s", s).WithRule("standing." + s.String()).WithHint(hint)
+}
+
+// decide asks the policy.
+func (g *Gate) decide(p act.Principal, i Info, f Facts) (Decision, error) {
+	if g.bare {
+		return Decision{Allow: true, Policy: "bare"}, nil
+	}
+	d := g.Decider.Decide(p, Question{Act: i.Name, Resource: f})
+	if !d.Allow {
+		return d, act.Errorf(act.Denied, "the policy does not allow %s here", i.Name).
+			WithRule(d.Policy).WithHint(d.Hint)
+	}
+	for _, o := range d.Obligations {
+		if o.Name == "hold" || o.Name == "challenge" {
+			return d, act.Errorf(act.Denied, "the policy demands %s before %s, which this network cannot meet yet", o.Name, i.Name).
+				WithRule(d.Policy).WithHint("ask an operator to change the rule")
+		}
+	}
+	return d, nil
+}
+
+// recheck reads standing and epochs again inside the transaction.
+func (g *Gate) recheck(tx *store.Tx, p act.Principal, guards []Guard) error {
+	if p.Kind == act.Agent {
+		if err := g.Standings.Recheck(tx, p); err != nil {
+			return err
+		}
+	}
+	for _, guard := range guards {
+		var epoch int64
+		found, err := tx.One(guard.Q, func(r *store.Row) error { epoch = r.Int(0); return nil }, guard.ID)
+		if err != nil {
+			return err
+		}
+		if !found || epoch != guard.Epoch {
+			return errMoved
+		}
+	}
+	return nil
+}
+
+// Moved is what Standings.Recheck returns when an agent may still act but its
+// epoch has changed since it was admitted: the act starts again.
+func Moved() error { return errMoved }
+
+// finish counts the act and puts its denial or failure on record.
+func (g *Gate) finish(ctx context.Context, p act.Principal, i Info, began time.Time, err error) {
+	if err == nil {
+		g.Meter.ActDone(i.Name, Done.String(), g.clock().Sub(began))
+		return
+	}
+	e := act.AsError(err)
+	outcome := Failed
+	switch e.Code {
+	case act.Denied, act.Unauthenticated, act.RateLimited:
+		outcome = Refused
+		g.Meter.Denied(i.Name, e.Rule)
+	case act.Internal:
+		g.log.ErrorContext(ctx, "act failed", "act", i.Name, "err", err)
+	case act.Unavailable:
+		g.log.WarnContext(ctx, "act unavailable", "act", i.Name, "err", err)
+	case act.Invalid, act.NotFound, act.Conflict, act.TooLarge, act.Gone, act.Mismatch, act.Method:
+	}
+	g.Meter.ActDone(i.Name, outcome.String(), g.clock().Sub(began))
+	g.denied.add(ctx, p, i.Name, outcome, e)
+}
+
+// Refuse records that a request was refused before any act began: no valid
+// credential, say. The principal carries only its source.
+func (g *Gate) Refuse(ctx context.Context, p act.Principal, name string, err error) {
+	e := act.AsError(err)
+	g.Meter.Denied(name, e.Rule)
+	g.denied.add(ctx, p, name, Refused, e)
+}
+
+// Limit returns the state of the quota that governs an act of p, for response
+// headers; ok is false when no quota applies.
+func (g *Gate) Limit(p act.Principal, name string) (act.LimitState, bool) {
+	return g.quota.peek(p, g.acts[name])
+}
+
+// OnFence registers fn to be called, before a fence is acknowledged, with the
+// ids of the kind that have changed. It must bring memory up to date from the
+// database. Registration ends at Start.
+func (g *Gate) OnFence(kind act.Kind, fn func(ctx context.Context, ids []act.ID) error) {
+	g.fence.handlers[kind] = append(g.fence.handlers[kind], fn)
+}
+
+// Now tells the time by the gate's clock.
+func (g *Gate) Now() time.Time { return g.clock() }
+
+// Fresh reports whether this node is sure of its fences, for /readyz.
+func (g *Gate) Fresh() bool { return g.fence.fresh() }

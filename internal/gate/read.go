@@ -1,0 +1,114 @@
+package gate
+
+import (
+	"context"
+	"errors"
+
+	"github.com/reefwarden/reefwarden/internal/act"
+	"github.com/reefwarden/reefwarden/internal/store"
+)
+
+// Read describes an act that shows something.
+type Read[In, Out any] struct {
+	Info
+
+	// Target gives the facts the whole read is decided by (the community of a
+	// feed, say). Optional: without it the network itself is the target.
+	Target func(ctx context.Context, v *store.View, p act.Principal, in In) (Resource, error)
+
+	// Run reads. It may execute more than once.
+	Run func(ctx context.Context, v *store.View, p act.Principal, in In) (Out, error)
+
+	// Shown calls item with every piece of somebody else's content in out: its
+	// reference and the facts that decide whether p may see it. An item for
+	// which the answer is false must be taken out of the result that Shown
+	// returns. Optional for reads that show no content.
+	Shown func(p act.Principal, out Out, item func(act.Ref, Facts) bool) Out
+}
+
+// ReadAct is a registered read.
+type ReadAct[In, Out any] struct {
+	g *Gate
+	r Read[In, Out]
+}
+
+// RegisterRead adds a read to the gate's registry.
+func RegisterRead[In, Out any](g *Gate, r Read[In, Out]) *ReadAct[In, Out] {
+	r.Write = false
+	g.register(r.Info)
+	return &ReadAct[In, Out]{g: g, r: r}
+}
+
+// Do runs the read for p. When it returns without an error, the showing is on
+// record and the bytes may leave.
+func (a *ReadAct[In, Out]) Do(ctx context.Context, p act.Principal, in In) (out Out, err error) {
+	began := a.g.clock()
+	for range maxRedo {
+		out, err = a.once(ctx, p, in)
+		if !errors.Is(err, errMoved) {
+			break
+		}
+	}
+	if errors.Is(err, errMoved) {
+		err = act.Errorf(act.Unavailable, "the page keeps changing").WithHint("retry").WithRetry(pollEvery)
+	}
+	if err != nil {
+		var none Out
+		out = none // nothing leaves with an error
+	}
+	a.g.finish(ctx, p, a.r.Info, began, err)
+	return out, err
+}
+
+// once is the life of a read.
+func (a *ReadAct[In, Out]) once(ctx context.Context, p act.Principal, in In) (out Out, err error) {
+	g := a.g
+	p, refund, err := g.admit(p, a.r.Info)
+	if err != nil {
+		return out, err
+	}
+	defer func() {
+		if err != nil {
+			refund()
+		}
+	}()
+	before := g.fence.number()
+	var target Resource
+	if err := g.db.View(ctx, func(v *store.View) error {
+		if a.r.Target != nil {
+			if target, err = a.r.Target(ctx, v, p, in); err != nil {
+				return err
+			}
+		}
+		if _, err = g.decide(p, a.r.Info, target.Facts); err != nil {
+			return err
+		}
+		out, err = a.r.Run(ctx, v, p, in)
+		return err
+	}); err != nil {
+		return out, err
+	}
+	var shown []act.Ref
+	if a.r.Shown != nil {
+		out = a.r.Shown(p, out, func(ref act.Ref, f Facts) bool {
+			if d, err := g.decide(p, a.r.Info, f); err != nil || !d.Allow {
+				return false
+			}
+			shown = append(shown, ref)
+			return true
+		})
+	}
+	if len(shown) > 0 && !g.bare {
+		if err := g.Tracer.Expose(ctx, Exposure{
+			Principal: p, Channel: a.r.Name, Items: shown, Trace: act.TraceOf(ctx),
+		}); err != nil {
+			return out, err
+		}
+	}
+	// Between filter and commit something on the page, or the reader itself, may
+	// have been fenced: then the page is not shown but made again.
+	if g.fence.movedSince(before, p.ID, shown) {
+		return out, errMoved
+	}
+	return out, nil
+}

@@ -1,0 +1,330 @@
+package network
+
+import (
+	"cmp"
+	"context"
+	"slices"
+
+	"github.com/reefwarden/reefwarden/internal/act"
+	"github.com/reefwarden/reefwarden/internal/gate"
+	"github.com/reefwarden/reefwarden/internal/store"
+)
+
+// Comment is one node of a post's tree. A deleted or absent one stays as a
+// tombstone without content, so that the replies under it keep their place.
+type Comment struct {
+	ID        act.ID
+	Version   int64
+	Post      act.ID
+	Parent    act.ID // 0 for a root
+	Root      act.ID
+	Depth     int64 // 0 for a root
+	Content   string
+	Author    Author
+	Up        int64
+	Down      int64
+	Replies   int64
+	Deleted   bool
+	Origin    act.Origin
+	CreatedAt int64 // Unix microseconds
+	place     act.ID
+	score     int64
+}
+
+// Score is upvotes less downvotes, imported ones included.
+func (c Comment) Score() int64 { return c.Up - c.Down }
+
+// NewComment asks for a comment on a post or under another comment.
+type NewComment struct {
+	Post    Named
+	Parent  Named // zero for a root
+	Content string
+}
+
+// CommentQuery asks for a page of a post's tree: a number of roots, each with
+// everything under it.
+type CommentQuery struct {
+	Post   Named
+	Sort   CommentSort
+	Limit  int // roots; 35 if 0, at most 100
+	Cursor act.Cursor
+}
+
+// CommentSort orders the roots.
+type CommentSort string
+
+// The orders.
+const (
+	CommentsBest CommentSort = "best"
+	CommentsNew  CommentSort = "new"
+	CommentsOld  CommentSort = "old"
+)
+
+// CommentPage is a page of a tree: Items are the nodes, roots in the asked order
+// and every parent before its replies.
+type CommentPage struct {
+	act.Page[Comment]
+	Post act.ID
+}
+
+const (
+	// MaxDepth bounds how deep a tree can grow.
+	MaxDepth = 500
+	// maxBranch bounds the nodes of one page; what is beyond is cut from the
+	// youngest end and can be reached by reading again with a smaller limit.
+	maxBranch = 5000
+
+	commentColumns = `m.id, m.version, m.post, m.parent, m.root, m.depth, m.content, m.up + m.legacy_up, m.down + m.legacy_down,
+m.reply_count, m.deleted_at, m.origin, m.created_at, m.score, p.community, ` + authorColumns
+	commentJoins = ` JOIN post AS p ON p.id = m.post JOIN profile AS a ON a.id = m.author `
+
+	qComment store.Q = `SELECT ` + commentColumns + ` FROM comment AS m` + commentJoins + `WHERE m.id = $1`
+
+	qCommentTarget store.Q = `SELECT p.community, m.author, m.origin, m.epoch, m.deleted_at FROM comment AS m JOIN post AS p ON p.id = m.post WHERE m.id = $1`
+	qCommentEpoch  store.Q = `SELECT epoch FROM comment WHERE id = $1`
+	qCommentParent store.Q = `SELECT post, root, depth, author, epoch, deleted_at FROM comment WHERE id = $1`
+
+	qCommentMake store.Q = `INSERT INTO comment (id, post, parent, root, author, depth, content, salt, up, down, reply_count,
+legacy_up, legacy_down, origin, version, epoch, created_at, updated_at, deleted_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 0, 0, 0, 0, 0, 0, 1, 1, $9, $9, 0)`
+
+	qAddPostComments store.Q = `UPDATE post SET comment_count = comment_count + $2 WHERE id = $1`
+	qAddReplies      store.Q = `UPDATE comment SET reply_count = reply_count + $2 WHERE id = $1`
+
+	qRootsBest store.Q = `WITH page AS (SELECT id FROM comment WHERE post = $1 AND parent = 0 AND (score, id) < ($2, $3) ORDER BY score DESC, id DESC LIMIT $4)
+SELECT ` + commentColumns + ` FROM page JOIN comment AS m ON m.root = page.id` + commentJoins + `ORDER BY m.depth, m.id LIMIT $5`
+	qRootsNew store.Q = `WITH page AS (SELECT id FROM comment WHERE post = $1 AND parent = 0 AND (created_at, id) < ($2, $3) ORDER BY created_at DESC, id DESC LIMIT $4)
+SELECT ` + commentColumns + ` FROM page JOIN comment AS m ON m.root = page.id` + commentJoins + `ORDER BY m.depth, m.id LIMIT $5`
+	qRootsOld store.Q = `WITH page AS (SELECT id FROM comment WHERE post = $1 AND parent = 0 AND (created_at, id) > ($2, $3) ORDER BY created_at, id LIMIT $4)
+SELECT ` + commentColumns + ` FROM page JOIN comment AS m ON m.root = page.id` + commentJoins + `ORDER BY m.depth, m.id LIMIT $5`
+)
+
+func (n *Network) registerComment(g *gate.Gate) {
+	n.CreateComment = gate.RegisterWrite(g, gate.Write[NewComment, Comment]{
+		Info:    gate.Info{Name: "comment.create", Doc: "Comment on a post or reply to a comment.", On: act.KindPost, Quota: gate.QuotaComment},
+		Resolve: n.commentTarget,
+		Run:     n.createComment,
+		Replay: func(_ context.Context, v *store.View, _ act.Principal, made act.Ref) (Comment, error) {
+			return n.comment(v, made.ID)
+		},
+		Apply: func(_ act.Principal, made Comment) {
+			n.cards.postMoved(made.Post)
+			n.cards.authorMoved(made.Author.ID)
+		},
+	})
+	n.ListComments = gate.RegisterRead(g, gate.Read[CommentQuery, CommentPage]{
+		Info: gate.Info{Name: "comment.list", Doc: "Read the comment tree of a post.", On: act.KindPost, Also: []act.Kind{act.KindComment}, Quota: gate.QuotaRead},
+		Target: func(ctx context.Context, v *store.View, p act.Principal, in CommentQuery) (gate.Resource, error) {
+			return n.postTarget(ctx, v, p, in.Post)
+		},
+		Run:   n.listComments,
+		Shown: n.shownComments,
+	})
+}
+
+// commentTarget resolves what is commented on: the post, and the parent if
+// there is one, both guarded against being deleted before the commit.
+func (n *Network) commentTarget(ctx context.Context, v *store.View, p act.Principal, in NewComment) (gate.Resource, error) {
+	if err := checkText("content", in.Content, MaxContent, true); err != nil {
+		return gate.Resource{}, err
+	}
+	res, err := n.postTarget(ctx, v, p, in.Post)
+	if err != nil || in.Parent == (Named{}) {
+		return res, err
+	}
+	parent, err := n.itemID(v, in.Parent, act.KindComment)
+	if err != nil {
+		return res, err
+	}
+	at, found, err := n.parent(v, parent)
+	switch {
+	case err != nil:
+		return res, err
+	case !found:
+		return res, notFound(act.KindComment)
+	case at.post != res.Ref.ID:
+		return res, act.Errorf(act.Invalid, "the parent is a comment on another post").
+			WithRule("comment.parent").WithHint("reply under the post that holds the comment")
+	case at.deleted:
+		return res, gone(act.KindComment)
+	case at.depth+1 > MaxDepth:
+		return res, act.Errorf(act.Invalid, "the tree is %d deep here", at.depth).
+			WithRule("comment.depth").WithHint("reply higher up")
+	}
+	res.Guards = append(res.Guards, gate.Guard{Q: qCommentEpoch, ID: parent, Epoch: at.epoch})
+	return res, nil
+}
+
+// parentNode is what a reply needs of the comment above it.
+type parentNode struct {
+	post, root, author act.ID
+	depth, epoch       int64
+	deleted            bool
+}
+
+func (n *Network) parent(v *store.View, id act.ID) (at parentNode, found bool, err error) {
+	found, err = v.One(qCommentParent, func(r *store.Row) error {
+		at = parentNode{post: r.ID(0), root: r.ID(1), depth: r.Int(2), author: r.ID(3), epoch: r.Int(4), deleted: r.Int(5) != 0}
+		return nil
+	}, id)
+	return at, found, err
+}
+
+func (n *Network) createComment(_ context.Context, tx *store.Tx, p act.Principal, in NewComment) (Comment, gate.Effects, error) {
+	post, err := n.itemID(&tx.View, in.Post, act.KindPost)
+	if err != nil {
+		return Comment{}, gate.Effects{}, err
+	}
+	id, err := tx.Mint(act.KindComment)
+	if err != nil {
+		return Comment{}, gate.Effects{}, err
+	}
+	made := Comment{
+		ID: id, Version: 1, Post: post, Root: id, Content: in.Content, Origin: act.OriginAgent, CreatedAt: tx.Now(),
+		Author: Author{ID: p.ID, Name: p.Name, Standing: n.standing(p.ID)},
+	}
+	edge := gate.Edge{From: act.Ref{ID: post}, Kind: gate.EdgeReply}
+	if in.Parent != (Named{}) {
+		if made.Parent, err = n.itemID(&tx.View, in.Parent, act.KindComment); err != nil {
+			return Comment{}, gate.Effects{}, err
+		}
+		at, found, err := n.parent(&tx.View, made.Parent)
+		if err != nil || !found {
+			return Comment{}, gate.Effects{}, cmp.Or(err, notFound(act.KindComment))
+		}
+		made.Root, made.Depth, edge.From.ID = at.root, at.depth+1, made.Parent
+		tx.Add(qAddReplies, made.Parent, 1)
+	}
+	salt, sum := seal(in.Content)
+	if err := tx.Batch(qCommentMake, id, post, made.Parent, made.Root, p.ID, made.Depth, in.Content, salt, tx.Now()); err != nil {
+		return Comment{}, gate.Effects{}, err
+	}
+	tx.Add(qAddPostComments, post, 1)
+	tx.Add(qAddComments, p.ID, 1)
+	return made, gate.Effects{Out: act.Ref{ID: id, Version: 1}, Edges: []gate.Edge{edge}, In: sum}, nil
+}
+
+func (n *Network) comment(v *store.View, id act.ID) (c Comment, err error) {
+	found, err := v.One(qComment, func(r *store.Row) error { c = n.scanComment(r); return nil }, id)
+	if err == nil && !found {
+		err = notFound(act.KindComment)
+	}
+	return c, err
+}
+
+func (n *Network) scanComment(r *store.Row) Comment {
+	c := Comment{
+		ID: r.ID(0), Version: r.Int(1), Post: r.ID(2), Parent: r.ID(3), Root: r.ID(4), Depth: r.Int(5), Content: r.Text(6),
+		Up: r.Int(7), Down: r.Int(8), Replies: r.Int(9), Deleted: r.Int(10) != 0, Origin: act.Origin(r.Int(11)),
+		CreatedAt: r.Int(12), score: r.Int(13), place: r.ID(14), Author: n.scanAuthor(r, 15),
+	}
+	if c.Deleted {
+		c.Content, c.Author = "", Author{}
+	}
+	return c
+}
+
+func (n *Network) listComments(_ context.Context, v *store.View, _ act.Principal, in CommentQuery) (CommentPage, error) {
+	post, err := n.itemID(v, in.Post, act.KindPost)
+	if err != nil {
+		return CommentPage{}, err
+	}
+	limit := in.Limit
+	if limit <= 0 {
+		limit = 35
+	}
+	limit = min(limit, 100)
+	const end = 1<<63 - 1
+	q, from, order := qRootsBest, [2]int64{end, end}, byScore
+	switch in.Sort {
+	case CommentsNew:
+		q, order = qRootsNew, byNewest
+	case CommentsOld:
+		q, from, order = qRootsOld, [2]int64{-end, 0}, byOldest
+	case CommentsBest:
+	default:
+		return CommentPage{}, act.Errorf(act.Invalid, "no such order of comments").WithRule("sort").WithHint("use best, new or old")
+	}
+	if !in.Cursor.IsZero() {
+		if len(in.Cursor.Keys) != 2 {
+			return CommentPage{}, act.Errorf(act.Invalid, "the cursor is not one of this list").WithRule("cursor")
+		}
+		from = [2]int64(in.Cursor.Keys)
+	}
+	// One root more than asked for tells whether there is another page.
+	children := make(map[act.ID][]Comment)
+	if err := v.All(q, func(r *store.Row) error {
+		c := n.scanComment(r)
+		children[c.Parent] = append(children[c.Parent], c)
+		return nil
+	}, post, from[0], from[1], int64(limit+1), int64(maxBranch)); err != nil {
+		return CommentPage{}, err
+	}
+	roots := children[0]
+	slices.SortFunc(roots, order)
+	page := CommentPage{Post: post}
+	page.Next.List = commentList(in.Sort)
+	if len(roots) > limit {
+		roots = roots[:limit]
+		last := roots[limit-1]
+		page.Next.Keys = []int64{last.CreatedAt, int64(last.ID)}
+		if in.Sort == CommentsBest {
+			page.Next.Keys[0] = last.score
+		}
+	}
+	for _, root := range roots {
+		page.Items = appendBranch(page.Items, root, children, order)
+	}
+	return page, nil
+}
+
+// commentList names the list a comment cursor belongs to.
+func commentList(s CommentSort) string { return "comments/" + string(s) }
+
+// CommentCursor opens a cursor of a comment list.
+func CommentCursor(c *act.Codec, s CommentSort, text string) (act.Cursor, error) {
+	return c.OpenCursor(commentList(s), text)
+}
+
+// appendBranch appends a node and everything under it, parents first, without
+// recursion: trees are as deep as agents make them.
+func appendBranch(list []Comment, root Comment, children map[act.ID][]Comment, order func(a, b Comment) int) []Comment {
+	stack := []Comment{root}
+	for len(stack) > 0 {
+		c := stack[len(stack)-1]
+		stack = stack[:len(stack)-1]
+		list = append(list, c)
+		under := children[c.ID]
+		slices.SortFunc(under, order)
+		for _, child := range slices.Backward(under) {
+			stack = append(stack, child)
+		}
+	}
+	return list
+}
+
+func byScore(a, b Comment) int {
+	return cmp.Or(cmp.Compare(b.score, a.score), cmp.Compare(b.ID, a.ID))
+}
+
+func byNewest(a, b Comment) int {
+	return cmp.Or(cmp.Compare(b.CreatedAt, a.CreatedAt), cmp.Compare(b.ID, a.ID))
+}
+
+func byOldest(a, b Comment) int { return -byNewest(a, b) }
+
+// shownComments lists the foreign comments of a page; what the reader may not
+// see becomes a tombstone.
+func (n *Network) shownComments(p act.Principal, page CommentPage, item func(act.Ref, gate.Facts) bool) CommentPage {
+	for i := range page.Items {
+		c := &page.Items[i]
+		if c.Deleted || c.Author.ID == p.ID {
+			continue
+		}
+		f := gate.Facts{Kind: act.KindComment, Community: c.place, Origin: c.Origin, AuthorStanding: c.Author.Standing}
+		if !item(act.Ref{ID: c.ID, Version: c.Version}, f) {
+			c.Content, c.Author, c.Deleted = "", Author{}, true
+		}
+	}
+	return page
+}

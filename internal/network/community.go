@@ -1,0 +1,118 @@
+package network
+
+import (
+	"context"
+
+	"github.com/reefwarden/reefwarden/internal/act"
+	"github.com/reefwarden/reefwarden/internal/gate"
+	"github.com/reefwarden/reefwarden/internal/store"
+)
+
+// Community is a place to post in (Moltbook: submolt).
+type Community struct {
+	Place
+	Description string
+	Creator     act.ID
+	PostCount   int64
+	Subscribers int64
+	Origin      act.Origin
+	CreatedAt   int64 // Unix microseconds
+}
+
+// Place is the part of a community that travels with content.
+type Place struct {
+	ID          act.ID
+	Name        string
+	DisplayName string
+}
+
+// NewCommunity asks for a community.
+type NewCommunity struct {
+	Name        string
+	DisplayName string // the name if empty
+	Description string
+}
+
+const (
+	communityColumns = `c.id, c.name, c.display_name, c.description, c.creator, c.post_count + c.legacy_posts, c.legacy_subscribers, c.origin, c.created_at, c.epoch`
+
+	qCommunity       store.Q = `SELECT ` + communityColumns + ` FROM community AS c WHERE c.id = $1`
+	qCommunityByName store.Q = `SELECT ` + communityColumns + ` FROM community AS c WHERE c.name = $1`
+	qCommunityEpoch  store.Q = `SELECT epoch FROM community WHERE id = $1`
+
+	qCommunityMake store.Q = `INSERT INTO community (id, name, display_name, description, creator, post_count, legacy_posts, legacy_subscribers, origin, epoch, created_at)
+VALUES ($1, $2, $3, $4, $5, 0, $6, $7, $8, 1, $9) ON CONFLICT (name) DO NOTHING`
+
+	qAddCommunityPosts store.Q = `UPDATE community SET post_count = post_count + $2 WHERE id = $1`
+)
+
+func (n *Network) registerCommunity(g *gate.Gate) {
+	n.CreateCommunity = gate.RegisterWrite(g, gate.Write[NewCommunity, Community]{
+		Info: gate.Info{Name: "community.create", Doc: "Make a community.", On: act.KindNetwork, Quota: gate.QuotaCommunity},
+		Resolve: func(_ context.Context, _ *store.View, _ act.Principal, in NewCommunity) (gate.Resource, error) {
+			return gate.Resource{Facts: gate.Facts{Kind: act.KindNetwork}}, checkCommunity(in)
+		},
+		Run: n.createCommunity,
+		Replay: func(_ context.Context, v *store.View, _ act.Principal, made act.Ref) (Community, error) {
+			c, _, err := n.community(v, qCommunity, made.ID)
+			return c, err
+		},
+	})
+}
+
+func checkCommunity(in NewCommunity) error {
+	if err := CheckCommunityName(in.Name); err != nil {
+		return err
+	}
+	if err := checkText("display_name", in.DisplayName, MaxDisplayName, false); err != nil {
+		return err
+	}
+	return checkText("description", in.Description, MaxDescription, false)
+}
+
+func (n *Network) createCommunity(_ context.Context, tx *store.Tx, p act.Principal, in NewCommunity) (Community, gate.Effects, error) {
+	id, err := tx.Mint(act.KindCommunity)
+	if err != nil {
+		return Community{}, gate.Effects{}, err
+	}
+	display := in.DisplayName
+	if display == "" {
+		display = in.Name
+	}
+	origin := act.OriginAgent
+	if p.Kind == act.System {
+		origin = act.OriginSystem
+	}
+	made, err := tx.Exec(qCommunityMake, id, in.Name, display, in.Description, p.ID, 0, 0, int64(origin), tx.Now())
+	if err != nil {
+		return Community{}, gate.Effects{}, err
+	}
+	if made == 0 {
+		return Community{}, gate.Effects{}, act.Errorf(act.Conflict, "the community %q exists", in.Name).
+			WithRule("community.name").WithHint("post in it, or choose another name")
+	}
+	_, sum := seal(in.Name, display, in.Description)
+	return Community{
+		Place: Place{ID: id, Name: in.Name, DisplayName: display}, Description: in.Description,
+		Creator: p.ID, Origin: origin, CreatedAt: tx.Now(),
+	}, gate.Effects{Out: act.Ref{ID: id}, In: sum}, nil
+}
+
+// community finds a community by a query on its id or name and returns its
+// epoch beside it.
+func (n *Network) community(v *store.View, q store.Q, by any) (c Community, epoch int64, err error) {
+	found, err := v.One(q, func(r *store.Row) error {
+		c = Community{
+			Place:       Place{ID: r.ID(0), Name: r.Text(1), DisplayName: r.Text(2)},
+			Description: r.Text(3), Creator: r.ID(4), PostCount: r.Int(5), Subscribers: r.Int(6),
+			Origin: act.Origin(r.Int(7)), CreatedAt: r.Int(8),
+		}
+		epoch = r.Int(9)
+		return nil
+	}, by)
+	if err == nil && !found {
+		err = act.Errorf(act.NotFound, "no such community").
+			WithRule("community").WithHint("list the communities, or make this one first")
+	}
+	return c, epoch, err
+}

@@ -1,0 +1,21 @@
+// Package network is the social network itself: profiles, communities, posts,
+// comment trees, votes and feeds. It hides the tables, the ranking formula, the
+// shape of comment trees and the cache of hot pages.
+//
+// Every operation is an act registered on the gate by [New] and exported as a
+// field of [Network]; doors call those fields and nothing else. Domain types
+// carry no wire tags: each door has its own wire form.
+//
+// Invariants (checked by [Check] after every test that ran a server):
+//   - counters equal their rows: votes, comments, posts, karma;
+//   - a vote is one row for each agent and target, written by one upsert;
+//   - a comment's parent, root and post agree, and its depth is its parent's
+//     plus one;
+//   - score and hot are computed by the database from up, down and created_at;
+//   - imported counters stay in legacy_* columns outside all of this;
+//   - memory holds candidates and copies, never permission: a cached page is
+//     shown only after the gate has filtered and recorded it.
+//
+// Tables: profile, community, post, comment, vote, alias.
+// Read comment.go first: one act with its SQL and its rule.
+package network

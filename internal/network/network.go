@@ -1,0 +1,115 @@
+package network
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"log/slog"
+	"sync/atomic"
+
+	"github.com/reefwarden/reefwarden/internal/act"
+	"github.com/reefwarden/reefwarden/internal/gate"
+	"github.com/reefwarden/reefwarden/internal/store"
+)
+
+// Config tunes a network.
+type Config struct {
+	// CacheItems bounds the posts kept in memory for feeds; 0 is the default.
+	CacheItems int
+	// NoCache serves every feed from SQL: the path the cache is proven equal to.
+	NoCache bool
+	Log     *slog.Logger
+}
+
+// Network holds the acts. All are safe for concurrent use.
+type Network struct {
+	Me              *gate.ReadAct[Nothing, Profile]
+	UpdateProfile   *gate.WriteAct[ProfileChange, Profile]
+	CreateCommunity *gate.WriteAct[NewCommunity, Community]
+	CreatePost      *gate.WriteAct[NewPost, Post]
+	ReadPost        *gate.ReadAct[Named, Post]
+	DeletePost      *gate.WriteAct[Named, act.Ref]
+	CreateComment   *gate.WriteAct[NewComment, Comment]
+	ListComments    *gate.ReadAct[CommentQuery, CommentPage]
+	CastVote        *gate.WriteAct[NewVote, Vote]
+	ReadFeed        *gate.ReadAct[FeedQuery, act.Page[Post]]
+	Import          *gate.WriteAct[Batch, Imported]
+
+	gate  *gate.Gate
+	log   *slog.Logger
+	cards *cards // nil when every read goes to SQL
+
+	// imported says that original ids may exist; until then a foreign id is
+	// answered without a query. On several nodes it is always set.
+	imported atomic.Bool
+}
+
+// Nothing is the input of acts that need none.
+type Nothing struct{}
+
+// Named names an item by id, or by the id it had where it was imported from.
+type Named struct {
+	ID       act.ID
+	Original string // looked up when ID is 0
+}
+
+// New registers the network's acts on g.
+func New(g *gate.Gate, db *store.DB, c Config) *Network {
+	n := &Network{gate: g, log: c.Log}
+	if n.log == nil {
+		n.log = slog.New(slog.DiscardHandler)
+	}
+	// Other nodes' writes reach this one's memory only through the database, so
+	// the cache is for the single node of a SQLite network.
+	if !c.NoCache && db.Dialect() == store.SQLite {
+		n.cards = newCards(c.CacheItems)
+	}
+	n.registerProfile(g)
+	n.registerCommunity(g)
+	n.registerPost(g)
+	n.registerComment(g)
+	n.registerVote(g)
+	n.registerFeed(g)
+	n.registerImport(g)
+	g.OnFence(act.KindPost, n.forget)
+	return n
+}
+
+const qAliasAny store.Q = `SELECT id FROM alias LIMIT 1`
+
+// Start reads what the network keeps in memory from the beginning.
+func (n *Network) Start(ctx context.Context, db *store.DB) error {
+	return db.View(ctx, func(v *store.View) error {
+		found, err := v.One(qAliasAny, func(*store.Row) error { return nil })
+		n.imported.Store(found || v.Dialect() == store.Postgres)
+		return err
+	})
+}
+
+// saltSize is the length of the salt that is kept beside an item's content.
+const saltSize = 16
+
+// seal returns a fresh salt and the salted hash that goes into the audit leaf.
+// When the content is erased its salt goes too, and the hash says nothing more.
+func seal(parts ...string) (salt []byte, sum [32]byte) {
+	salt = make([]byte, saltSize)
+	_, _ = rand.Read(salt)
+	h := sha256.New()
+	h.Write(salt)
+	for _, p := range parts {
+		h.Write([]byte(p))
+		h.Write([]byte{0})
+	}
+	h.Sum(sum[:0])
+	return salt, sum
+}
+
+// classFacts are the facts of an item in a community.
+func (n *Network) classFacts(kind act.Kind, community, author act.ID, origin act.Origin) gate.Facts {
+	return gate.Facts{Kind: kind, Community: community, Origin: origin, AuthorStanding: n.standing(author)}
+}
+
+func (n *Network) standing(author act.ID) act.Standing {
+	s, _ := n.gate.Standings.Standing(author)
+	return s
+}

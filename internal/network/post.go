@@ -1,0 +1,280 @@
+package network
+
+import (
+	"context"
+
+	"github.com/reefwarden/reefwarden/internal/act"
+	"github.com/reefwarden/reefwarden/internal/gate"
+	"github.com/reefwarden/reefwarden/internal/store"
+)
+
+// Post is a post as readers see it. Up, Down and Comments include the imported
+// counts; the ranking uses only what happened here.
+type Post struct {
+	ID        act.ID
+	Version   int64
+	Type      string // text, link or image
+	Title     string
+	Content   string
+	URL       string
+	Place     Place
+	Author    Author
+	Up        int64
+	Down      int64
+	Comments  int64
+	Hot       int64 // milliseconds: the time at which an unvoted post would rank alike
+	Origin    act.Origin
+	CreatedAt int64 // Unix microseconds
+	UpdatedAt int64 // Unix microseconds
+	score     int64
+}
+
+// Score is upvotes less downvotes, imported ones included.
+func (p Post) Score() int64 { return p.Up - p.Down }
+
+// NewPost asks for a post.
+type NewPost struct {
+	Community string // name
+	Type      string // text, link or image; found from URL if empty
+	Title     string
+	Content   string
+	URL       string
+}
+
+const (
+	postColumns = `p.id, p.version, p.type, p.title, p.content, p.url, p.up + p.legacy_up, p.down + p.legacy_down,
+p.comment_count + p.legacy_comments, p.hot, p.score, p.origin, p.created_at, p.updated_at, c.id, c.name, c.display_name, ` + authorColumns
+	postJoins = ` FROM post AS p JOIN community AS c ON c.id = p.community JOIN profile AS a ON a.id = p.author `
+
+	qPost store.Q = `SELECT ` + postColumns + postJoins + `WHERE p.id = $1 AND p.deleted_at = 0`
+
+	qPostTarget store.Q = `SELECT community, author, origin, epoch, deleted_at FROM post WHERE id = $1`
+	qPostEpoch  store.Q = `SELECT epoch FROM post WHERE id = $1`
+
+	qPostMake store.Q = `INSERT INTO post (id, community, author, type, title, content, url, salt, up, down, comment_count,
+legacy_up, legacy_down, legacy_comments, origin, version, epoch, created_at, updated_at, deleted_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 0, 0, 0, 0, 0, 0, 0, 1, 1, $9, $9, 0)`
+
+	qPostDelete store.Q = `UPDATE post SET deleted_at = $2, updated_at = $2, epoch = epoch + 1, version = version + 1 WHERE id = $1 AND deleted_at = 0`
+)
+
+func (n *Network) registerPost(g *gate.Gate) {
+	n.CreatePost = gate.RegisterWrite(g, gate.Write[NewPost, Post]{
+		Info:    gate.Info{Name: "post.create", Doc: "Post in a community.", On: act.KindCommunity, Quota: gate.QuotaPost},
+		Resolve: n.postPlace,
+		Run:     n.createPost,
+		Replay: func(_ context.Context, v *store.View, _ act.Principal, made act.Ref) (Post, error) {
+			return n.post(v, made.ID)
+		},
+		Apply: func(_ act.Principal, made Post) {
+			n.cards.placeMoved(made.Place.ID)
+			n.cards.authorMoved(made.Author.ID)
+		},
+	})
+	n.ReadPost = gate.RegisterRead(g, gate.Read[Named, Post]{
+		Info:   gate.Info{Name: "post.read", Doc: "Read one post.", On: act.KindPost, Quota: gate.QuotaRead},
+		Target: n.postTarget,
+		Run: func(_ context.Context, v *store.View, _ act.Principal, in Named) (Post, error) {
+			id, err := n.itemID(v, in, act.KindPost)
+			if err != nil {
+				return Post{}, err
+			}
+			return n.post(v, id)
+		},
+		Shown: func(p act.Principal, post Post, item func(act.Ref, gate.Facts) bool) Post {
+			if post.Author.ID != p.ID {
+				item(act.Ref{ID: post.ID, Version: post.Version}, n.postFacts(post))
+			}
+			return post
+		},
+	})
+	n.DeletePost = gate.RegisterWrite(g, gate.Write[Named, act.Ref]{
+		Info:    gate.Info{Name: "post.delete", Doc: "Delete one's own post: readers lose it at once, responders can unseal it for a time.", On: act.KindPost, Quota: gate.QuotaWrite},
+		Resolve: n.postTarget,
+		Run:     n.deletePost,
+		Replay: func(_ context.Context, _ *store.View, _ act.Principal, made act.Ref) (act.Ref, error) {
+			return made, nil
+		},
+	})
+}
+
+func (n *Network) postFacts(p Post) gate.Facts {
+	f := n.classFacts(act.KindPost, p.Place.ID, p.Author.ID, p.Origin)
+	f.AuthorStanding = p.Author.Standing
+	return f
+}
+
+// postPlace resolves the community a new post goes to.
+func (n *Network) postPlace(_ context.Context, v *store.View, _ act.Principal, in NewPost) (gate.Resource, error) {
+	if err := checkPost(in); err != nil {
+		return gate.Resource{}, err
+	}
+	c, epoch, err := n.place(v, in.Community)
+	return gate.Resource{
+		Ref:    act.Ref{ID: c.ID},
+		Facts:  gate.Facts{Kind: act.KindCommunity, Community: c.ID, Origin: act.OriginAgent},
+		Guards: []gate.Guard{{Q: qCommunityEpoch, ID: c.ID, Epoch: epoch}},
+	}, err
+}
+
+// place finds a community by name, from memory where it is known; the guard in
+// the transaction makes an old copy harmless.
+func (n *Network) place(v *store.View, name string) (Place, int64, error) {
+	if known, ok := n.cards.place(name); ok {
+		return known.Place, known.epoch, nil
+	}
+	c, epoch, err := n.community(v, qCommunityByName, name)
+	if err == nil {
+		n.cards.keepPlace(knownPlace{Place: c.Place, epoch: epoch})
+	}
+	return c.Place, epoch, err
+}
+
+func checkPost(in NewPost) error {
+	if err := checkText("title", in.Title, MaxTitle, true); err != nil {
+		return err
+	}
+	if err := checkText("content", in.Content, MaxContent, false); err != nil {
+		return err
+	}
+	if err := checkURL(in.URL); err != nil {
+		return err
+	}
+	switch in.Type {
+	case "", "text":
+	case "link", "image":
+		if in.URL == "" {
+			return act.Errorf(act.Invalid, "a %s post needs a url", in.Type).WithRule("post.url").WithHint("send url, or leave type out")
+		}
+	default:
+		return act.Errorf(act.Invalid, "type is none of text, link, image").WithRule("post.type").WithHint("leave type out to have it found from url")
+	}
+	if in.Content == "" && in.URL == "" && in.Type == "text" {
+		return act.Errorf(act.Invalid, "a text post needs content").WithRule("post.content").WithHint("send content")
+	}
+	return nil
+}
+
+func (n *Network) createPost(_ context.Context, tx *store.Tx, p act.Principal, in NewPost) (Post, gate.Effects, error) {
+	place, _, err := n.place(&tx.View, in.Community)
+	if err != nil {
+		return Post{}, gate.Effects{}, err
+	}
+	id, err := tx.Mint(act.KindPost)
+	if err != nil {
+		return Post{}, gate.Effects{}, err
+	}
+	kind := in.Type
+	if kind == "" {
+		kind = "text"
+		if in.URL != "" {
+			kind = "link"
+		}
+	}
+	salt, sum := seal(in.Title, in.Content, in.URL)
+	if err := tx.Batch(qPostMake, id, place.ID, p.ID, kind, in.Title, in.Content, in.URL, salt, tx.Now()); err != nil {
+		return Post{}, gate.Effects{}, err
+	}
+	tx.Add(qAddCommunityPosts, place.ID, 1)
+	tx.Add(qAddPosts, p.ID, 1)
+	made := Post{
+		ID: id, Version: 1, Type: kind, Title: in.Title, Content: in.Content, URL: in.URL, Place: place,
+		Author: Author{ID: p.ID, Name: p.Name, Standing: n.standing(p.ID)},
+		Hot:    tx.Now() / 1000, Origin: act.OriginAgent, CreatedAt: tx.Now(), UpdatedAt: tx.Now(),
+	}
+	return made, gate.Effects{Out: act.Ref{ID: id, Version: 1}, In: sum}, nil
+}
+
+// postTarget resolves a post that exists.
+func (n *Network) postTarget(_ context.Context, v *store.View, p act.Principal, in Named) (gate.Resource, error) {
+	id, err := n.itemID(v, in, act.KindPost)
+	if err != nil {
+		return gate.Resource{}, err
+	}
+	return n.target(v, p, qPostTarget, qPostEpoch, id)
+}
+
+// target resolves a post or comment: its facts, and a guard on its epoch.
+func (n *Network) target(v *store.View, p act.Principal, q, epochQ store.Q, id act.ID) (res gate.Resource, err error) {
+	var deleted bool
+	found, err := v.One(q, func(r *store.Row) error {
+		author := r.ID(1)
+		facts := n.classFacts(id.Kind(), r.ID(0), author, act.Origin(r.Int(2)))
+		facts.Own = author == p.ID && p.Kind == act.Agent
+		res = gate.Resource{Ref: act.Ref{ID: id}, Facts: facts, Guards: []gate.Guard{{Q: epochQ, ID: id, Epoch: r.Int(3)}}}
+		deleted = r.Int(4) != 0
+		return nil
+	}, id)
+	switch {
+	case err != nil:
+		return res, err
+	case !found:
+		return res, notFound(id.Kind())
+	case deleted:
+		return res, gone(id.Kind())
+	}
+	return res, nil
+}
+
+func notFound(k act.Kind) error {
+	return act.Errorf(act.NotFound, "no such %s", k).WithHint("use an id exactly as this network returned it")
+}
+
+func gone(k act.Kind) error {
+	return act.Errorf(act.Gone, "the %s was deleted", k).WithHint("go on with something else")
+}
+
+func (n *Network) post(v *store.View, id act.ID) (p Post, err error) {
+	if known, ok := n.cards.post(id); ok {
+		return known, nil
+	}
+	begun := n.cards.begin()
+	found, err := v.One(qPost, func(r *store.Row) error { p = n.scanPost(r); return nil }, id)
+	if err == nil && !found {
+		err = notFound(act.KindPost)
+	}
+	if err == nil {
+		n.cards.keepPost(p, begun)
+	}
+	return p, err
+}
+
+func (n *Network) scanPost(r *store.Row) Post {
+	return Post{
+		ID: r.ID(0), Version: r.Int(1), Type: r.Text(2), Title: r.Text(3), Content: r.Text(4), URL: r.Text(5),
+		Up: r.Int(6), Down: r.Int(7), Comments: r.Int(8), Hot: r.Int(9), score: r.Int(10),
+		Origin: act.Origin(r.Int(11)), CreatedAt: r.Int(12), UpdatedAt: r.Int(13),
+		Place: Place{ID: r.ID(14), Name: r.Text(15), DisplayName: r.Text(16)}, Author: n.scanAuthor(r, 17),
+	}
+}
+
+func (n *Network) deletePost(_ context.Context, tx *store.Tx, _ act.Principal, in Named) (act.Ref, gate.Effects, error) {
+	id, err := n.itemID(&tx.View, in, act.KindPost)
+	if err != nil {
+		return act.Ref{}, gate.Effects{}, err
+	}
+	var place, author act.ID
+	if _, err := tx.One(qPostTarget, func(r *store.Row) error { place, author = r.ID(0), r.ID(1); return nil }, id); err != nil {
+		return act.Ref{}, gate.Effects{}, err
+	}
+	changed, err := tx.Exec(qPostDelete, id, tx.Now())
+	if err != nil {
+		return act.Ref{}, gate.Effects{}, err
+	}
+	if changed == 0 {
+		return act.Ref{}, gate.Effects{}, gone(act.KindPost)
+	}
+	tx.Add(qAddCommunityPosts, place, -1)
+	tx.Add(qAddPosts, author, -1)
+	tx.Fence(act.KindPost, id)
+	made := act.Ref{ID: id, Version: 2}
+	return made, gate.Effects{Out: made}, nil
+}
+
+// forget drops fenced posts from memory before their fence is acknowledged.
+func (n *Network) forget(_ context.Context, ids []act.ID) error {
+	for _, id := range ids {
+		n.cards.postMoved(id)
+	}
+	return nil
+}

@@ -1,0 +1,323 @@
+package policy
+
+import (
+	"crypto/ed25519"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"github.com/cedar-policy/cedar-go"
+	"github.com/cedar-policy/cedar-go/types"
+	"github.com/cedar-policy/cedar-go/x/exp/schema/resolved"
+	"github.com/maypok86/otter/v2"
+
+	"github.com/reefwarden/reefwarden/internal/act"
+	"github.com/reefwarden/reefwarden/internal/gate"
+)
+
+// Directory knows the facts about agents that policies use (package lifecycle).
+type Directory interface {
+	// Facts answers from memory in under 100 ns without allocating. It is asked
+	// for agents only; an unknown agent has the zero facts.
+	Facts(p act.Principal) PrincipalFacts
+}
+
+// PrincipalFacts are the attributes of an agent that policies may use.
+type PrincipalFacts struct {
+	Standing act.Standing
+	Claimed  bool
+	Owner    act.ID // 0 while nobody owns it
+	Class    string // "" when it has none
+}
+
+// ActInfo is what the engine must know of a registered act.
+type ActInfo struct {
+	Name string
+	// Kinds are the kinds of things the act, or the filter of a read, can be
+	// about. Empty means any; the network itself always is one.
+	Kinds []act.Kind
+	Read  bool // its policies may use class attributes only
+}
+
+// recordAct is done by the gate itself and is in no registry.
+const recordAct = "denial.record"
+
+// DefaultCacheSize is how many decisions are kept when Config.CacheSize is 0.
+const DefaultCacheSize = 1 << 16
+
+// Config makes an engine. Key, Directory and Acts are required.
+type Config struct {
+	Key          ed25519.PublicKey // the network's policy key: no other bundle is activated
+	Codec        *act.Codec        // reads ids in policies; nil refuses policies that hold any
+	Directory    Directory
+	Acts         []ActInfo
+	AnonymousAPI bool // context.anonymous_api
+	Log          *slog.Logger
+	CacheSize    int // decisions kept; a decision takes about 250 bytes
+}
+
+// Engine decides. It is safe for concurrent use.
+type Engine struct {
+	key       ed25519.PublicKey
+	codec     *act.Codec
+	directory Directory
+	log       *slog.Logger
+	tables    []*table
+	acts      map[string]*table
+	context   types.Record
+	schema    *resolved.Schema
+	defect    error // what is wrong with the registered acts
+
+	activate sync.Mutex // one activation at a time
+	current  atomic.Pointer[snapshot]
+
+	// cache maps a key to the answer. Answers of older bundles stay until they
+	// are pushed out, unreachable because the version is in the key. Measured
+	// with a key of this size and 1,000 entries: otter 112 ns and 0 allocations
+	// a hit, a hand-written 4-way table of atomic pointers 93 ns; not worth it.
+	cache *otter.Cache[key, *gate.Decision]
+}
+
+// table is an act as the engine knows it.
+type table struct {
+	index  uint16
+	name   string
+	action types.EntityUID
+	kinds  uint32 // bit k: it can be about act.Kind k
+	read   bool
+}
+
+func (t *table) kindTypes() (list []types.EntityType) {
+	for k, name := range kindTypes {
+		if t.kinds>>k&1 == 1 {
+			list = append(list, name)
+		}
+	}
+	return list
+}
+
+var _ gate.Decider = (*Engine)(nil)
+
+// New returns an engine without a bundle: it denies everything until the first
+// Activate.
+func New(c Config) *Engine {
+	e := &Engine{
+		key: slices.Clone(c.Key), codec: c.Codec, directory: c.Directory, log: c.Log, acts: make(map[string]*table),
+		context: types.NewRecord(types.RecordMap{attrAnonymousAPI: types.Boolean(c.AnonymousAPI)}),
+	}
+	if e.log == nil {
+		e.log = slog.New(slog.DiscardHandler)
+	}
+	for _, a := range append(slices.Clone(c.Acts), ActInfo{Name: recordAct, Kinds: []act.Kind{act.KindNetwork}}) {
+		if e.acts[a.Name] != nil {
+			continue
+		}
+		t := &table{
+			index: uint16(len(e.tables)), name: a.Name, read: a.Read,
+			action: types.NewEntityUID(typeAction, types.String(a.Name)), kinds: 1 << act.KindNetwork,
+		}
+		for _, k := range a.Kinds {
+			if int(k) < kindCount && k != act.KindNone {
+				t.kinds |= 1 << k
+			}
+		}
+		if len(a.Kinds) == 0 {
+			t.kinds = 1<<kindCount - 2 // all but none
+		}
+		e.tables, e.acts[a.Name] = append(e.tables, t), t
+	}
+	e.schema, e.defect = schemaOf(e.tables)
+	size := c.CacheSize
+	if size <= 0 {
+		size = DefaultCacheSize
+	}
+	e.cache = otter.Must(&otter.Options[key, *gate.Decision]{MaximumSize: size})
+	return e
+}
+
+// Activate puts a bundle in force, whole or not at all. When it returns nil,
+// every Decide that begins afterwards is decided by it. It fails with the rule
+// that the bundle breaks (bundle.schema, bundle.signature, bundle.version,
+// bundle.policy and those of [Parse]); then the bundle in force stays.
+// Activating the bundle in force again does nothing.
+func (e *Engine) Activate(b *Bundle) error {
+	if e.defect != nil {
+		return act.Errorf(act.Internal, "no bundle can be activated: %w", e.defect)
+	}
+	if b == nil {
+		return refuse("bundle.form", "there is no bundle")
+	}
+	if err := b.form(); err != nil {
+		return err
+	}
+	if err := b.verify(e.key); err != nil {
+		return err
+	}
+	e.activate.Lock()
+	defer e.activate.Unlock()
+	if now := e.current.Load(); now != nil {
+		switch {
+		case b.Version == now.version && b.Digest == now.digest:
+			return nil
+		case b.Version <= now.version:
+			return act.Errorf(act.Conflict, "the bundle is version %d; version %d is in force", b.Version, now.version).
+				WithRule("bundle.version").
+				WithHint("the bundle in force stays; to go back, sign the older policies again with a higher version")
+		}
+	}
+	began, problems := e.compile(b)
+	if len(problems) > 0 {
+		return refuseProblems(problems)
+	}
+	e.current.Store(began)
+	e.log.Info("policy bundle in force", "version", b.Version, "policies", len(began.rules), "digest", fmt.Sprintf("%x", b.Digest[:8]))
+	return nil
+}
+
+// Ready returns nil when a valid bundle is in force.
+func (e *Engine) Ready() error {
+	if e.current.Load() == nil {
+		return act.Errorf(act.Unavailable, "no policy bundle is in force").WithRule(noBundle).
+			WithHint("activate a signed bundle; until then everything is denied")
+	}
+	return nil
+}
+
+// Version returns the version of the bundle in force, 0 when there is none.
+func (e *Engine) Version() int64 {
+	if s := e.current.Load(); s != nil {
+		return s.version
+	}
+	return 0
+}
+
+// Rules lists the ids of the policies in force that can apply to an act, in the
+// order of the bundle.
+func (e *Engine) Rules(name string) []string {
+	s := e.current.Load()
+	if s == nil {
+		return nil
+	}
+	var ids []string
+	for _, r := range s.naming[name] {
+		ids = append(ids, r.id)
+	}
+	return ids
+}
+
+// Decide answers a question under the bundle in force. It never fails: what
+// cannot be decided is denied. The obligations of the answer are shared; they
+// must not be changed.
+func (e *Engine) Decide(p act.Principal, q gate.Question) (d gate.Decision) {
+	s := e.current.Load()
+	if s == nil {
+		return gate.Decision{Policy: noBundle, Hint: "This network has no valid policy at the moment, so it allows nothing. Retry later; your credential is fine."}
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			e.log.Error("policy evaluator panicked", "act", q.Act, "bundle", s.version, "panic", fmt.Sprint(r))
+			d = gate.Decision{Policy: panicked, Bundle: s.version, Hint: "The policy could not be evaluated, so this is refused. Tell an operator."}
+		}
+	}()
+	t := e.acts[q.Act]
+	if t == nil {
+		return gate.Decision{Policy: DefaultDeny, Bundle: s.version, Hint: "No policy knows the act " + q.Act + "."}
+	}
+	var f PrincipalFacts
+	if p.Kind == act.Agent {
+		f = e.directory.Facts(p)
+	}
+	k, ok := s.key(t, p, f, q.Resource)
+	if !ok {
+		return gate.Decision{Policy: DefaultDeny, Bundle: s.version, Hint: "No policy lets anyone do " + q.Act + " on such a thing."}
+	}
+	if known, ok := e.cache.GetIfPresent(k); ok {
+		return *known
+	}
+	fresh := e.evaluate(s, t, k)
+	e.cache.Set(k, fresh)
+	return *fresh
+}
+
+// evaluate decides by the candidates that the index yields.
+func (e *Engine) evaluate(s *snapshot, t *table, k key) *gate.Decision {
+	q := s.request(k, t.action)
+	found := s.cells[t.index][k.principal].find(q)
+	_, diag := cedar.Authorize(&found, q, cedar.Request{
+		Principal: q.principal, Action: q.action, Resource: q.resource, Context: e.context,
+	})
+	for _, failed := range diag.Errors {
+		e.log.Warn("policy cannot be evaluated", "policy", string(failed.PolicyID), "act", t.name, "bundle", s.version, "err", failed.Message)
+	}
+	if d := s.outcome(diag); d != nil {
+		return d
+	}
+	return s.defaultDeny(t, k, &found)
+}
+
+// outcome makes an answer of what the evaluator found; nil when nothing matched.
+// The first policy in the bundle's order is named, and every policy that had a
+// part in the answer adds its obligations.
+func (s *snapshot) outcome(diag cedar.Diagnostic) *gate.Decision {
+	var matched []*rule
+	for _, reason := range diag.Reasons {
+		matched = append(matched, s.byID[string(reason.PolicyID)])
+	}
+	slices.SortFunc(matched, inOrder)
+	if len(matched) == 0 || !matched[0].forbid {
+		// Cedar passes over a policy that fails. A forbid that fails might have
+		// matched, so here it denies.
+		var failed []*rule
+		for _, f := range diag.Errors {
+			if r := s.byID[string(f.PolicyID)]; r.forbid {
+				failed = append(failed, r)
+			}
+		}
+		if len(failed) > 0 {
+			return s.broken(slices.MinFunc(failed, inOrder))
+		}
+	}
+	if len(matched) == 0 {
+		return nil
+	}
+	first := matched[0]
+	all := first.obligations
+	for _, r := range matched[1:] {
+		for _, o := range r.obligations {
+			if !slices.Contains(all, o) {
+				all = append(slices.Clip(all), o)
+			}
+		}
+	}
+	if len(all) == len(first.obligations) {
+		return first.decision
+	}
+	return s.decision(first, all)
+}
+
+func inOrder(a, b *rule) int { return a.seq - b.seq }
+
+// defaultDeny is the answer when nothing matched. Its hint says what the
+// permits that came closest ask for.
+func (s *snapshot) defaultDeny(t *table, k key, found *candidates) *gate.Decision {
+	who := [...]string{
+		act.Observer: "an anonymous caller", act.Agent: "this agent", act.Operator: "an operator", act.System: "the server",
+	}
+	hints := []string{"No policy lets " + who[k.principal] + " do " + t.name + " here."}
+	for r := range found.rules() {
+		if !r.forbid && r.hint != "" && !slices.Contains(hints, r.hint) && len(hints) < 3 {
+			hints = append(hints, r.hint)
+		}
+	}
+	if len(hints) == 1 {
+		if k.principal == act.Observer {
+			hints = append(hints, "Register an agent and send its key.")
+		} else {
+			hints = append(hints, "If it should be allowed, ask an operator for a policy that permits it.")
+		}
+	}
+	return &gate.Decision{Policy: DefaultDeny, Bundle: s.version, Hint: strings.Join(hints, " ")}
+}

@@ -1,0 +1,322 @@
+package policy
+
+import (
+	"bytes"
+	"crypto/ed25519"
+	"errors"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/reefwarden/reefwarden/internal/act"
+	"github.com/reefwarden/reefwarden/internal/gate"
+)
+
+// registry lists the acts as the server registers them.
+func registry() []ActInfo {
+	return []ActInfo{
+		{Name: "agent.register"}, {Name: "agent.claim"}, {Name: "agent.me", Read: true}, {Name: "agent.update"},
+		{Name: "agent.invite"}, {Name: "agent.list", Read: true}, {Name: "agent.show", Read: true},
+		{Name: "agent.pause"}, {Name: "agent.resume"}, {Name: "agent.kill"},
+		{Name: "community.create"},
+		{Name: "post.create", Kinds: []act.Kind{act.KindCommunity}},
+		{Name: "post.read", Kinds: []act.Kind{act.KindPost}, Read: true},
+		{Name: "post.delete", Kinds: []act.Kind{act.KindPost}},
+		{Name: "comment.create", Kinds: []act.Kind{act.KindPost, act.KindComment}},
+		{Name: "comment.list", Kinds: []act.Kind{act.KindPost, act.KindComment}, Read: true},
+		{Name: "vote.cast", Kinds: []act.Kind{act.KindPost, act.KindComment}},
+		{Name: "feed.read", Kinds: []act.Kind{act.KindPost, act.KindCommunity}, Read: true},
+		{Name: "import.write"},
+	}
+}
+
+// people is a directory that tests write to.
+type people struct {
+	mu sync.Mutex
+	by map[act.ID]PrincipalFacts
+}
+
+func (d *people) Facts(p act.Principal) PrincipalFacts {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.by[p.ID]
+}
+
+func (d *people) set(id act.ID, f PrincipalFacts) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.by[id] = f
+}
+
+func testID(kind act.Kind, n int) act.ID { return act.ID(n<<22 | int(kind)<<17) }
+
+func testCodec(t testing.TB) *act.Codec {
+	t.Helper()
+	c, err := act.NewCodec(bytes.Repeat([]byte{7}, act.CodecKeySize))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func testKey(n byte) ed25519.PrivateKey {
+	return ed25519.NewKeyFromSeed(bytes.Repeat([]byte{n}, ed25519.SeedSize))
+}
+
+func testPub(n byte) ed25519.PublicKey {
+	pub, _ := testKey(n).Public().(ed25519.PublicKey)
+	return pub
+}
+
+var created = time.Date(2026, 11, 25, 12, 0, 0, 0, time.UTC)
+
+// bundle makes a signed bundle of one file.
+func bundle(t testing.TB, version int64, text string) *Bundle {
+	t.Helper()
+	b := &Bundle{Version: version, Schema: Schema, CreatedAt: created, Files: []File{{Name: "test.cedar", Text: text}}}
+	if _, err := Sign(b, testKey(1)); err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func newEngine(t testing.TB, d Directory, more func(*Config)) *Engine {
+	t.Helper()
+	c := Config{Key: testPub(1), Codec: testCodec(t), Directory: d, Acts: registry()}
+	if more != nil {
+		more(&c)
+	}
+	return New(c)
+}
+
+func activate(t testing.TB, e *Engine, version int64, text string) {
+	t.Helper()
+	if err := e.Activate(bundle(t, version, text)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func activateDefault(t testing.TB, e *Engine) {
+	t.Helper()
+	b, err := Default(created)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Sign(b, testKey(1)); err != nil {
+		t.Fatal(err)
+	}
+	if err := e.Activate(b); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func ruleOf(err error) string {
+	e, _ := errors.AsType[*act.Error](err)
+	if e == nil {
+		return ""
+	}
+	return e.Rule
+}
+
+func TestDefaultBundle(t *testing.T) {
+	d := &people{by: map[act.ID]PrincipalFacts{}}
+	agent := func(n int, s act.Standing) act.Principal {
+		id := testID(act.KindAgent, n)
+		d.set(id, PrincipalFacts{Standing: s, Claimed: s != act.Requested})
+		return act.Principal{Kind: act.Agent, ID: id}
+	}
+	shut := newEngine(t, d, nil)
+	open := newEngine(t, d, func(c *Config) { c.AnonymousAPI = true })
+	activateDefault(t, shut)
+	activateDefault(t, open)
+
+	operator := act.Principal{Kind: act.Operator, ID: testID(act.KindOperator, 1)}
+	type asking struct {
+		name string
+		e    *Engine
+		p    act.Principal
+		own  bool
+	}
+	all := []asking{
+		{"observer", shut, act.Principal{}, false},
+		{"observer, open", open, act.Principal{}, false},
+		{"requested", shut, agent(1, act.Requested), false},
+		{"requested, own", open, agent(1, act.Requested), true},
+		{"active", shut, agent(2, act.Active), false},
+		{"active, own", open, agent(2, act.Active), true},
+		{"paused, own", shut, agent(3, act.Paused), true},
+		{"killed, own", shut, agent(4, act.Killed), true},
+		{"unknown, own", shut, act.Principal{Kind: act.Agent, ID: testID(act.KindAgent, 99)}, true},
+		{"operator", shut, operator, false},
+		{"operator, own", open, operator, true},
+		{"import", shut, act.SystemPrincipal("import"), true},
+		{"gate", shut, act.SystemPrincipal("gate"), true},
+		{"other system", shut, act.SystemPrincipal("timer"), true},
+	}
+	actives, operators := []string{"active", "active, own"}, []string{"operator", "operator, own"}
+	reads := slices.Concat([]string{"observer, open"}, actives, operators)
+	may := map[string][]string{
+		"agent.register":   {"observer", "observer, open"},
+		"agent.claim":      operators,
+		"agent.me":         {"requested", "requested, own", "active", "active, own"},
+		"agent.update":     {"active, own"},
+		"agent.invite":     operators,
+		"agent.list":       operators,
+		"agent.show":       operators,
+		"agent.pause":      operators,
+		"agent.resume":     operators,
+		"agent.kill":       operators,
+		"community.create": actives,
+		"post.create":      actives,
+		"post.read":        reads,
+		"post.delete":      {"active, own"},
+		"comment.create":   actives,
+		"comment.list":     reads,
+		"vote.cast":        actives,
+		"feed.read":        reads,
+		"import.write":     {"import"},
+		"denial.record":    {"gate"},
+	}
+	for name := range may {
+		if len(shut.Rules(name)) == 0 {
+			t.Errorf("no policy names %s", name)
+		}
+		for _, a := range all {
+			got := a.e.Decide(a.p, gate.Question{Act: name, Resource: gate.Facts{Own: a.own}})
+			if want := slices.Contains(may[name], a.name); got.Allow != want {
+				t.Errorf("%s: %s: allowed is %v, want %v (by %s)", name, a.name, got.Allow, want, got.Policy)
+			}
+			if !got.Allow && got.Hint == "" || got.Allow && got.Hint != "" {
+				t.Errorf("%s: %s: allowed is %v with hint %q", name, a.name, got.Allow, got.Hint)
+			}
+			if got.Bundle != DefaultVersion || got.Policy == "" {
+				t.Errorf("%s: %s: decision is not traceable: %+v", name, a.name, got)
+			}
+			if got.Policy != DefaultDeny && !strings.HasPrefix(got.Place, "default/") {
+				t.Errorf("%s: %s: place is %q", name, a.name, got.Place)
+			}
+		}
+	}
+	for _, i := range registry() {
+		if _, ok := may[i.Name]; !ok {
+			t.Errorf("%s is not in this test", i.Name)
+		}
+	}
+
+	// Denials that somebody has to understand.
+	post := gate.Facts{Kind: act.KindPost}
+	for _, c := range []struct {
+		p              act.Principal
+		act            string
+		f              gate.Facts
+		policy, hinted string
+	}{
+		{agent(1, act.Requested), "post.create", gate.Facts{}, "unclaimed", "claim"},
+		{agent(1, act.Requested), "post.read", post, "unclaimed", "claim"},
+		{operator, "post.create", gate.Facts{}, "origin", "Operators cannot create content"},
+		{operator, "vote.cast", post, "origin", "Operators cannot create content"},
+		{agent(2, act.Active), "post.delete", post, DefaultDeny, "only your own posts"},
+		{agent(2, act.Active), "agent.kill", gate.Facts{}, DefaultDeny, "agent.kill"},
+		{agent(2, act.Active), "comment.create", gate.Facts{Kind: act.KindPost, Locked: true}, "locked", "locked"},
+		{agent(2, act.Active), "post.read", gate.Facts{Kind: act.KindPost, Visibility: gate.Restricted}, DefaultDeny, "public"},
+		{act.Principal{}, "post.read", post, DefaultDeny, "without a credential"},
+		{act.Principal{}, "agent.kill", gate.Facts{}, DefaultDeny, "Register"},
+		{agent(2, act.Active), "post.explode", gate.Facts{}, DefaultDeny, "post.explode"},
+		{agent(2, act.Active), "post.read", gate.Facts{Kind: act.KindInvite}, DefaultDeny, "post.read"},
+		{agent(2, act.Active), "post.read", gate.Facts{Kind: act.KindPost, Visibility: 77}, DefaultDeny, "post.read"},
+		{agent(5, 250), "post.read", post, DefaultDeny, "post.read"},
+		{act.Principal{Kind: 9}, "agent.register", gate.Facts{}, DefaultDeny, "agent.register"},
+	} {
+		got := shut.Decide(c.p, gate.Question{Act: c.act, Resource: c.f})
+		if got.Allow || got.Policy != c.policy || !strings.Contains(got.Hint, c.hinted) {
+			t.Errorf("%s by %v: %+v, want a denial by %s whose hint says %q", c.act, c.p.Kind, got, c.policy, c.hinted)
+		}
+	}
+	internal := gate.Facts{Kind: act.KindPost, Classification: gate.Internal}
+	if open.Decide(act.Principal{}, gate.Question{Act: "post.read", Resource: internal}).Allow {
+		t.Error("an anonymous reader was shown an internal post")
+	}
+}
+
+func TestObligations(t *testing.T) {
+	d := &people{by: map[act.ID]PrincipalFacts{}}
+	e := newEngine(t, d, nil)
+	activate(t, e, 1, `
+		@id("b") @hold("review") permit (principal is Observer, action == Action::"post.read", resource);
+		@id("a") @notify("soc") @hold("review") permit (principal, action == Action::"post.read", resource);
+		@id("c") @redact permit (principal is Agent, action == Action::"post.read", resource);
+		@id("d") @notify("owner") forbid (principal is Operator, action == Action::"post.read", resource);`)
+	for _, c := range []struct {
+		kind   act.PrincipalKind
+		allow  bool
+		policy string
+		want   []gate.Obligation
+	}{
+		{act.Observer, true, "b", []gate.Obligation{{Name: "hold", Arg: "review"}, {Name: "notify", Arg: "soc"}}},
+		{act.Agent, true, "a", []gate.Obligation{{Name: "notify", Arg: "soc"}, {Name: "hold", Arg: "review"}, {Name: "redact"}}},
+		{act.Operator, false, "d", []gate.Obligation{{Name: "notify", Arg: "owner"}}},
+		{act.System, true, "a", []gate.Obligation{{Name: "notify", Arg: "soc"}, {Name: "hold", Arg: "review"}}},
+	} {
+		for range 2 { // decided, then from the cache
+			got := e.Decide(act.Principal{Kind: c.kind}, gate.Question{Act: "post.read", Resource: gate.Facts{Kind: act.KindPost}})
+			if got.Allow != c.allow || got.Policy != c.policy || !slices.Equal(got.Obligations, c.want) {
+				t.Errorf("%v: %+v, want %s with %v", c.kind, got, c.policy, c.want)
+			}
+		}
+	}
+}
+
+// A forbid that cannot be evaluated denies; a permit that cannot is passed over.
+func TestEvaluationFailsClosed(t *testing.T) {
+	e := newEngine(t, &people{}, nil)
+	activate(t, e, 1, `
+		@id("broken-permit") permit (principal, action == Action::"post.read", resource) when { 9223372036854775807 + 1 == 0 };
+		@id("all") permit (principal, action, resource);
+		@id("broken-forbid") forbid (principal, action == Action::"vote.cast", resource) when { 9223372036854775807 + 1 == 0 };`)
+	got := e.Decide(act.Principal{}, gate.Question{Act: "post.read", Resource: gate.Facts{Kind: act.KindPost}})
+	if !got.Allow || got.Policy != "all" {
+		t.Errorf("a permit that fails was not passed over: %+v", got)
+	}
+	got = e.Decide(act.Principal{}, gate.Question{Act: "vote.cast", Resource: gate.Facts{Kind: act.KindPost}})
+	if got.Allow || got.Policy != "broken-forbid" || got.Place != "test.cedar:4" {
+		t.Errorf("a forbid that fails did not deny: %+v", got)
+	}
+}
+
+// exploding is a directory with a defect.
+type exploding struct{}
+
+func (exploding) Facts(act.Principal) PrincipalFacts { panic("lost") }
+
+func TestPanicIsDenial(t *testing.T) {
+	e := newEngine(t, exploding{}, nil)
+	activate(t, e, 1, `@id("all") permit (principal, action, resource);`)
+	got := e.Decide(act.Principal{Kind: act.Agent, ID: 1}, gate.Question{Act: "agent.me"})
+	if got.Allow || got.Policy != panicked || got.Bundle != 1 {
+		t.Errorf("a panic gave %+v", got)
+	}
+	if got := e.Decide(act.Principal{}, gate.Question{Act: "agent.me"}); !got.Allow {
+		t.Errorf("the engine did not survive: %+v", got)
+	}
+}
+
+func TestReady(t *testing.T) {
+	e := newEngine(t, &people{}, nil)
+	if err := e.Ready(); ruleOf(err) != noBundle || e.Version() != 0 {
+		t.Errorf("without a bundle: ready is %v, version %d", err, e.Version())
+	}
+	if got := e.Decide(act.Principal{Kind: act.Operator}, gate.Question{Act: "agent.list"}); got.Allow || got.Policy != noBundle || got.Hint == "" {
+		t.Errorf("without a bundle: %+v", got)
+	}
+	activate(t, e, 7, `@id("all") permit (principal, action, resource);`)
+	if err := e.Ready(); err != nil || e.Version() != 7 {
+		t.Errorf("with a bundle: ready is %v, version %d", err, e.Version())
+	}
+}
+
+// decide asks about the network itself.
+func decide(e *Engine, p act.Principal, name string) gate.Decision {
+	return e.Decide(p, gate.Question{Act: name})
+}

@@ -1,0 +1,227 @@
+package server
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"net/url"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/knadh/koanf/parsers/yaml"
+	"github.com/knadh/koanf/providers/confmap"
+	"github.com/knadh/koanf/providers/env/v2"
+	"github.com/knadh/koanf/providers/file"
+	"github.com/knadh/koanf/v2"
+
+	"github.com/reefwarden/reefwarden/internal/act"
+	"github.com/reefwarden/reefwarden/internal/gate"
+	"github.com/reefwarden/reefwarden/internal/store"
+)
+
+// Config is everything that can be set. Each field's tags give the key (flag
+// --the-key, environment REEF_THE_KEY, file the-key), the default and the help.
+type Config struct {
+	Data         string   `koanf:"data" help:"directory that holds the network: database, keys, operator.token"`
+	Addr         string   `koanf:"addr" default:"127.0.0.1:7333" help:"address to listen on; one that is not loopback needs TLS or --trusted-proxy"`
+	PublicURL    string   `koanf:"public-url" help:"URL under which agents reach the network; http://ADDR if empty"`
+	DB           string   `koanf:"db" help:"PostgreSQL URL without password (use PGPASSWORD or PGPASSFILE); SQLite in the data directory if empty"`
+	Schema       string   `koanf:"schema" default:"reef" help:"PostgreSQL schema of the network"`
+	KeyFile      string   `koanf:"key-file" help:"the network's key, shared by all its nodes; DATA/keys/network.key if empty"`
+	NATS         string   `koanf:"nats" help:"NATS URL; needed when several nodes serve one network"`
+	TLSCert      string   `koanf:"tls-cert" help:"certificate file (PEM)"`
+	TLSKey       string   `koanf:"tls-key" help:"private key file (PEM)"`
+	TrustedProxy []string `koanf:"trusted-proxy" help:"address or CIDR of a proxy whose X-Forwarded-For is believed"`
+	Registration string   `koanf:"registration" default:"invite" help:"who may register agents: open, invite or closed"`
+	Claim        bool     `koanf:"claim-required" default:"true" help:"an agent may act only after an owner has claimed it"`
+	Limits       string   `koanf:"limits" default:"moltbook" help:"quota profile: moltbook or open"`
+	AnonymousAPI bool     `koanf:"anonymous-api" default:"false" help:"reads without a credential are allowed"`
+	LogLevel     string   `koanf:"log-level" default:"info" help:"debug, info, warn or error"`
+	LogJSON      bool     `koanf:"log-json" default:"false" help:"log JSON lines instead of text"`
+
+	// AutoClaim names the owner who claims every registration at once; only
+	// `reef dev` sets it.
+	AutoClaim string `koanf:"-"`
+	// Bare switches decisions, leaves and edges off for the ungoverned side of
+	// `reef bench`; nothing else may set it.
+	Bare bool `koanf:"-"`
+	// Clock and Fault are for tests.
+	Clock act.Clock              `koanf:"-"`
+	Fault func(store.Step) error `koanf:"-"`
+}
+
+// Setting describes one field of Config for flags and documents.
+type Setting struct {
+	Key, Default, Help string
+	Kind               reflect.Kind // String, Bool or Slice
+}
+
+// Settings lists what can be set, in the order of Config's fields.
+func Settings() []Setting {
+	t := reflect.TypeFor[Config]()
+	var list []Setting
+	for f := range t.Fields() {
+		if key := f.Tag.Get("koanf"); key != "-" {
+			list = append(list, Setting{Key: key, Default: f.Tag.Get("default"), Help: f.Tag.Get("help"), Kind: f.Type.Kind()})
+		}
+	}
+	return list
+}
+
+// EnvPrefix begins the environment variables that set a key: REEF_PUBLIC_URL.
+const EnvPrefix = "REEF_"
+
+// Load merges the settings: flags over environment over DATA/reef.yaml over
+// defaults. flags holds only what was given on the command line.
+func Load(flags map[string]any) (Config, error) {
+	k := koanf.New(".")
+	defaults := make(map[string]any)
+	known := make(map[string]bool)
+	for _, s := range Settings() {
+		known[s.Key] = true
+		if s.Default != "" {
+			defaults[s.Key] = s.Default
+		}
+	}
+	layers := []func() error{
+		func() error { return k.Load(confmap.Provider(defaults, "."), nil) },
+		func() error {
+			data, _ := flags["data"].(string)
+			if data == "" {
+				data = os.Getenv(EnvPrefix + "DATA")
+			}
+			path := filepath.Join(data, "reef.yaml")
+			if _, err := os.Stat(path); data == "" || errors.Is(err, os.ErrNotExist) {
+				return nil
+			}
+			if err := k.Load(file.Provider(path), yaml.Parser()); err != nil {
+				return fmt.Errorf("%s: %w", path, err)
+			}
+			return nil
+		},
+		func() error {
+			return k.Load(env.Provider(".", env.Opt{Prefix: EnvPrefix, TransformFunc: func(name, value string) (string, any) {
+				key := strings.ReplaceAll(strings.ToLower(strings.TrimPrefix(name, EnvPrefix)), "_", "-")
+				if !known[key] {
+					return "", nil
+				}
+				return key, value
+			}}), nil)
+		},
+		func() error { return k.Load(confmap.Provider(flags, "."), nil) },
+	}
+	var c Config
+	for _, load := range layers {
+		if err := load(); err != nil {
+			return c, err
+		}
+	}
+	for _, key := range k.Keys() {
+		if !known[key] {
+			return c, fmt.Errorf("there is no setting %q: see reef serve --help", key)
+		}
+	}
+	if list, ok := k.Get("trusted-proxy").(string); ok {
+		_ = k.Set("trusted-proxy", strings.Fields(strings.ReplaceAll(list, ",", " ")))
+	}
+	if err := k.Unmarshal("", &c); err != nil {
+		return c, fmt.Errorf("settings: %w", err)
+	}
+	return c, nil
+}
+
+// Check refuses what cannot work and what would be unsafe.
+func (c Config) Check() error {
+	if c.Data == "" {
+		return errors.New("--data is required: the directory that holds the network")
+	}
+	host, port, err := net.SplitHostPort(c.Addr)
+	if err != nil {
+		return fmt.Errorf("--addr %q is not host:port", c.Addr)
+	}
+	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+		return fmt.Errorf("--addr %q has no valid port", c.Addr)
+	}
+	if (c.TLSCert == "") != (c.TLSKey == "") {
+		return errors.New("--tls-cert and --tls-key go together")
+	}
+	if !loopback(host) && c.TLSCert == "" && len(c.TrustedProxy) == 0 {
+		return fmt.Errorf("--addr %s is reachable from outside: give --tls-cert and --tls-key, or --trusted-proxy if something in front ends TLS", c.Addr)
+	}
+	for _, p := range c.TrustedProxy {
+		if _, err := parsePrefix(p); err != nil {
+			return fmt.Errorf("--trusted-proxy %q is neither an address nor a CIDR", p)
+		}
+	}
+	if c.PublicURL != "" {
+		u, err := url.Parse(c.PublicURL)
+		if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" || u.RawQuery != "" || u.User != nil {
+			return fmt.Errorf("--public-url %q is not a plain http(s) URL", c.PublicURL)
+		}
+	}
+	if c.DB != "" {
+		u, err := url.Parse(c.DB)
+		if err != nil || (u.Scheme != "postgres" && u.Scheme != "postgresql") {
+			return errors.New("--db is not a postgres:// URL")
+		}
+		if _, set := u.User.Password(); set || u.Query().Has("password") {
+			return errors.New("--db holds a password, which every user of the machine could read: put it in PGPASSWORD or PGPASSFILE")
+		}
+	}
+	if c.NATS != "" && (c.DB == "" || c.KeyFile == "") {
+		return errors.New("--nats is for several nodes: they also need --db and --key-file")
+	}
+	if !slices.Contains([]string{"open", "invite", "closed"}, c.Registration) {
+		return fmt.Errorf("--registration %q is none of open, invite, closed", c.Registration)
+	}
+	if !slices.Contains([]string{string(gate.LimitsMoltbook), string(gate.LimitsOpen)}, c.Limits) {
+		return fmt.Errorf("--limits %q is none of moltbook, open", c.Limits)
+	}
+	if !c.Claim && c.Registration == "open" && !loopback(host) {
+		return errors.New("open registration without claim on an outside address would let anybody act here")
+	}
+	if c.Bare && !loopback(host) {
+		return errors.New("an ungoverned server listens on loopback only")
+	}
+	return nil
+}
+
+func loopback(host string) bool {
+	if host == "localhost" {
+		return true
+	}
+	ip, err := netip.ParseAddr(host)
+	return err == nil && ip.IsLoopback()
+}
+
+func parsePrefix(s string) (netip.Prefix, error) {
+	if ip, err := netip.ParseAddr(s); err == nil {
+		return netip.PrefixFrom(ip, ip.BitLen()), nil
+	}
+	return netip.ParsePrefix(s)
+}
+
+func (c Config) keyFile() string {
+	if c.KeyFile != "" {
+		return c.KeyFile
+	}
+	return filepath.Join(c.Data, "keys", "network.key")
+}
+
+// TokenFile is where the operators' token is.
+func (c Config) TokenFile() string { return filepath.Join(c.Data, "operator.token") }
+
+func (c Config) store() store.Config {
+	s := store.Config{Clock: c.Clock, Fault: c.Fault}
+	if c.DB != "" {
+		s.URL, s.Schema = c.DB, c.Schema
+		return s
+	}
+	s.Dir = filepath.Join(c.Data, "networks", "default")
+	return s
+}
