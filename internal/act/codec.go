@@ -49,11 +49,13 @@ const (
 	bodyMask = 1<<63 - 1
 )
 
-func prf(b cipher.Block, v uint64) uint64 {
-	var in, out [aes.BlockSize]byte
-	binary.BigEndian.PutUint64(in[8:], v)
-	b.Encrypt(out[:], in[:])
-	return binary.BigEndian.Uint64(out[:8])
+// prf is a keyed function of v. The buffer is the caller's because it escapes
+// into the cipher: an id then costs one allocation.
+func prf(b cipher.Block, buf *[aes.BlockSize]byte, v uint64) uint64 {
+	clear(buf[:8])
+	binary.BigEndian.PutUint64(buf[8:], v)
+	b.Encrypt(buf[:], buf[:])
+	return binary.BigEndian.Uint64(buf[:8])
 }
 
 const hexDigits = "0123456789abcdef"
@@ -63,8 +65,9 @@ func dashAt(i int) bool { return i == 8 || i == 13 || i == 18 || i == 23 }
 
 // Append appends the 36 characters of id's outside form to dst.
 func (c *Codec) Append(dst []byte, id ID) []byte {
-	tag := prf(c.tag, uint64(id)) & tagMask
-	body := uint64(id) ^ prf(c.mask, tag)&bodyMask
+	var buf [aes.BlockSize]byte
+	tag := prf(c.tag, &buf, uint64(id)) & tagMask
+	body := uint64(id) ^ prf(c.mask, &buf, tag)&bodyMask
 	// 122 free bits, high to low: body (63), tag (59). The UUID's fixed bits
 	// (version after 48, variant after 12 more) are spliced in between.
 	hi, lo := body<<1|tag>>(tagBits-1), tag&(1<<(tagBits-1)-1) // 64 + 58 bits
@@ -98,8 +101,9 @@ func (c *Codec) String(id ID) string {
 	return string(c.Append(make([]byte, 0, 36), id))
 }
 
-// Parse returns the id behind an outside form. Every string that this codec
-// did not make gives [NotFound]: a stranger learns nothing from the answer.
+// Parse returns the id behind an outside form, whose hex digits may have either
+// case (RFC 9562 §4). Every string that this codec did not make gives
+// [NotFound]: a stranger learns nothing from the answer.
 func (c *Codec) Parse(s string) (ID, error) {
 	id, ok := c.decode(s)
 	if !ok {
@@ -157,8 +161,9 @@ func (c *Codec) decode(s string) (ID, bool) {
 	low := second &^ (3 << 62)
 	hi := first>>16<<16 | first&0x0fff<<4 | low>>58
 	tag := hi&1<<(tagBits-1) | low&(1<<(tagBits-1)-1)
-	id := (hi>>1 ^ prf(c.mask, tag)) & bodyMask
-	want := prf(c.tag, id) & tagMask
+	var buf [aes.BlockSize]byte
+	id := (hi>>1 ^ prf(c.mask, &buf, tag)) & bodyMask
+	want := prf(c.tag, &buf, id) & tagMask
 	if subtle.ConstantTimeEq(int32(tag>>32), int32(want>>32))&
 		subtle.ConstantTimeEq(int32(tag), int32(want)) != 1 || id == 0 {
 		return 0, false
@@ -211,6 +216,9 @@ func (c *Codec) OpenCursor(list, text string) (Cursor, error) {
 	}
 	raw, err := base64.RawURLEncoding.DecodeString(text)
 	if err != nil || len(raw) < 1+cursorMAC || raw[0] != cursorVersion {
+		return bad()
+	}
+	if base64.RawURLEncoding.EncodeToString(raw) != text { // line breaks or loose last bits
 		return bad()
 	}
 	body, mac := raw[:len(raw)-cursorMAC], raw[len(raw)-cursorMAC:]

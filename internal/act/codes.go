@@ -20,6 +20,9 @@ const (
 	codeCount
 )
 
+// None is what CodeOf says when there is no error.
+const None Code = 255
+
 type codeRow struct {
 	name string // wire name, stable
 	doc  string // one line for docs/errors.md

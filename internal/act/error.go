@@ -3,6 +3,8 @@ package act
 import (
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 )
 
@@ -32,21 +34,27 @@ type LimitState struct {
 func Errorf(code Code, format string, args ...any) *Error {
 	wrapped := fmt.Errorf(format, args...)
 	e := &Error{Code: code, Message: wrapped.Error()}
-	if cause := errors.Unwrap(wrapped); cause != nil {
-		e.cause = cause
-		e.Message = trimCause(e.Message, cause.Error())
+	switch w := wrapped.(type) {
+	case interface{ Unwrap() error }:
+		if e.cause = w.Unwrap(); e.cause != nil {
+			e.Message = trimCause(e.Message, e.cause.Error())
+		}
+	case interface{ Unwrap() []error }:
+		e.cause = wrapped
+		for _, cause := range slices.Backward(w.Unwrap()) {
+			e.Message = trimCause(e.Message, cause.Error())
+		}
 	}
 	return e
 }
 
+// trimCause takes the cause's text out of the message, wherever it stands, and
+// what led up to it.
 func trimCause(msg, cause string) string {
-	if n := len(msg) - len(cause); n >= 0 && msg[n:] == cause {
-		msg = msg[:n]
-		for len(msg) > 0 && (msg[len(msg)-1] == ' ' || msg[len(msg)-1] == ':') {
-			msg = msg[:len(msg)-1]
-		}
+	if i := strings.LastIndex(msg, cause); i >= 0 {
+		msg = strings.TrimRight(msg[:i], " :") + msg[i+len(cause):]
 	}
-	return msg
+	return strings.TrimRight(msg, " :")
 }
 
 // WithHint sets what the caller can do and returns e.
@@ -82,5 +90,11 @@ func AsError(err error) *Error {
 	}
 }
 
-// CodeOf returns the code of err, Internal for a foreign error.
-func CodeOf(err error) Code { return AsError(err).Code }
+// CodeOf returns the code of err: None without an error, Internal for a foreign
+// one.
+func CodeOf(err error) Code {
+	if err == nil {
+		return None
+	}
+	return AsError(err).Code
+}

@@ -40,7 +40,7 @@ func TestPrepare(t *testing.T) {
 			for _, name := range scanned(q.text, plan) {
 				key := q.id() + " " + name
 				needed[key] = true
-				if scans[key] == "" {
+				if scans[key] == "" && !strings.HasPrefix(q.name, checkPrefix) {
 					t.Errorf("%s %s reads all of %s: add an index, or list it in scans (internal/arch/tables_test.go) with the reason\n\t%s",
 						q.file.path, q.name, name, strings.Join(plan, "\n\t"))
 				}

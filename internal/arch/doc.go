@@ -8,6 +8,7 @@
 //     and what the binary and the agent runtime may link;
 //   - shape: line budgets, file lengths, doc.go, names, interface sizes;
 //   - calls: functions that are called in a few places only, such as time.Now;
+//     a line that must break this says so with //arch:allow and the reason;
 //   - queries: every SQL text is a package-level constant of type store.Q, in a
 //     dialect that both databases share, and touches only its package's tables;
 //   - database: every query is prepared on both databases, none scans a whole

@@ -56,6 +56,11 @@ var nullable = map[string]string{
 
 // crossings lists queries that touch another package's table, and why.
 var crossings = map[string]string{
+	"lifecycle.qCheckCredentials credential":      "verifying that no ended agent can still authenticate",
+	"lifecycle.qCheckOwners owner":                "verifying that every agent's owner exists",
+	"audit.qVerifyNumbered event":                 "verifying compares every leaf with its event, in the order of the sequence",
+	"audit.qVerifyWaiting event":                  "verifying compares every leaf with its event, in the order of the sequence",
+	"audit.qVerifyOrphans event":                  "verifying compares every leaf with its event, in the order of the sequence",
 	"store.qUnnumberedExposuresPostgres exposure": "the sequencer of the one event sequence gives exposure rows their place in it",
 	"store.qNumberExposuresPostgres exposure":     "the sequencer of the one event sequence gives exposure rows their place in it",
 }
@@ -72,6 +77,10 @@ var orders = map[string]string{
 var scans = map[string]string{
 	"network.qAliasAny alias": "LIMIT 1: asks whether anything was ever imported",
 }
+
+// checkPrefix begins the names of queries that verify invariants: they read
+// everything because that is what they are for, and only doctor and tests ask.
+const checkPrefix = "qCheck"
 
 // isCatalogue reports whether a name is one of the databases' own tables.
 func isCatalogue(name string) bool {

@@ -24,6 +24,8 @@ const (
 type denials struct {
 	gate *Gate
 
+	storing sync.Mutex // one round at a time, so that Flush returns after all of them
+
 	mu      sync.Mutex
 	waiting []Entry               // guarded by mu: single entries not yet stored
 	kinds   map[denialKey]*denial // guarded by mu
@@ -114,6 +116,8 @@ func (d *denials) close() {
 // store records what waits; at the end of a window, or when final, the counted
 // ones too. What storage does not take is kept for the next round.
 func (d *denials) store(final bool) {
+	d.storing.Lock()
+	defer d.storing.Unlock()
 	d.mu.Lock()
 	if final || d.gate.clock().Sub(d.begins) >= denialWindow {
 		for _, k := range d.kinds {
@@ -129,7 +133,7 @@ func (d *denials) store(final bool) {
 	d.mu.Unlock()
 	for len(batch) > 0 {
 		n := min(len(batch), denialBatch)
-		ctx, cancel := context.WithTimeout(context.Background(), denialWindow) //nolint:forbidigo // nobody's request
+		ctx, cancel := context.WithTimeout(context.Background(), denialWindow) //arch:allow nobody's request
 		err := d.gate.db.Write(ctx, func(tx *store.Tx) error {
 			for _, e := range batch[:n] {
 				if err := d.gate.Recorder.Record(tx, e); err != nil {

@@ -49,6 +49,7 @@ type Gate struct {
 	fence  *fences
 	denied *denials
 	pulse  *pulse
+	doubts []func() // written only before Start
 }
 
 // New returns a gate over a database and a bus. Domains register their acts on
@@ -79,6 +80,9 @@ func (g *Gate) Start(ctx context.Context, loads ...func(context.Context) error) 
 	g.pulse.start()
 	return nil
 }
+
+// Flush puts every denial given so far on record.
+func (g *Gate) Flush() { g.denied.store(true) }
 
 // Close stops the background work.
 func (g *Gate) Close() {
@@ -238,6 +242,9 @@ func (a *WriteAct[In, Out]) once(ctx context.Context, p act.Principal, key Key, 
 		return g.Tracer.Derive(tx, p, fx.Out, fx.Edges)
 	})
 	switch {
+	case act.CodeOf(err) == act.Unavailable:
+		g.doubt() // it may be stored all the same
+		return out, err
 	case err != nil:
 		return out, err
 	case replayed:
@@ -271,12 +278,12 @@ func (a *WriteAct[In, Out]) replay(ctx context.Context, p act.Principal, made ac
 // is fresh, the standing, and the quota. It returns p with its present epoch and
 // a function that gives the quota back if nothing comes of the act.
 func (g *Gate) admit(p act.Principal, i Info) (act.Principal, func(), error) {
+	if (p.Kind == act.Agent || p.Kind == act.Observer) && !g.fence.fresh() {
+		return p, nil, act.Errorf(act.Unavailable, "this node has lost touch with its network").
+			WithRule("fence.stale").WithRetry(time.Second).
+			WithHint("it cannot tell what was withdrawn meanwhile, so it serves nobody; retry, your credential is fine")
+	}
 	if p.Kind == act.Agent {
-		if !g.fence.fresh() {
-			return p, nil, act.Errorf(act.Unavailable, "this node has lost touch with its network").
-				WithRule("fence.stale").WithRetry(time.Second).
-				WithHint("it cannot tell whether rights were withdrawn, so it serves nobody; retry, your credential is fine")
-		}
 		state, epoch := g.Standings.Standing(p.ID)
 		if !state.MayAct() {
 			return p, nil, standingError(state)
@@ -390,8 +397,23 @@ func (g *Gate) OnFence(kind act.Kind, fn func(ctx context.Context, ids []act.ID)
 	g.fence.handlers[kind] = append(g.fence.handlers[kind], fn)
 }
 
+// OnDoubt registers fn to be called when a commit's outcome is unknown: its
+// answer was lost, so what is in memory may be behind what is stored. fn drops
+// every copy that an act could have changed. Registration ends at Start.
+func (g *Gate) OnDoubt(fn func()) { g.doubts = append(g.doubts, fn) }
+
+func (g *Gate) doubt() {
+	for _, fn := range g.doubts {
+		fn()
+	}
+	g.fence.poke()
+}
+
 // Now tells the time by the gate's clock.
 func (g *Gate) Now() time.Time { return g.clock() }
 
 // Fresh reports whether this node is sure of its fences, for /readyz.
 func (g *Gate) Fresh() bool { return g.fence.fresh() }
+
+// Fences returns the number of the last fence that this node has applied.
+func (g *Gate) Fences() int64 { return g.fence.number() }

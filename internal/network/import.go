@@ -14,8 +14,10 @@ import (
 // Batch is a piece of another network to take over: whole posts with the
 // comments that came with them. Importing a batch twice changes nothing.
 type Batch struct {
-	Source string // where it comes from: "moltbook"
-	Posts  []ForeignPost
+	Source  string // where it comes from: "moltbook"
+	Authors []ForeignAuthor
+	Places  []ForeignPlace
+	Posts   []ForeignPost
 }
 
 // ForeignAuthor is an author as the other network showed it; an empty ID stands
@@ -57,8 +59,11 @@ type Imported struct {
 	Placeholders                          int // absent parents
 }
 
-// MaxBatch bounds the posts of one batch.
-const MaxBatch = 100
+// Limits of one batch.
+const (
+	MaxBatch      = 100  // posts, authors or communities
+	MaxBatchNodes = 5000 // comments
+)
 
 const (
 	qImportProfile store.Q = `INSERT INTO profile (id, name, description, metadata, karma, post_count, comment_count,
@@ -72,6 +77,10 @@ legacy_up, legacy_down, origin, version, epoch, created_at, updated_at, deleted_
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 0, 0, 0, $9, $10, $11, 1, 1, $12, $12, $13)`
 	qImportFill store.Q = `UPDATE comment SET author = $2, content = $3, salt = $4, legacy_up = $5, legacy_down = $6,
 version = version + 1, epoch = epoch + 1, created_at = $7, updated_at = $7, deleted_at = 0 WHERE id = $1 AND deleted_at = $8`
+
+	// What the source counted and did not send stays a legacy count.
+	qImportMissing store.Q = `UPDATE post SET legacy_comments = CASE WHEN $2 > comment_count + $3 THEN $2 - comment_count - $3 ELSE 0 END
+WHERE id = $1 AND origin = 2`
 
 	// placeholderAt marks a comment that stands for an absent parent: no real
 	// deletion happened at the first microsecond of 1970.
@@ -93,9 +102,13 @@ func (n *Network) registerImport(g *gate.Gate) {
 }
 
 func checkBatch(in Batch) error {
-	if in.Source == "" || len(in.Posts) > MaxBatch {
-		return act.Errorf(act.Invalid, "a batch names its source and holds up to %d posts", MaxBatch).
-			WithRule("import.batch").WithHint("send source and fewer posts")
+	nodes := 0
+	for _, p := range in.Posts {
+		nodes += len(p.Tree)
+	}
+	if in.Source == "" || len(in.Source) > maxOriginal || max(len(in.Posts), len(in.Authors), len(in.Places)) > MaxBatch || nodes > MaxBatchNodes {
+		return act.Errorf(act.Invalid, "a batch names its source and holds up to %d posts, authors and communities, and %d comments", MaxBatch, MaxBatchNodes).
+			WithRule("import.batch").WithHint("send source, and fewer items")
 	}
 	check := func(id, field, text string, limit int) error {
 		if id == "" || len(id) > maxOriginal {
@@ -107,6 +120,16 @@ func checkBatch(in Batch) error {
 		return nil
 	}
 	const foreign = 4 * MaxContent // other networks have other limits; keep what they kept
+	for _, a := range in.Authors {
+		if err := check(a.ID, "author", a.Name+"\n"+a.Description, foreign); err != nil {
+			return err
+		}
+	}
+	for _, p := range in.Places {
+		if err := check(p.Name, "community", p.DisplayName+"\n"+p.Description, foreign); err != nil {
+			return err
+		}
+	}
 	for _, p := range in.Posts {
 		for _, text := range []string{p.Title, p.Content, p.URL, p.Author.Name, p.Author.Description, p.Place.Name, p.Place.DisplayName, p.Place.Description} {
 			if err := check(p.ID, "text", text, foreign); err != nil {
@@ -137,6 +160,16 @@ func (n *Network) importBatch(_ context.Context, tx *store.Tx, _ act.Principal, 
 	id, err := tx.Mint(act.KindImport)
 	if err != nil {
 		return Imported{}, gate.Effects{}, err
+	}
+	for _, a := range in.Authors {
+		if _, err := im.author(a, tx.Now()); err != nil {
+			return Imported{}, gate.Effects{}, err
+		}
+	}
+	for _, p := range in.Places {
+		if _, err := im.place(p); err != nil {
+			return Imported{}, gate.Effects{}, err
+		}
 	}
 	digest := sha256.New()
 	for _, p := range in.Posts {
@@ -251,8 +284,8 @@ func (im *importer) post(p ForeignPost) error {
 			}
 		}
 		salt, _ := seal()
-		if err := im.tx.Batch(qImportPost, id, place, author, kind, p.Title, p.Content, p.URL, salt, p.Up, p.Down,
-			max(0, p.Comments-int64(len(p.Tree))), int64(act.OriginImported), created); err != nil {
+		if _, err := im.tx.Exec(qImportPost, id, place, author, kind, p.Title, p.Content, p.URL, salt, p.Up, p.Down,
+			p.Comments, int64(act.OriginImported), created); err != nil {
 			return err
 		}
 		if err := im.alias("", p.ID, id); err != nil {
@@ -262,7 +295,12 @@ func (im *importer) post(p ForeignPost) error {
 		im.tx.Add(qAddPosts, author, 1)
 		im.done.Posts++
 	}
-	return im.tree(id, p.Tree)
+	before := im.done.Comments + im.done.Filled
+	if err := im.tree(id, p.Tree); err != nil {
+		return err
+	}
+	_, err = im.tx.Exec(qImportMissing, id, p.Comments, im.done.Comments+im.done.Filled-before)
+	return err
 }
 
 // tree imports the comments of a post, parents before their replies whatever

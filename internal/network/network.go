@@ -72,6 +72,7 @@ func New(g *gate.Gate, db *store.DB, c Config) *Network {
 	n.registerFeed(g)
 	n.registerImport(g)
 	g.OnFence(act.KindPost, n.forget)
+	g.OnDoubt(n.cards.allMoved)
 	return n
 }
 

@@ -101,19 +101,25 @@ func (c *checker) inScope(variable types.String, uid types.EntityUID) {
 }
 
 // within checks that a variable can be, or be in, an entity that is written out.
-func (c *checker) within(variable types.String, uid types.EntityUID) (fits bool) {
+func (c *checker) within(variable types.String, uid types.EntityUID) bool {
+	if !fits(variable, uid.Type) {
+		c.problem("%s can have nothing to do with %s", variable, uid)
+		return false
+	}
+	return true
+}
+
+// fits reports whether a variable can be, or be in, an entity of a type.
+func fits(variable types.String, t types.EntityType) bool {
 	switch variable {
 	case "action":
-		fits = uid.Type == typeAction
+		return t == typeAction
 	case "resource":
-		fits = uid.Type == typeCommunity
+		return t == typeCommunity
 	case "principal":
-		fits = slices.Contains(principalTypes[:], uid.Type) || uid.Type == typeOwner || uid.Type == typeClass
+		return slices.Contains(principalTypes[:], t) || t == typeOwner || t == typeClass
 	}
-	if !fits {
-		c.problem("%s can have nothing to do with %s", variable, uid)
-	}
-	return fits
+	return false
 }
 
 // node checks one node of a condition; walk brings every node here.
@@ -315,6 +321,7 @@ func (c *checker) id(uid types.EntityUID, kind act.Kind) {
 		return
 	}
 	c.names.ids[id] = uid.ID
+	c.known[uid.ID] = id
 }
 
 func plural(k act.Kind) string {

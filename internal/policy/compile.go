@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/cedar-policy/cedar-go"
+	cedarast "github.com/cedar-policy/cedar-go/ast"
 	"github.com/cedar-policy/cedar-go/types"
 	xast "github.com/cedar-policy/cedar-go/x/exp/ast"
 	"github.com/cedar-policy/cedar-go/x/exp/schema/validate"
@@ -27,13 +29,16 @@ var obligations = []types.AnnotationKey{"hold", "challenge", "redact", "attenuat
 
 // Ids that decisions carry when no policy decided. No policy may take them.
 const (
-	DefaultDeny  = "default-deny"    // nothing permitted it
-	noBundle     = "no-bundle"       // there are no policies in force
-	panicked     = "evaluator-panic" // a defect in the evaluator
-	maxHint      = 400               // bytes
-	maxArg       = 100               // bytes of an obligation's argument
-	maxProblems  = 20                // a bundle with more is not looked at further
-	shownProblem = 5                 // of them stand in the error's message
+	DefaultDeny = "default-deny"    // nothing permitted it
+	noBundle    = "no-bundle"       // there are no policies in force
+	panicked    = "evaluator-panic" // a defect in the evaluator
+)
+
+const (
+	maxHint      = 400 // bytes
+	maxArg       = 100 // bytes of an obligation's argument
+	maxProblems  = 20  // a bundle with more is not looked at further
+	shownProblem = 5   // of them stand in the error's message
 )
 
 var policyID = regexp.MustCompile(`^[a-z0-9][a-z0-9._/-]{0,99}$`)
@@ -43,7 +48,6 @@ type snapshot struct {
 	version int64
 	digest  [32]byte
 	rules   []*rule
-	byID    map[string]*rule
 	naming  map[string][]*rule // by act
 	names   names
 	cells   [][len(principalTypes)]*cell // by index of the act, then sort of principal
@@ -55,9 +59,11 @@ type compiler struct {
 	acts     map[string]*table
 	kinds    map[types.EntityType]bool // that a resource can be of
 	codec    *act.Codec
-	types    *validate.Validator
+	typed    *validate.Validator
 	problems []Problem
-	used     map[string]string // id of a policy to its place
+	used     map[string]string          // id of a policy to its place
+	known    map[types.String]act.ID    // ids that stand in policies
+	residues map[string][]*cedar.Policy // by their text
 }
 
 // compile checks every policy of a bundle and indexes them. It gives up after
@@ -69,12 +75,13 @@ func (e *Engine) compile(b *Bundle) (s *snapshot, problems []Problem) {
 		}
 	}()
 	s = &snapshot{
-		version: b.Version, digest: b.Digest, byID: make(map[string]*rule), naming: make(map[string][]*rule),
+		version: b.Version, digest: b.Digest, naming: make(map[string][]*rule),
 		names: names{ids: make(map[act.ID]types.String), classes: make(map[string]bool)},
 	}
 	c := &compiler{
 		snapshot: s, acts: e.acts, codec: e.codec, kinds: make(map[types.EntityType]bool),
-		types: validate.New(e.schema), used: make(map[string]string),
+		typed: validate.New(e.schema), used: make(map[string]string),
+		known: make(map[types.String]act.ID), residues: make(map[string][]*cedar.Policy),
 	}
 	for _, t := range e.tables {
 		for _, k := range t.kindTypes() {
@@ -117,7 +124,7 @@ func (c *compiler) file(f File) {
 
 // chunk compiles the one policy of a chunk.
 func (c *compiler) chunk(file string, ch chunk) {
-	policy, ast, line, problem := parseChunk(file, ch)
+	ast, line, problem := parseChunk(file, ch)
 	if problem != nil {
 		c.problems = append(c.problems, *problem)
 		return
@@ -126,10 +133,9 @@ func (c *compiler) chunk(file string, ch chunk) {
 		compiler: c, place: place(file, line),
 		seen: make(map[types.String]int), fine: make(map[types.String]int),
 	}
-	r := &rule{seq: len(c.rules), place: k.place, forbid: ast.Effect == xast.EffectForbid, policy: policy, nodes: 1}
+	r := &rule{seq: len(c.rules), place: k.place, forbid: ast.Effect == xast.EffectForbid}
 	for _, cond := range ast.Conditions {
-		nodes, depth := measure(cond.Body)
-		if r.nodes += nodes; depth > maxDepth {
+		if _, depth := measure(cond.Body); depth > maxDepth {
 			k.problem("the condition is nested deeper than %d", maxDepth)
 		}
 	}
@@ -141,11 +147,42 @@ func (c *compiler) chunk(file string, ch chunk) {
 		k.typeCheck(ast)
 	}
 	if len(k.problems) == 0 {
-		r.reach = reachOf(ast)
+		var rest *xast.Policy
+		r.reach, rest = reachOf(ast)
+		r.residue, r.nodes = c.residue(rest)
+		for _, uid := range r.reach.need {
+			r.needs = append(r.needs, c.need(uid))
+		}
 		k.classAttributes(r)
 	}
 	c.problems = append(c.problems, k.problems...)
 	c.add(r)
+}
+
+// residue compiles what is left of a policy, or finds one that is equal: ten
+// thousand policies that differ by owner only are one expression.
+func (c *compiler) residue(p *xast.Policy) (compiled *cedar.Policy, nodes int) {
+	nodes = perPolicy
+	for _, cond := range p.Conditions {
+		n, _ := measure(cond.Body)
+		nodes += n
+	}
+	policy := cedar.NewPolicyFromAST((*cedarast.Policy)(p))
+	text := string(policy.MarshalCedar())
+	for _, other := range c.residues[text] {
+		if equalPolicies(p, (*xast.Policy)(other.AST())) {
+			return other, nodes
+		}
+	}
+	c.residues[text] = append(c.residues[text], policy)
+	return policy, nodes
+}
+
+// equalPolicies compares two policies without scopes.
+func equalPolicies(a, b *xast.Policy) bool {
+	return a.Effect == b.Effect && slices.EqualFunc(a.Conditions, b.Conditions, func(x, y xast.ConditionType) bool {
+		return x.Condition == y.Condition && xast.Equal(xast.NewNode(x.Body), xast.NewNode(y.Body))
+	})
 }
 
 // annotations reads what stands before the policy.
@@ -183,7 +220,7 @@ func (c *checker) annotations(r *rule, p *xast.Policy) {
 // typeCheck runs Cedar's own validator, which knows what has which type and
 // what cannot apply.
 func (c *checker) typeCheck(p *xast.Policy) {
-	err := c.types.Policy("", p)
+	err := c.typed.Policy("", p)
 	if err == nil {
 		return
 	}
@@ -209,7 +246,6 @@ func (c *checker) classAttributes(r *rule) {
 // add puts a rule into the snapshot.
 func (c *compiler) add(r *rule) {
 	c.rules = append(c.rules, r)
-	c.byID[r.id] = r
 	for k, t := range kindTypes {
 		if r.reach.kind == "" || r.reach.kind == t {
 			r.kinds |= 1 << k

@@ -40,7 +40,9 @@ const (
 
 var worldClasses = []string{"", "alpha", "alpha-2", "beta", "gamma"}
 
-func pick[T any](t *rapid.T, label string, from ...T) T { return rapid.SampledFrom(from).Draw(t, label) }
+func pick[T any](t *rapid.T, label string, from ...T) T {
+	return rapid.SampledFrom(from).Draw(t, label)
+}
 
 // literal draws an entity for a policy.
 func (w *world) literal(t *rapid.T, typ string, kind act.Kind) string {

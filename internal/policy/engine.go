@@ -163,9 +163,7 @@ func (e *Engine) Activate(b *Bundle) error {
 		case b.Version == now.version && b.Digest == now.digest:
 			return nil
 		case b.Version <= now.version:
-			return act.Errorf(act.Conflict, "the bundle is version %d; version %d is in force", b.Version, now.version).
-				WithRule("bundle.version").
-				WithHint("the bundle in force stays; to go back, sign the older policies again with a higher version")
+			return olderThan(b.Version, now.version)
 		}
 	}
 	began, problems := e.compile(b)
@@ -244,15 +242,15 @@ func (e *Engine) Decide(p act.Principal, q gate.Question) (d gate.Decision) {
 
 // evaluate decides by the candidates that the index yields.
 func (e *Engine) evaluate(s *snapshot, t *table, k key) *gate.Decision {
-	q := s.request(k, t.action)
-	found := s.cells[t.index][k.principal].find(q)
+	q := s.request(k)
+	found := s.cells[t.index][k.principal].find(&k)
 	_, diag := cedar.Authorize(&found, q, cedar.Request{
-		Principal: q.principal, Action: q.action, Resource: q.resource, Context: e.context,
+		Principal: q.principal, Action: t.action, Resource: q.resource, Context: e.context,
 	})
 	for _, failed := range diag.Errors {
-		e.log.Warn("policy cannot be evaluated", "policy", string(failed.PolicyID), "act", t.name, "bundle", s.version, "err", failed.Message)
+		e.log.Warn("policy cannot be evaluated", "policy", found.rule(failed.PolicyID).id, "act", t.name, "bundle", s.version, "err", failed.Message)
 	}
-	if d := s.outcome(diag); d != nil {
+	if d := s.outcome(diag, &found); d != nil {
 		return d
 	}
 	return s.defaultDeny(t, k, &found)
@@ -261,10 +259,10 @@ func (e *Engine) evaluate(s *snapshot, t *table, k key) *gate.Decision {
 // outcome makes an answer of what the evaluator found; nil when nothing matched.
 // The first policy in the bundle's order is named, and every policy that had a
 // part in the answer adds its obligations.
-func (s *snapshot) outcome(diag cedar.Diagnostic) *gate.Decision {
+func (s *snapshot) outcome(diag cedar.Diagnostic, found *candidates) *gate.Decision {
 	var matched []*rule
 	for _, reason := range diag.Reasons {
-		matched = append(matched, s.byID[string(reason.PolicyID)])
+		matched = append(matched, found.rule(reason.PolicyID))
 	}
 	slices.SortFunc(matched, inOrder)
 	if len(matched) == 0 || !matched[0].forbid {
@@ -272,7 +270,7 @@ func (s *snapshot) outcome(diag cedar.Diagnostic) *gate.Decision {
 		// matched, so here it denies.
 		var failed []*rule
 		for _, f := range diag.Errors {
-			if r := s.byID[string(f.PolicyID)]; r.forbid {
+			if r := found.rule(f.PolicyID); r.forbid {
 				failed = append(failed, r)
 			}
 		}

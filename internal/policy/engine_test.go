@@ -151,7 +151,7 @@ func TestDefaultBundle(t *testing.T) {
 		{"unknown, own", shut, act.Principal{Kind: act.Agent, ID: testID(act.KindAgent, 99)}, true},
 		{"operator", shut, operator, false},
 		{"operator, own", open, operator, true},
-		{"import", shut, act.SystemPrincipal("import"), true},
+		{"setup", shut, act.SystemPrincipal("setup"), true},
 		{"gate", shut, act.SystemPrincipal("gate"), true},
 		{"other system", shut, act.SystemPrincipal("timer"), true},
 	}
@@ -168,7 +168,7 @@ func TestDefaultBundle(t *testing.T) {
 		"agent.pause":      operators,
 		"agent.resume":     operators,
 		"agent.kill":       operators,
-		"community.create": actives,
+		"community.create": append([]string{"setup"}, actives...),
 		"post.create":      actives,
 		"post.read":        reads,
 		"post.delete":      {"active, own"},
@@ -176,7 +176,7 @@ func TestDefaultBundle(t *testing.T) {
 		"comment.list":     reads,
 		"vote.cast":        actives,
 		"feed.read":        reads,
-		"import.write":     {"import"},
+		"import.write":     operators,
 		"denial.record":    {"gate"},
 	}
 	for name := range may {

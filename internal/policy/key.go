@@ -8,7 +8,7 @@ import (
 )
 
 // key is everything that a decision depends on. Decisions are cached by it, and
-// the evaluator's request is made from it alone (request), so a decision can
+// the evaluator's request is made from it alone (see request), so a decision can
 // depend on nothing that the key leaves out. The facts of the principal are in
 // it as they are at the call; its epoch is not needed, because nothing that an
 // epoch stands for is remembered.
@@ -92,30 +92,17 @@ func (s *snapshot) key(t *table, p act.Principal, f PrincipalFacts, r gate.Facts
 }
 
 // request is a key as Cedar sees it. It is also the evaluator's entity store,
-// of two entities.
+// of two entities, each made when a policy first asks for it.
 type request struct {
+	key       key
 	principal types.EntityUID
-	action    types.EntityUID
 	resource  types.EntityUID
 	owner     types.EntityUID
 	class     types.EntityUID
 	community types.EntityUID
-	kind      act.Kind
-	isAgent   bool
 
-	subject types.Entity // behind principal
-	thing   types.Entity // behind resource
-}
-
-// Get implements types.EntityGetter.
-func (q *request) Get(uid types.EntityUID) (types.Entity, bool) {
-	switch uid {
-	case q.principal:
-		return q.subject, true
-	case q.resource:
-		return q.thing, true
-	}
-	return types.Entity{}, false
+	subject, thing         types.Entity // behind principal and resource
+	subjectMade, thingMade bool
 }
 
 // uid returns the entity behind an id of the key.
@@ -130,25 +117,17 @@ func (s *snapshot) uid(t types.EntityType, id act.ID) types.EntityUID {
 }
 
 // request makes the evaluator's request of a key.
-func (s *snapshot) request(k key, action types.EntityUID) *request {
+func (s *snapshot) request(k key) *request {
 	q := &request{
-		action: action, kind: k.kind, isAgent: k.principal == act.Agent,
+		key:       k,
 		resource:  types.NewEntityUID(kindTypes[k.kind], thingID),
 		community: s.uid(typeCommunity, k.community),
 	}
-	q.subject = types.Entity{}
 	switch k.principal {
 	case act.Agent:
 		q.principal = s.uid(typeAgent, k.who)
 		q.owner = s.uid(typeOwner, k.owner)
 		q.class = types.NewEntityUID(typeClass, types.String(k.text))
-		q.subject.Parents = types.NewEntityUIDSet(q.owner, q.class)
-		q.subject.Attributes = types.NewRecord(types.RecordMap{
-			attrStanding: standingWords[k.standing],
-			attrClaimed:  types.Boolean(k.flags&flagClaimed != 0),
-			attrOwner:    q.owner,
-			attrClass:    types.String(k.text),
-		})
 	case act.Operator:
 		q.principal = s.uid(typeOperator, k.who)
 	case act.System:
@@ -156,19 +135,54 @@ func (s *snapshot) request(k key, action types.EntityUID) *request {
 	case act.Observer:
 		q.principal = types.NewEntityUID(typeObserver, anonymousID)
 	}
-	q.subject.UID = q.principal
-	q.thing = types.Entity{
+	return q
+}
+
+// Get implements types.EntityGetter.
+func (q *request) Get(uid types.EntityUID) (types.Entity, bool) {
+	switch uid {
+	case q.principal:
+		if !q.subjectMade {
+			q.subjectMade, q.subject = true, q.makeSubject()
+		}
+		return q.subject, true
+	case q.resource:
+		if !q.thingMade {
+			q.thingMade, q.thing = true, q.makeThing()
+		}
+		return q.thing, true
+	}
+	return types.Entity{}, false
+}
+
+func (q *request) makeSubject() types.Entity {
+	if q.key.principal != act.Agent {
+		return types.Entity{UID: q.principal}
+	}
+	return types.Entity{
+		UID:     q.principal,
+		Parents: types.NewEntityUIDSet(q.owner, q.class),
+		Attributes: types.NewRecord(types.RecordMap{
+			attrStanding: standingWords[q.key.standing],
+			attrClaimed:  types.Boolean(q.key.flags&flagClaimed != 0),
+			attrOwner:    q.owner,
+			attrClass:    types.String(q.key.text),
+		}),
+	}
+}
+
+func (q *request) makeThing() types.Entity {
+	return types.Entity{
 		UID:     q.resource,
 		Parents: types.NewEntityUIDSet(q.community),
 		Attributes: types.NewRecord(types.RecordMap{
 			attrCommunity:      q.community,
-			attrAuthorStanding: standingWords[k.author],
-			attrOrigin:         originWords[k.origin],
-			attrVisibility:     visibleWords[k.visible],
-			attrClassification: classifiedWords[k.secrecy],
-			attrOwn:            types.Boolean(k.flags&flagOwn != 0),
-			attrLocked:         types.Boolean(k.flags&flagLocked != 0),
+			attrAuthorStanding: standingWords[q.key.author],
+			attrOrigin:         originWords[q.key.origin],
+			attrVisibility:     visibleWords[q.key.visible],
+			attrClassification: classifiedWords[q.key.secrecy],
+			attrOwn:            types.Boolean(q.key.flags&flagOwn != 0),
+			attrLocked:         types.Boolean(q.key.flags&flagLocked != 0),
 		}),
 	}
-	return q
 }

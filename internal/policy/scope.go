@@ -7,15 +7,17 @@ import (
 	xast "github.com/cedar-policy/cedar-go/x/exp/ast"
 )
 
-// reach is what a policy's text says about the requests it can apply to. It is
-// necessary, never sufficient: a request outside the reach makes the policy
-// false without an error, a request inside still has to be evaluated.
+// reach is the part of a policy that the index decides: a policy holds for a
+// request exactly when the request is within the reach and what is left of the
+// policy (the residue) evaluates to true.
 //
 // Why that is sound: Cedar evaluates a policy as principal scope && action scope
 // && resource scope && each condition, left to right, and stops at the first
-// false. The scopes cannot fail. reachOf takes a constraint from a conjunct only
-// as long as every conjunct before it cannot fail either (total), so where a
-// constraint does not hold, evaluation gets to it, or to an earlier false one.
+// false. The scopes cannot fail. A conjunct is taken into the reach only as long
+// as every conjunct before it cannot fail either (total). So where the reach
+// does not hold, evaluation gets to the conjunct that is false, or to an earlier
+// false one, and the policy is false without an error; where it holds, the
+// conjuncts taken are true, and leaving them out changes nothing.
 type reach struct {
 	acts []string         // nil: every act
 	who  types.EntityType // type of the principal; "" any
@@ -25,8 +27,8 @@ type reach struct {
 	need []types.EntityUID
 }
 
-func reachOf(p *xast.Policy) reach {
-	var r reach
+// reachOf splits a policy. The residue has no scopes left.
+func reachOf(p *xast.Policy) (r reach, residue *xast.Policy) {
 	switch s := p.Principal.(type) {
 	case xast.ScopeTypeEq:
 		r.principal(s.Entity.Type)
@@ -42,7 +44,7 @@ func reachOf(p *xast.Policy) reach {
 	switch s := p.Action.(type) {
 	case xast.ScopeTypeEq:
 		r.acts = []string{string(s.Entity.ID)}
-	case xast.ScopeTypeIn:
+	case xast.ScopeTypeIn: // there are no groups of actions
 		r.acts = []string{string(s.Entity.ID)}
 	case xast.ScopeTypeInSet:
 		r.acts = make([]string, 0, len(s.Entities))
@@ -56,40 +58,45 @@ func reachOf(p *xast.Policy) reach {
 	case xast.ScopeTypeIn:
 		r.needs(s.Entity)
 	case xast.ScopeTypeIs:
-		r.resource(s.Type)
+		r.kind = s.Type
 	case xast.ScopeTypeIsIn:
-		r.resource(s.Type)
+		r.kind = s.Type
 		r.needs(s.Entity)
 	}
+	residue = &xast.Policy{
+		Effect: p.Effect, Principal: xast.Scope{}.All(), Action: xast.Scope{}.All(), Resource: xast.Scope{}.All(),
+	}
+	certain := true // no conjunct so far can fail
 	for _, cond := range p.Conditions {
 		if cond.Condition == xast.ConditionUnless {
-			if !r.truth(cond.Body) {
-				return r
-			}
+			residue.Unless(xast.NewNode(cond.Body))
+			certain = certain && r.truth(cond.Body)
 			continue
 		}
 		for _, c := range conjuncts(cond.Body) {
-			if !r.truth(c) {
-				return r
+			certain = certain && r.truth(c)
+			if !certain || !r.take(c) {
+				residue.When(xast.NewNode(c))
 			}
-			r.conjunct(c)
 		}
 	}
-	return r
+	return r, residue
 }
 
-// A second, different type would make the policy false everywhere; the first is
-// kept, which is still necessary.
-func (r *reach) principal(t types.EntityType) {
+// principal narrows the reach to a type. When it is narrowed to another one
+// already, nothing is taken.
+func (r *reach) principal(t types.EntityType) bool {
 	if r.who == "" {
 		r.who = t
 	}
+	return r.who == t
 }
 
-func (r *reach) resource(t types.EntityType) {
+func (r *reach) resource(t types.EntityType) bool {
 	if r.kind == "" {
 		r.kind = t
 	}
+	return r.kind == t
 }
 
 func (r *reach) needs(uid types.EntityUID) {
@@ -98,56 +105,65 @@ func (r *reach) needs(uid types.EntityUID) {
 	}
 }
 
-// conjunct takes what constraint a conjunct is; most are none.
-func (r *reach) conjunct(n xast.IsNode) {
+// take takes a conjunct into the reach, or says that it does not fit there.
+// Which entities fit where is also what checker.within lets through.
+func (r *reach) take(n xast.IsNode) bool {
 	switch n := n.(type) {
 	case xast.NodeTypeEquals:
-		r.equal(n.Left, n.Right)
-		r.equal(n.Right, n.Left)
+		return r.equal(n.Left, n.Right) || r.equal(n.Right, n.Left)
 	case xast.NodeTypeIs:
-		r.is(n)
+		return r.is(n)
 	case xast.NodeTypeIsIn:
-		r.is(n.NodeTypeIs)
-		r.in(n.Left, n.Entity)
+		return r.is(n.NodeTypeIs) && r.in(n.Left, n.Entity)
 	case xast.NodeTypeIn:
-		r.in(n.Left, n.Right)
+		return r.in(n.Left, n.Right)
 	}
+	return false
 }
 
-func (r *reach) is(n xast.NodeTypeIs) {
+func (r *reach) is(n xast.NodeTypeIs) bool {
 	switch variable(n.Left) {
 	case "principal":
-		r.principal(n.EntityType)
+		return r.principal(n.EntityType)
 	case "resource":
-		r.resource(n.EntityType)
+		return r.resource(n.EntityType)
 	}
+	return false
 }
 
-func (r *reach) in(left, right xast.IsNode) {
+func (r *reach) in(left, right xast.IsNode) bool {
 	value, _ := right.(xast.NodeValue)
-	if uid, ok := value.Value.(types.EntityUID); ok {
-		if v := variable(left); v == "principal" || v == "resource" {
-			r.needs(uid)
-		}
+	uid, ok := value.Value.(types.EntityUID)
+	if v := variable(left); !ok || !fits(v, uid.Type) || v == "action" {
+		return false
 	}
+	r.needs(uid)
+	return true
 }
 
-func (r *reach) equal(a, b xast.IsNode) {
+func (r *reach) equal(a, b xast.IsNode) bool {
 	value, _ := b.(xast.NodeValue)
 	switch v := value.Value.(type) {
 	case types.EntityUID:
 		switch {
-		case variable(a) == "principal":
-			r.principal(v.Type)
-			r.needs(v)
-		case isAccess(a, "principal", attrOwner), isAccess(a, "resource", attrCommunity):
-			r.needs(v)
+		case variable(a) == "principal" && slices.Contains(principalTypes[:], v.Type):
+			if !r.principal(v.Type) {
+				return false
+			}
+		case isAccess(a, "principal", attrOwner) && v.Type == typeOwner:
+		case isAccess(a, "resource", attrCommunity) && v.Type == typeCommunity:
+		default:
+			return false
 		}
+		r.needs(v)
+		return true
 	case types.String:
 		if isAccess(a, "principal", attrClass) {
 			r.needs(types.NewEntityUID(typeClass, v))
+			return true
 		}
 	}
+	return false
 }
 
 // truth reports whether an expression is total and a truth value: evaluating it
@@ -162,7 +178,7 @@ func (r *reach) truth(n xast.IsNode) bool {
 	case xast.NodeTypeAnd:
 		return r.truth(n.Left) && r.truth(n.Right)
 	case xast.NodeTypeOr:
-		return true
+		return r.truth(n.Left) && r.truth(n.Right)
 	case xast.NodeTypeNot:
 		return r.truth(n.Arg)
 	case xast.NodeTypeHas:

@@ -100,17 +100,16 @@ func split(name, text string) ([]chunk, *Problem) {
 	return out, nil
 }
 
-// parseChunk reads the one policy that a chunk holds.
-func parseChunk(name string, c chunk) (*cedar.Policy, *xast.Policy, int, *Problem) {
+// parseChunk reads the one policy that a chunk holds, and its line.
+func parseChunk(name string, c chunk) (*xast.Policy, int, *Problem) {
 	list, err := cedar.NewPolicyListFromBytes(name, []byte(c.text))
 	if err != nil {
-		return nil, nil, 0, c.syntax(name, err.Error())
+		return nil, 0, c.syntax(name, err.Error())
 	}
 	if len(list) != 1 {
-		return nil, nil, 0, &Problem{Place: place(name, c.line), Text: "here is not exactly one policy"}
+		return nil, 0, &Problem{Place: place(name, c.line), Text: "here is not exactly one policy"}
 	}
-	ast := (*xast.Policy)(list[0].AST())
-	return list[0], ast, c.line + list[0].Position().Line - 1, nil
+	return (*xast.Policy)(list[0].AST()), c.line + list[0].Position().Line - 1, nil
 }
 
 // parserPlace is how the parser says where; it counts from the chunk's start.

@@ -206,7 +206,8 @@ func parsePrefix(s string) (netip.Prefix, error) {
 	return netip.ParsePrefix(s)
 }
 
-func (c Config) keyFile() string {
+// KeyPath is where the network's key is.
+func (c Config) KeyPath() string {
 	if c.KeyFile != "" {
 		return c.KeyFile
 	}
@@ -216,7 +217,8 @@ func (c Config) keyFile() string {
 // TokenFile is where the operators' token is.
 func (c Config) TokenFile() string { return filepath.Join(c.Data, "operator.token") }
 
-func (c Config) store() store.Config {
+// Store says how the network's database is opened.
+func (c Config) Store() store.Config {
 	s := store.Config{Clock: c.Clock, Fault: c.Fault}
 	if c.DB != "" {
 		s.URL, s.Schema = c.DB, c.Schema

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"slices"
 
@@ -86,14 +87,10 @@ func (db *DB) Barrier(ctx context.Context) error {
 	return db.pg.barrier(ctx)
 }
 
+// sortAdditions puts counter changes in the one order in which every transaction
+// locks counter rows: by id, and by statement where tables share an id.
 func sortAdditions(adds []addition) {
-	slices.SortStableFunc(adds, func(a, b addition) int {
-		switch {
-		case a.id < b.id:
-			return -1
-		case a.id > b.id:
-			return 1
-		}
-		return 0
+	slices.SortFunc(adds, func(a, b addition) int {
+		return cmp.Or(cmp.Compare(a.id, b.id), cmp.Compare(a.q, b.q))
 	})
 }

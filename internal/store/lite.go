@@ -39,10 +39,12 @@ type lite struct {
 
 	jobs    chan *job
 	readers chan *liteConn
+	opened  int       // how many readers there are, all of them unless openLite failed
 	writer  *liteConn // owned by the writer goroutine once started
 	node    *node
 
 	stop    chan struct{}
+	drained chan struct{} // closed when the writer has answered for the last time
 	stopped sync.Once
 	running sync.WaitGroup
 	started bool
@@ -69,7 +71,7 @@ func openLite(ctx context.Context, cfg Config) (_ *lite, err error) {
 	}
 	l := &lite{
 		cfg: cfg, path: filepath.Join(cfg.Dir, liteFile),
-		jobs: make(chan *job, liteQueue), stop: make(chan struct{}),
+		jobs: make(chan *job, liteQueue), stop: make(chan struct{}), drained: make(chan struct{}),
 	}
 	defer func() {
 		if err != nil {
@@ -98,6 +100,7 @@ func openLite(ctx context.Context, cfg Config) (_ *lite, err error) {
 		if err != nil {
 			return nil, err
 		}
+		l.opened++
 		l.readers <- c
 	}
 	return l, nil
@@ -205,7 +208,7 @@ func (l *lite) close() error {
 				errs = append(errs, sqlitex.ExecuteTransient(l.writer.conn, "PRAGMA wal_checkpoint(TRUNCATE)", nil))
 			}
 		}
-		for range cap(l.readers) {
+		for range l.opened {
 			errs = append(errs, (<-l.readers).conn.Close())
 		}
 		if l.writer != nil {
@@ -220,13 +223,13 @@ func (l *lite) close() error {
 
 // Transaction control is the one kind of statement that is not a domain's.
 const (
-	qBegin          Q = `BEGIN`
-	qBeginImmediate Q = `BEGIN IMMEDIATE`
-	qCommit         Q = `COMMIT`
-	qRollback       Q = `ROLLBACK`
-	qSavepoint      Q = `SAVEPOINT act`
-	qRelease        Q = `RELEASE act`
-	qRollbackTo     Q = `ROLLBACK TO act`
+	qBegin                Q = `BEGIN`
+	qBeginImmediateSQLite Q = `BEGIN IMMEDIATE`
+	qCommit               Q = `COMMIT`
+	qRollback             Q = `ROLLBACK`
+	qSavepoint            Q = `SAVEPOINT act`
+	qRelease              Q = `RELEASE act`
+	qRollbackTo           Q = `ROLLBACK TO act`
 )
 
 func (c *liteConn) do(q Q) error { _, err := c.run(q, nil); return err }

@@ -19,7 +19,8 @@ var migrations embed.FS
 
 // migrateLite brings a SQLite database up to date, on a connection of its own.
 func migrateLite(ctx context.Context, path string) error {
-	u := url.URL{Scheme: "file", Path: path, RawQuery: "_pragma=busy_timeout(5000)"}
+	// Opaque, because after "file://" a relative path would be taken for a host.
+	u := url.URL{Scheme: "file", Opaque: (&url.URL{Path: path}).EscapedPath(), RawQuery: "_pragma=busy_timeout(5000)"}
 	db, err := sql.Open("sqlite", u.String())
 	if err != nil {
 		return err

@@ -35,7 +35,8 @@ const (
 	qNodeFree Q = `SELECT n, ids_until FROM node WHERE lease_until_at < $1 ORDER BY n LIMIT 1`
 	qNodeTake Q = `UPDATE node SET holder = $2, lease_until_at = $3, ids_until = $4,
 fence = (SELECT COALESCE(MAX(fence.n), 0) FROM fence) WHERE n = $1 AND lease_until_at < $5`
-	qNodeRenew   Q = `UPDATE node SET lease_until_at = $3, ids_until = $4 WHERE n = $1 AND holder = $2`
+	qNodeRenew Q = `UPDATE node SET lease_until_at = $3, ids_until = CASE WHEN ids_until > $4 THEN ids_until ELSE $4 END
+WHERE n = $1 AND holder = $2`
 	qReserveIDs  Q = `UPDATE node SET ids_until = $3 WHERE n = $1 AND holder = $2`
 	qNodeRelease Q = `UPDATE node SET lease_until_at = 0 WHERE n = $1 AND holder = $2`
 
@@ -63,6 +64,8 @@ func leaseNode(ctx context.Context, db *DB) (*node, error) {
 		return n, n.takeLite()
 	}
 	_, err := db.pg.write(ctx, n, func(tx *Tx) error {
+		// Processes that start together would all choose the same number.
+		tx.pg.later(qLockPostgres, []any{db.pg.nodeKey})
 		now, err := tx.databaseTime(db.cfg.Clock)
 		if err != nil {
 			return err
@@ -119,9 +122,15 @@ func (n *node) due() (ceiling int64, due bool) {
 	return max(until, now) + idWindow.Milliseconds(), true
 }
 
-// reserved tells the minter of a reservation that is durable.
+// reserved tells the minter of a reservation that is durable. Two renewals may
+// end in either order; a reservation never shrinks, here or in the database.
 func (n *node) reserved(ceiling int64) {
-	n.until.Store(ceiling)
+	for {
+		until := n.until.Load()
+		if ceiling <= until || n.until.CompareAndSwap(until, ceiling) {
+			break
+		}
+	}
 	n.minter.Raise(ceiling)
 }
 
@@ -157,7 +166,7 @@ func (n *node) renewLoop() {
 		case <-n.stop:
 			return
 		case <-tick.C:
-			ctx, cancel := context.WithTimeout(context.Background(), nodeLease/2)
+			ctx, cancel := context.WithTimeout(context.Background(), nodeLease/2) //arch:allow the loop is nobody's request
 			if err := n.renew(ctx); err != nil {
 				n.db.log.Warn("renew the node lease", "node", n.n, "err", err)
 			}
@@ -175,7 +184,7 @@ func (n *node) release() {
 		if n.db.lite != nil {
 			return // the directory's lock is the lease; see takeLite
 		}
-		ctx, cancel := context.WithTimeout(context.Background(), nodeRenew)
+		ctx, cancel := context.WithTimeout(context.Background(), nodeRenew) //arch:allow the process ends
 		defer cancel()
 		err := n.db.Write(ctx, func(tx *Tx) error {
 			_, err := tx.Exec(qNodeRelease, int64(n.n), n.holder)

@@ -29,6 +29,7 @@ type pg struct {
 	pool     *pgxpool.Pool
 	fenceKey int64 // advisory lock: shared by every write, exclusive for a barrier
 	logKey   int64 // advisory lock: numbers fences in commit order
+	nodeKey  int64 // advisory lock: one process at a time chooses a node number
 }
 
 // lockKey derives an advisory lock's key from the network's schema, so that
@@ -65,6 +66,7 @@ func openPostgres(ctx context.Context, cfg Config) (*pg, error) {
 	return &pg{
 		cfg: cfg, pool: pool,
 		fenceKey: lockKey(cfg.Schema, "fence"), logKey: lockKey(cfg.Schema, "fence-log"),
+		nodeKey: lockKey(cfg.Schema, "node"),
 	}, nil
 }
 

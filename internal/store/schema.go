@@ -18,7 +18,7 @@ const (
     AND (SELECT COUNT(*) FROM pragma_index_info(l.name)) = 1
     AND (SELECT i.name FROM pragma_index_info(l.name) AS i) = c.name)
   OR (c.pk = 1 AND (SELECT COUNT(*) FROM pragma_table_info(m.name) AS k WHERE k.pk > 0) = 1)
-FROM sqlite_schema AS m, pragma_table_info(m.name) AS c
+FROM sqlite_schema AS m, pragma_table_xinfo(m.name) AS c
 WHERE m.type = 'table' AND m.name NOT IN ('goose_db_version', 'sqlite_sequence') ORDER BY m.name, c.name`
 
 	qColumnsPostgres Q = `SELECT CAST(t.relname AS TEXT), CAST(a.attname AS TEXT), CAST(CAST(a.attnotnull AS INTEGER) AS BIGINT),

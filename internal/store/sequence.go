@@ -17,11 +17,16 @@ const SequencerLease = "sequencer"
 // a database sequence, so an event that was caused by something its agent had
 // been shown has a higher position than the showing, and is never numbered
 // before it: the showing was committed, hence visible, before the act began.
+// For the same reason a showing comes after the event that made what it shows.
+// Both hold only if events and exposures are read in one snapshot and cut at
+// one position, so one statement reads both, those of an exposure marked shown.
 const (
-	qUnnumberedEventsPostgres    Q = `SELECT pos FROM event WHERE seq IS NULL ORDER BY pos LIMIT $1`
-	qUnnumberedExposuresPostgres Q = `SELECT pos FROM exposure WHERE after_seq IS NULL ORDER BY pos LIMIT $1`
-	qNumberEventsPostgres        Q = `UPDATE event SET seq = fresh.seq FROM unnest(CAST($1 AS BIGINT[]), CAST($2 AS BIGINT[])) AS fresh (pos, seq) WHERE event.pos = fresh.pos`
-	qNumberExposuresPostgres     Q = `UPDATE exposure SET after_seq = fresh.seq FROM unnest(CAST($1 AS BIGINT[]), CAST($2 AS BIGINT[])) AS fresh (pos, seq) WHERE exposure.pos = fresh.pos`
+	qUnnumberedExposuresPostgres Q = `SELECT fresh.pos, fresh.shown FROM (
+  SELECT event.pos, 0 AS shown FROM event WHERE event.seq IS NULL
+  UNION ALL SELECT exposure.pos, 1 AS shown FROM exposure WHERE exposure.after_seq IS NULL
+) AS fresh ORDER BY pos LIMIT $1`
+	qNumberEventsPostgres    Q = `UPDATE event SET seq = fresh.seq FROM unnest(CAST($1 AS BIGINT[]), CAST($2 AS BIGINT[])) AS fresh (pos, seq) WHERE event.pos = fresh.pos`
+	qNumberExposuresPostgres Q = `UPDATE exposure SET after_seq = fresh.seq FROM unnest(CAST($1 AS BIGINT[]), CAST($2 AS BIGINT[])) AS fresh (pos, seq) WHERE exposure.pos = fresh.pos`
 )
 
 // SequencePass numbers what has been committed since the last pass, under the
@@ -40,31 +45,18 @@ func (db *DB) SequencePass(ctx context.Context, l Lease) (numbered int, err erro
 		if _, err := tx.One(qLastSequence, func(r *Row) error { last = r.Int(0); return nil }); err != nil {
 			return err
 		}
-		events, err := positions(tx, qUnnumberedEventsPostgres)
+		var events, seqs, shown, after []int64
+		err := tx.All(qUnnumberedExposuresPostgres, func(r *Row) error {
+			if r.Bool(1) {
+				shown, after = append(shown, r.Int(0)), append(after, last)
+				return nil
+			}
+			last++
+			events, seqs = append(events, r.Int(0)), append(seqs, last)
+			return nil
+		}, int64(SequenceBatch))
 		if err != nil {
 			return err
-		}
-		shown, err := positions(tx, qUnnumberedExposuresPostgres)
-		if err != nil {
-			return err
-		}
-		// Both lists were cut at a batch: an exposure beyond the last event of
-		// a full batch must wait for the events between.
-		if len(events) == SequenceBatch {
-			for len(shown) > 0 && shown[len(shown)-1] > events[len(events)-1] {
-				shown = shown[:len(shown)-1]
-			}
-		}
-		seqs, after := make([]int64, len(events)), make([]int64, len(shown))
-		next := 0
-		for i, pos := range shown {
-			for next < len(events) && events[next] < pos {
-				next++
-			}
-			after[i] = last + int64(next)
-		}
-		for i := range events {
-			seqs[i] = last + int64(i) + 1
 		}
 		numbered = len(events) + len(shown)
 		if err := tx.pg.number(qNumberEventsPostgres, events, seqs); err != nil {
@@ -73,11 +65,6 @@ func (db *DB) SequencePass(ctx context.Context, l Lease) (numbered int, err erro
 		return tx.pg.number(qNumberExposuresPostgres, shown, after)
 	})
 	return numbered, err
-}
-
-func positions(tx *Tx, q Q) (list []int64, err error) {
-	err = tx.All(q, func(r *Row) error { list = append(list, r.Int(0)); return nil }, int64(SequenceBatch))
-	return list, err
 }
 
 // number sends two arrays, which no other statement needs.
@@ -117,6 +104,14 @@ func (v *View) EventsAfter(after int64, limit int) (events []NumberedEvent, err 
 func (v *View) LastSequence() (seq int64, err error) {
 	_, err = v.One(qLastSequence, func(r *Row) error { seq = r.Int(0); return nil })
 	return seq, err
+}
+
+const qUnnumberedAny Q = `SELECT pos FROM event WHERE seq IS NULL ORDER BY pos LIMIT 1`
+
+// Numbered reports whether every committed event has its sequence number.
+func (v *View) Numbered() (bool, error) {
+	waits, err := v.One(qUnnumberedAny, func(*Row) error { return nil })
+	return !waits, err
 }
 
 const (

@@ -52,6 +52,7 @@ type Tx struct {
 	adds   []addition
 	fences []fenceRow
 	fence  int64 // number of the last fence, known after commit
+	event  int64 // position of the last event, 0 before the first
 }
 
 type addition struct {
@@ -83,12 +84,15 @@ func (tx *Tx) Exec(q Q, args ...any) (changed int64, err error) {
 // with the next statement that does, or with the commit; an error of it fails
 // the transaction there.
 func (tx *Tx) Batch(q Q, args ...any) error {
-	if tx.pg != nil {
-		tx.pg.later(q, args)
-		return nil
+	if tx.pg == nil {
+		_, err := tx.lite.exec(q, args)
+		return err
 	}
-	_, err := tx.lite.exec(q, args)
-	return err
+	if err := tx.pg.inject(StepStatement); err != nil {
+		return err
+	}
+	tx.pg.later(q, args)
+	return nil
 }
 
 // Add changes a counter: q is "UPDATE t SET c = c + $2 WHERE id = $1". The
@@ -125,8 +129,13 @@ func (tx *Tx) Event(e Event) (pos int64, err error) {
 		tx.seq.seq++
 		seq = tx.seq.seq
 	}
+	tx.event = pos
 	return pos, tx.Batch(qEvent, pos, seq, e.Act, e.Ref.ID, e.Ref.Version, e.Actor, e.At)
 }
+
+// LastPosition returns the position of the transaction's last event, 0 if it has
+// none yet: what belongs to an act is kept under its event's position.
+func (tx *Tx) LastPosition() int64 { return tx.event }
 
 // Position reserves a position between events for an exposure row. afterSeq is
 // the last sequence number before it, or nil on PostgreSQL, where the sequencer
@@ -181,7 +190,7 @@ func (tx *Tx) settleFences() error {
 
 // reset makes tx ready for the next function; slices keep their capacity.
 func (tx *Tx) reset(now int64) {
-	tx.now, tx.fence = now, 0
+	tx.now, tx.fence, tx.event = now, 0, 0
 	tx.adds, tx.fences = tx.adds[:0], tx.fences[:0]
 }
 

@@ -54,6 +54,14 @@ func (l *lite) write(ctx context.Context, fn func(*Tx) error) (int64, error) {
 	}
 	select {
 	case <-j.done:
+	case <-l.drained:
+		// The writer has gone. Either it answered first, or the job was queued
+		// behind its last look.
+		select {
+		case <-j.done:
+		default:
+			return 0, unavailable("the network is stopping", errClosed)
+		}
 	case <-ctx.Done():
 		if j.state.CompareAndSwap(jobQueued, jobLeft) {
 			return 0, unavailable("the write waited too long", ctx.Err()) // the writer drops the job
@@ -87,6 +95,7 @@ func (l *lite) loadSequence() (sequence, error) {
 // committed the next one queues up by itself.
 func (l *lite) writeLoop() {
 	defer l.running.Done()
+	defer close(l.drained)
 	w := groupWriter{lite: l, tx: Tx{View: View{lite: l.writer}, node: l.node}}
 	w.tx.seq = &w.seq
 	for {
@@ -212,7 +221,7 @@ func (w *groupWriter) begin() error {
 	if err := w.fault(StepBegin); err != nil {
 		return err
 	}
-	return w.lite.writer.do(qBeginImmediate)
+	return w.lite.writer.do(qBeginImmediateSQLite)
 }
 
 // reserveIDs stores a higher ceiling for ids, in a transaction of its own, when
@@ -264,7 +273,7 @@ func (w *groupWriter) runOne(j *job, alone bool) error {
 			if rerr := conn.do(qRollback); rerr != nil {
 				return rerr
 			}
-			return conn.do(qBeginImmediate)
+			return conn.do(qBeginImmediateSQLite)
 		}
 		if rerr := conn.do(qRollbackTo); rerr != nil {
 			return rerr

@@ -8,12 +8,15 @@ CREATE TABLE agent (
     state BIGINT NOT NULL,
     epoch BIGINT NOT NULL,
     reason TEXT COLLATE "C" NOT NULL,
+    invite BIGINT NOT NULL,
     created_at BIGINT NOT NULL,
     claimed_at BIGINT NOT NULL,
     changed_at BIGINT NOT NULL
 );
 
 CREATE INDEX agent_owner ON agent (owner, id);
+
+CREATE INDEX agent_state ON agent (state, id);
 
 CREATE TABLE invite (
     id BIGINT PRIMARY KEY,

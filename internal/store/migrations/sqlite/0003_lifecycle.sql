@@ -8,12 +8,15 @@ CREATE TABLE agent (
     state INTEGER NOT NULL,
     epoch INTEGER NOT NULL,
     reason TEXT NOT NULL,
+    invite INTEGER NOT NULL,
     created_at INTEGER NOT NULL,
     claimed_at INTEGER NOT NULL,
     changed_at INTEGER NOT NULL
 ) STRICT;
 
 CREATE INDEX agent_owner ON agent (owner, id);
+
+CREATE INDEX agent_state ON agent (state, id);
 
 CREATE TABLE invite (
     id INTEGER PRIMARY KEY,

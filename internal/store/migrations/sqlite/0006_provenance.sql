@@ -12,7 +12,7 @@ CREATE TABLE exposure (
     trace TEXT NOT NULL
 ) STRICT;
 
-CREATE INDEX exposure_agent ON exposure (agent, pos);
+CREATE INDEX exposure_agent ON exposure (agent, after_seq, pos);
 
 CREATE TABLE derivation (
     pos INTEGER NOT NULL,

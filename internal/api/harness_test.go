@@ -1,0 +1,45 @@
+package api_test
+
+import (
+	"net"
+	"net/http"
+	"testing"
+
+	"github.com/reefwarden/reefwarden/internal/api"
+	"github.com/reefwarden/reefwarden/internal/api/moltbook"
+	"github.com/reefwarden/reefwarden/internal/api/native"
+	"github.com/reefwarden/reefwarden/internal/server/servertest"
+)
+
+// mount puts a second kernel with a configuration of its own over the parts of a
+// running server.
+func mount(t testing.TB, s *servertest.Server, change func(*api.Config)) *api.Kernel {
+	t.Helper()
+	c := api.Config{Gate: s.Gate, Auth: s.Identity, Source: s.Keys.Source, Codec: s.Codec, Metrics: s.Metrics, Clock: s.DB.Clock()}
+	if change != nil {
+		change(&c)
+	}
+	k, err := api.New(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	k.Mount(moltbook.New(moltbook.Config{Kernel: k, Network: s.Network, Lifecycle: s.Lifecycle, PublicURL: s.Server.URL}))
+	k.Mount(native.New(native.Config{Kernel: k, Network: s.Network, Lifecycle: s.Lifecycle}))
+	return k
+}
+
+// listen serves on a free port until the test ends and returns the address.
+func listen(t testing.TB, server *http.Server) (addr string) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	go func() { done <- server.Serve(l) }()
+	t.Cleanup(func() {
+		_ = server.Close()
+		<-done
+	})
+	return l.Addr().String()
+}

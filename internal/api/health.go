@@ -1,0 +1,82 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"time"
+
+	"github.com/reefwarden/reefwarden/internal/act"
+)
+
+const readyTime = 2 * time.Second
+
+// health is the door of /healthz, /readyz and /metrics. It stands outside the
+// registry: it shows nothing of the network, and must answer when nothing else
+// does. It takes no slot.
+func (k *Kernel) health() *Door {
+	const why = "the process speaks of itself"
+	jsonType := []string{"application/json"}
+	return &Door{
+		Name: "health",
+		Routes: []Route{
+			{Method: http.MethodGet, Path: "/healthz", Exempt: why, Anonymous: true, Handle: func(_ context.Context, c *Call) error {
+				c.Send(http.StatusOK, jsonType, []byte(`{"status":"ok"}`+"\n"))
+				return nil
+			}},
+			{Method: http.MethodGet, Path: "/readyz", Exempt: why, Anonymous: true, Handle: func(ctx context.Context, c *Call) error {
+				ctx, cancel := context.WithTimeout(ctx, readyTime)
+				defer cancel()
+				if k.Ready != nil {
+					if err := k.Ready(ctx); err != nil {
+						e := *act.AsError(err)
+						if e.Code == act.Internal {
+							e.Message = "this node is not ready"
+						}
+						e.Code = act.Unavailable
+						return &e
+					}
+				}
+				c.Send(http.StatusOK, jsonType, []byte(`{"status":"ready"}`+"\n"))
+				return nil
+			}},
+			{Method: http.MethodGet, Path: "/metrics", Exempt: why, Anonymous: true, Handle: k.showMetrics},
+		},
+		Fail: func(c *Call, e *act.Error) {
+			status := http.StatusInternalServerError
+			switch e.Code {
+			case act.Internal:
+			case act.Unavailable, act.RateLimited:
+				status = http.StatusServiceUnavailable
+			case act.Unauthenticated:
+				status = http.StatusUnauthorized
+			case act.Denied:
+				status = http.StatusForbidden
+			case act.NotFound, act.Gone:
+				status = http.StatusNotFound
+			case act.Method:
+				status = http.StatusMethodNotAllowed
+			case act.Invalid, act.Conflict, act.TooLarge, act.Mismatch:
+				status = http.StatusBadRequest
+			}
+			body, _ := json.Marshal(map[string]string{"error": e.Message, "hint": e.Hint}) // strings always marshal
+			c.Send(status, jsonType, append(body, '\n'))
+		},
+	}
+}
+
+// showMetrics is for the machine itself and for operators. A request that says it
+// was forwarded does not come from the machine itself.
+func (k *Kernel) showMetrics(ctx context.Context, c *Call) error {
+	if addr, direct := k.peer(c.R); !direct || !addr.IsLoopback() {
+		guarded := *c.Route
+		guarded.Anonymous = false
+		c.Route = &guarded
+		if err := k.authenticate(ctx, c); err != nil {
+			return err
+		}
+	}
+	c.status = http.StatusOK
+	k.metrics.ServeHTTP(c.W, c.R)
+	return nil
+}

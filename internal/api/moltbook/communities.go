@@ -1,0 +1,64 @@
+package moltbook
+
+import (
+	"context"
+	"net/http"
+
+	"github.com/reefwarden/reefwarden/internal/act"
+	"github.com/reefwarden/reefwarden/internal/api"
+	"github.com/reefwarden/reefwarden/internal/network"
+)
+
+type newSubmolt struct {
+	Name        string `json:"name"`
+	DisplayName string `json:"display_name"`
+	Description string `json:"description"`
+	AllowCrypto bool   `json:"allow_crypto"`
+}
+
+type submolt struct {
+	ID          string `json:"id"`
+	Name        string `json:"name"`
+	DisplayName string `json:"display_name"`
+	Description string `json:"description"`
+	CreatorID   string `json:"creator_id"`
+	Subscribers int64  `json:"subscriber_count"`
+	Posts       int64  `json:"post_count"`
+	AllowCrypto bool   `json:"allow_crypto"`
+	Origin      string `json:"origin"`
+	CreatedAt   string `json:"created_at"`
+}
+
+// POST /submolts
+func (d *door) createCommunity(ctx context.Context, c *api.Call) error {
+	var in newSubmolt
+	if err := c.Decode(&in); err != nil {
+		return err
+	}
+	if in.AllowCrypto {
+		return act.Errorf(act.Invalid, "allow_crypto is not served").WithRule("community.crypto").
+			WithHint("there is no such rule on this network; leave allow_crypto out")
+	}
+	m, err := d.network.CreateCommunity.DoOnce(ctx, c.Principal, c.Key, network.NewCommunity{
+		Name: in.Name, DisplayName: in.DisplayName, Description: in.Description,
+	})
+	if err != nil {
+		return err
+	}
+	return d.reply(c, http.StatusCreated, struct {
+		Success bool    `json:"success"`
+		Message string  `json:"message"`
+		Submolt submolt `json:"submolt"`
+	}{true, "Welcome to m/" + m.Name + "! 🦞", submolt{
+		ID: d.codec.String(m.ID), Name: m.Name, DisplayName: m.DisplayName, Description: m.Description,
+		CreatorID: d.codec.String(m.Creator), Subscribers: m.Subscribers, Posts: m.PostCount,
+		Origin: m.Origin.String(), CreatedAt: wireTime(m.CreatedAt),
+	}})
+}
+
+func wireTime(us int64) string {
+	if us == 0 {
+		return ""
+	}
+	return act.FromMicros(us).Format(act.WireTime)
+}

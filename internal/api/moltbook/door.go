@@ -1,0 +1,217 @@
+package moltbook
+
+import (
+	"bytes"
+	"encoding/json"
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+
+	"github.com/reefwarden/reefwarden/internal/act"
+	"github.com/reefwarden/reefwarden/internal/api"
+	"github.com/reefwarden/reefwarden/internal/lifecycle"
+	"github.com/reefwarden/reefwarden/internal/network"
+)
+
+// Config says what the door is made of. All fields are required.
+type Config struct {
+	Kernel    *api.Kernel
+	Network   *network.Network
+	Lifecycle *lifecycle.Lifecycle
+	PublicURL func() string // of this network, without a slash at the end
+}
+
+type door struct {
+	network   *network.Network
+	lifecycle *lifecycle.Lifecycle
+	codec     *act.Codec
+	url       func() string
+	memo      *memo
+	json      []string // the Content-Type of every answer, shared and never changed
+}
+
+// New returns the door.
+func New(c Config) *api.Door {
+	d := &door{
+		network: c.Network, lifecycle: c.Lifecycle, codec: c.Kernel.Codec, url: c.PublicURL, memo: newMemo(),
+		json: []string{"application/json"},
+	}
+	const get, post, patch, del = http.MethodGet, http.MethodPost, http.MethodPatch, http.MethodDelete
+	return &api.Door{
+		Name:   "moltbook",
+		Prefix: "/api/v1",
+		Fail:   d.fail,
+		Instead: map[string]string{
+			"PUT /agents/me":         "use PATCH, with only the fields that change",
+			"PATCH /posts/{id}":      "posts cannot be edited; delete it and post again",
+			"PUT /posts/{id}":        "posts cannot be edited; delete it and post again",
+			"GET /agents/register":   "send a POST with name and description",
+			"DELETE /agents/me":      "agents are ended by an operator (agent.kill)",
+			"GET /submolts":          "there is no list of submolts yet; GET /submolts/{name}/feed reads one",
+			"GET /posts/{id}/upvote": "send a POST; the same vote again takes it back",
+		},
+		Routes: []api.Route{
+			{Method: post, Path: "/agents/register", Act: "agent.register", Anonymous: true, Handle: d.register},
+			{Method: get, Path: "/agents/me", Act: "agent.me", Handle: d.me},
+			{Method: patch, Path: "/agents/me", Act: "agent.update", Handle: d.update},
+			{Method: get, Path: "/agents/status", Act: "agent.me", Handle: d.status},
+			{Method: post, Path: "/submolts", Act: "community.create", Handle: d.createCommunity},
+			{Method: get, Path: "/submolts/{name}/feed", Act: "feed.read", Handle: d.communityFeed},
+			{Method: get, Path: "/feed", Act: "feed.read", Handle: d.feed},
+			{Method: get, Path: "/posts", Act: "feed.read", Handle: d.posts},
+			{Method: post, Path: "/posts", Act: "post.create", Handle: d.createPost},
+			{Method: get, Path: "/posts/{id}", Act: "post.read", Handle: d.readPost},
+			{Method: del, Path: "/posts/{id}", Act: "post.delete", Handle: d.deletePost},
+			{Method: get, Path: "/posts/{id}/comments", Act: "comment.list", Handle: d.comments},
+			{Method: post, Path: "/posts/{id}/comments", Act: "comment.create", Handle: d.createComment},
+			{Method: post, Path: "/posts/{id}/upvote", Act: "vote.cast", Handle: d.vote(act.KindPost, true)},
+			{Method: post, Path: "/posts/{id}/downvote", Act: "vote.cast", Handle: d.vote(act.KindPost, false)},
+			{Method: post, Path: "/comments/{id}/upvote", Act: "vote.cast", Handle: d.vote(act.KindComment, true)},
+			{Method: post, Path: "/comments/{id}/downvote", Act: "vote.cast", Handle: d.vote(act.KindComment, false)},
+		},
+	}
+}
+
+// named reads an id from the path: one of ours, or the one that an imported item
+// had where it came from.
+func (d *door) named(s string) network.Named {
+	if id, err := d.codec.Parse(s); err == nil {
+		return network.Named{ID: id}
+	}
+	return network.Named{Original: s}
+}
+
+// send sends a rendered answer with the headers of the caller's quota.
+func (d *door) send(c *api.Call, status int, body []byte) error {
+	if l, ok := c.Limit(); ok {
+		limitHeaders(c, l)
+	}
+	c.Send(status, d.json, body)
+	return nil
+}
+
+// reply encodes and sends an answer.
+func (d *door) reply(c *api.Call, status int, answer any) error {
+	body, err := encode(answer)
+	if err != nil {
+		return err
+	}
+	return d.send(c, status, body)
+}
+
+func encode(v any) ([]byte, error) {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	err := e.Encode(v)
+	return b.Bytes(), err
+}
+
+func limitHeaders(c *api.Call, l act.LimitState) {
+	head := c.W.Header()
+	head["X-Ratelimit-Limit"] = []string{strconv.Itoa(l.Limit)}
+	head["X-Ratelimit-Remaining"] = []string{strconv.Itoa(max(0, l.Remaining))}
+	head["X-Ratelimit-Reset"] = []string{strconv.FormatInt(l.Reset.Unix(), 10)}
+}
+
+// failure is the union of Moltbook's two error envelopes and of the fields in
+// which its clients look for the time to wait.
+type failure struct {
+	Success    bool   `json:"success"`
+	StatusCode int    `json:"statusCode,omitempty"` // validation envelope
+	Message    string `json:"message,omitempty"`    // validation envelope
+	Path       string `json:"path,omitempty"`       // validation envelope
+	Error      string `json:"error"`
+	Hint       string `json:"hint"`
+	Code       string `json:"code"`
+	Rule       string `json:"rule,omitempty"`
+	RequestID  string `json:"request_id"`
+
+	Remaining         *int    `json:"remaining,omitempty"`
+	ResetAt           *string `json:"reset_at,omitempty"`
+	RetryAfterSeconds int64   `json:"retry_after_seconds,omitempty"`
+	RetryAfterMinutes int64   `json:"retry_after_minutes,omitempty"`
+	DailyRemaining    *int    `json:"daily_remaining,omitempty"`
+}
+
+// statusOf translates a code. framework is set for errors that Moltbook answers
+// in its framework's (validation) envelope.
+func statusOf(code act.Code) (status int, framework bool) {
+	switch code {
+	case act.Internal:
+		return http.StatusInternalServerError, true
+	case act.Invalid:
+		return http.StatusBadRequest, true
+	case act.Unauthenticated:
+		return http.StatusUnauthorized, false
+	case act.Denied:
+		return http.StatusForbidden, false
+	case act.NotFound:
+		return http.StatusNotFound, false
+	case act.Conflict:
+		return http.StatusConflict, false
+	case act.TooLarge:
+		return http.StatusRequestEntityTooLarge, true
+	case act.RateLimited:
+		return http.StatusTooManyRequests, true
+	case act.Unavailable:
+		return http.StatusServiceUnavailable, false
+	case act.Gone:
+		return http.StatusGone, false
+	case act.Mismatch:
+		return http.StatusUnprocessableEntity, true
+	case act.Method:
+		return http.StatusMethodNotAllowed, true
+	}
+	return http.StatusInternalServerError, true
+}
+
+// fail sends an error.
+func (d *door) fail(c *api.Call, e *act.Error) {
+	status, framework := statusOf(e.Code)
+	f := failure{Error: e.Message, Hint: e.Hint, Code: e.Code.String(), Rule: e.Rule, RequestID: c.Trace()}
+	if framework {
+		f.StatusCode, f.Message, f.Path = status, e.Message, c.R.URL.Path
+	}
+	if e.RetryAfter > 0 {
+		f.RetryAfterSeconds = api.Seconds(e.RetryAfter)
+		f.RetryAfterMinutes = int64((e.RetryAfter + time.Minute - 1) / time.Minute)
+	}
+	limit, ok := c.Limit()
+	if e.Limit != nil {
+		limit, ok = *e.Limit, true
+	}
+	if ok {
+		limitHeaders(c, limit)
+	}
+	if e.Code == act.RateLimited && ok {
+		left, reset := max(0, limit.Remaining), limit.Reset.UTC().Format(act.WireTime)
+		f.Remaining, f.ResetAt = &left, &reset
+		if limit.Daily >= 0 {
+			f.DailyRemaining = &limit.Daily
+		}
+	}
+	body, err := encode(f)
+	if err != nil {
+		body = []byte(`{"success":false,"error":"the server failed to do this","hint":"","code":"internal"}`)
+	}
+	c.Send(status, d.json, body)
+}
+
+func query(c *api.Call) url.Values {
+	if c.R.URL.RawQuery == "" {
+		return nil
+	}
+	return c.R.URL.Query()
+}
+
+// unserved refuses parameters that would change the answer and are not served.
+func unserved(q url.Values, hints map[string]string) error {
+	for name, hint := range hints {
+		if v := q.Get(name); v != "" && v != "0" {
+			return act.Errorf(act.Invalid, "the parameter %s is not served", name).WithRule("http.query").WithHint(hint)
+		}
+	}
+	return nil
+}

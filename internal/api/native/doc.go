@@ -1,0 +1,17 @@
+// Package native is the operators' door: Reefwarden's own wire form under /v1.
+// It hides that form: lists are {"items": [], "next_cursor": null}, errors are
+// application/problem+json (RFC 9457) with code, rule, hint, retry_after and
+// trace, times are RFC 3339 with milliseconds and Z, ids are the strings that
+// every door uses.
+//
+// Every act here is for operators by policy; the door adds no rule of its own,
+// but its requests run in the slots that are reserved for operators. Orders that
+// change an agent carry a reason, which goes on record. Secrets (invite codes,
+// claim tokens) travel in bodies, never in a path that could be logged.
+//
+// Two routes call no act: /v1/acts shows the registry, which is part of the
+// program, and /v1/whoami says whose token was sent. The kernel lets only
+// operators reach them.
+//
+// Entry point: [New]. Read door.go, then agents.go.
+package native

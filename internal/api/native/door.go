@@ -1,0 +1,195 @@
+package native
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"net/http"
+
+	"github.com/reefwarden/reefwarden/internal/act"
+	"github.com/reefwarden/reefwarden/internal/api"
+	"github.com/reefwarden/reefwarden/internal/lifecycle"
+	"github.com/reefwarden/reefwarden/internal/network"
+)
+
+// Config says what the door is made of. All fields are required.
+type Config struct {
+	Kernel    *api.Kernel
+	Network   *network.Network
+	Lifecycle *lifecycle.Lifecycle
+}
+
+type door struct {
+	kernel        *api.Kernel
+	network       *network.Network
+	lifecycle     *lifecycle.Lifecycle
+	codec         *act.Codec
+	json, problem []string // values of Content-Type, shared and never changed
+}
+
+// MaxImport bounds the body of an import in bytes, after decompression.
+const MaxImport = 8 << 20
+
+// New returns the door.
+func New(c Config) *api.Door {
+	d := &door{
+		kernel: c.Kernel, network: c.Network, lifecycle: c.Lifecycle, codec: c.Kernel.Codec,
+		json: []string{"application/json"}, problem: []string{"application/problem+json"},
+	}
+	const get, post = http.MethodGet, http.MethodPost
+	return &api.Door{
+		Name:   "native",
+		Prefix: "/v1",
+		Fail:   d.fail,
+		Instead: map[string]string{
+			"DELETE /agents/{agent}": "send a POST to /v1/agents/{id}/kill with a reason",
+			"POST /agents":           "agents register themselves at /api/v1/agents/register; POST /v1/invites makes a code for one",
+		},
+		Routes: []api.Route{
+			{Method: post, Path: "/invites", Act: "agent.invite", Handle: d.invite},
+			{Method: post, Path: "/claims", Act: "agent.claim", Handle: d.claimByToken},
+			{Method: get, Path: "/agents", Act: "agent.list", Handle: d.list},
+			{Method: get, Path: "/agents/{agent}", Act: "agent.show", Handle: d.show},
+			{Method: post, Path: "/agents/{agent}/claim", Act: "agent.claim", Handle: d.claim},
+			{Method: post, Path: "/agents/{agent}/pause", Act: "agent.pause", Handle: d.order(c.Lifecycle.Pause)},
+			{Method: post, Path: "/agents/{agent}/resume", Act: "agent.resume", Handle: d.order(c.Lifecycle.Resume)},
+			{Method: post, Path: "/agents/{agent}/kill", Act: "agent.kill", Handle: d.order(c.Lifecycle.Kill)},
+			{Method: post, Path: "/import", Act: "import.write", MaxBody: MaxImport, Handle: d.importBatch},
+			{Method: get, Path: "/acts", Exempt: "the registry is part of the program", Handle: d.acts},
+			{Method: get, Path: "/whoami", Exempt: "says whose token was sent", Handle: d.whoami},
+		},
+	}
+}
+
+// send encodes and sends an answer.
+func (d *door) send(c *api.Call, status int, answer any) error {
+	body, err := encode(answer)
+	if err != nil {
+		return err
+	}
+	c.Send(status, d.json, body)
+	return nil
+}
+
+func encode(v any) ([]byte, error) {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	err := e.Encode(v)
+	return b.Bytes(), err
+}
+
+// list is the form of every list.
+type list[T any] struct {
+	Items []T     `json:"items"`
+	Next  *string `json:"next_cursor"`
+}
+
+func (d *door) next(cur act.Cursor) *string {
+	if cur.IsZero() {
+		return nil
+	}
+	text := d.codec.SealCursor(cur)
+	return &text
+}
+
+// problem is an error (RFC 9457 §3.1). Its type is about:blank: code is what a
+// program looks at.
+type problem struct {
+	Title      string `json:"title"`
+	Status     int    `json:"status"`
+	Detail     string `json:"detail"`
+	Instance   string `json:"instance"`
+	Code       string `json:"code"`
+	Rule       string `json:"rule,omitempty"`
+	Hint       string `json:"hint,omitempty"`
+	RetryAfter int64  `json:"retry_after,omitempty"` // seconds
+	Trace      string `json:"trace"`
+}
+
+func statusOf(code act.Code) int {
+	switch code {
+	case act.Internal:
+		return http.StatusInternalServerError
+	case act.Invalid:
+		return http.StatusBadRequest
+	case act.Unauthenticated:
+		return http.StatusUnauthorized
+	case act.Denied:
+		return http.StatusForbidden
+	case act.NotFound:
+		return http.StatusNotFound
+	case act.Conflict:
+		return http.StatusConflict
+	case act.TooLarge:
+		return http.StatusRequestEntityTooLarge
+	case act.RateLimited:
+		return http.StatusTooManyRequests
+	case act.Unavailable:
+		return http.StatusServiceUnavailable
+	case act.Gone:
+		return http.StatusGone
+	case act.Mismatch:
+		return http.StatusUnprocessableEntity
+	case act.Method:
+		return http.StatusMethodNotAllowed
+	}
+	return http.StatusInternalServerError
+}
+
+// fail sends an error.
+func (d *door) fail(c *api.Call, e *act.Error) {
+	p := problem{
+		Status: statusOf(e.Code), Detail: e.Message, Instance: c.R.URL.Path,
+		Code: e.Code.String(), Rule: e.Rule, Hint: e.Hint, Trace: c.Trace(),
+	}
+	p.Title = http.StatusText(p.Status)
+	if e.RetryAfter > 0 {
+		p.RetryAfter = api.Seconds(e.RetryAfter)
+	}
+	body, err := encode(p)
+	if err != nil {
+		body = []byte(`{"status":500,"code":"internal"}`)
+	}
+	c.Send(p.Status, d.problem, body)
+}
+
+type actInfo struct {
+	Name  string   `json:"name"`
+	Doc   string   `json:"doc"`
+	Kinds []string `json:"kinds"`
+	Quota string   `json:"quota"`
+	Write bool     `json:"write"`
+}
+
+// GET /acts
+func (d *door) acts(_ context.Context, c *api.Call) error {
+	out := list[actInfo]{Items: []actInfo{}}
+	for _, a := range d.kernel.Gate.Acts() {
+		info := actInfo{Name: a.Name, Doc: a.Doc, Quota: a.Quota, Write: a.Write, Kinds: []string{a.On.String()}}
+		for _, k := range a.Also {
+			info.Kinds = append(info.Kinds, k.String())
+		}
+		out.Items = append(out.Items, info)
+	}
+	return d.send(c, http.StatusOK, out)
+}
+
+// GET /whoami
+func (d *door) whoami(_ context.Context, c *api.Call) error {
+	return d.send(c, http.StatusOK, struct {
+		Kind    string `json:"kind"`
+		ID      string `json:"id"`
+		Name    string `json:"name"`
+		Binding string `json:"binding"`
+	}{c.Principal.Kind.String(), d.codec.String(c.Principal.ID), c.Principal.Name, c.Principal.Binding.String()})
+}
+
+// wireTime renders Unix microseconds; nil for none.
+func wireTime(us int64) *string {
+	if us == 0 {
+		return nil
+	}
+	text := act.FromMicros(us).Format(act.WireTime)
+	return &text
+}

@@ -1,0 +1,114 @@
+package bench
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/reefwarden/reefwarden/internal/act"
+)
+
+const (
+	minReps    = 5
+	maxScale   = 1000
+	maxConns   = 1024
+	maxSeconds = 600
+)
+
+// Command returns `reef bench`: a subcommand for each scenario. Figures go to
+// out, progress and profiles to diag.
+func Command(out, diag io.Writer) *cobra.Command {
+	root := &cobra.Command{
+		Use: "bench", Short: "Measure this build beside its baselines",
+		Long: "Measure this build on this machine, beside baselines that run in turns with it.\n" +
+			"Everything stays on loopback and in temporary directories; it stops by itself.\n\n" +
+			"The figures are ratios first: what the machine does besides meets both sides.",
+	}
+	root.AddCommand(
+		scenarioCommand(out, diag, "post", "Measure governed posts against bare net/http with the same rows", post),
+		scenarioCommand(out, diag, "feed", "Measure governed feed pages against bare net/http with the same bytes", feed),
+		scenarioCommand(out, diag, "start", "Measure the start of an empty network", start),
+		childCommand(out, diag),
+	)
+	return root
+}
+
+func scenarioCommand(out, diag io.Writer, name, short string, scenario func(*runner, context.Context) error) *cobra.Command {
+	c := &cobra.Command{Use: name, Short: short, Args: cobra.NoArgs}
+	var o options
+	var output, db, scales string
+	f := c.Flags()
+	f.StringVarP(&output, "output", "o", "table", "table or json (a line for each figure)")
+	f.StringVar(&db, "db", "both", "sqlite, postgres or both")
+	f.StringVar(&o.dbURL, "db-url", "", "PostgreSQL server to measure on; DATABASE_URL if empty, else a private one is started")
+	f.IntVar(&o.reps, "reps", minReps, "repetitions of each side")
+	f.StringVar(&o.dir, "dir", "", "where to put temporary directories; its disk is what is measured")
+	if name != "start" {
+		f.Float64Var(&o.seconds, "seconds", 2, "length of a repetition")
+		f.StringVar(&scales, "scale", "1,10,100", "how many times the least data, with commas")
+		f.IntVar(&o.conns, "conns", 64, "connections, each with one request under way")
+		f.IntVar(&o.agents, "agents", 1000, "agents that take turns")
+		f.StringVar(&o.profile, "profile", "", "write a CPU profile of the governed side to this file, and print where the time goes")
+	}
+	c.RunE = func(cmd *cobra.Command, _ []string) error {
+		if err := o.set(output, db, scales, name != "start"); err != nil {
+			return err
+		}
+		return o.run(cmd.Context(), name, out, diag, scenario)
+	}
+	return c
+}
+
+// set checks the flags and takes over those that need reading.
+func (o *options) set(output, db, scales string, loaded bool) error {
+	bad := func(flag, hint string) error {
+		return act.Errorf(act.Invalid, "--%s makes no sense", flag).WithRule("bench." + flag).WithHint(hint)
+	}
+	switch output {
+	case "json":
+		o.json = true
+	case "table":
+	default:
+		return bad("output", "choose table or json")
+	}
+	switch db {
+	case dbSQLite, dbPostgres:
+		o.dbs = []string{db}
+	case "both":
+		o.dbs = []string{dbSQLite, dbPostgres}
+	default:
+		return bad("db", "choose sqlite, postgres or both")
+	}
+	if o.dbURL == "" {
+		o.dbURL = os.Getenv("DATABASE_URL") //arch:allow the server that tests use too; no setting of a network
+	}
+	if o.reps < 1 {
+		return bad("reps", fmt.Sprintf("give at least 1; figures to rely on need %d", minReps))
+	}
+	if !loaded {
+		return nil
+	}
+	switch {
+	case !(o.seconds > 0 && o.seconds <= maxSeconds):
+		return bad("seconds", fmt.Sprintf("give a number above 0, %d at most", maxSeconds))
+	case o.conns < 1 || o.conns > maxConns:
+		return bad("conns", fmt.Sprintf("give 1 to %d", maxConns))
+	case o.agents < o.conns || o.agents > 1<<16:
+		return bad("agents", "give at least as many as connections, 65536 at most")
+	}
+	for text := range strings.SplitSeq(scales, ",") {
+		n, err := strconv.Atoi(strings.TrimSpace(text))
+		if err != nil || n < 1 || n > maxScale || slices.Contains(o.scales, n) {
+			return bad("scale", fmt.Sprintf("give different numbers from 1 to %d, as in 1,10,100", maxScale))
+		}
+		o.scales = append(o.scales, n)
+	}
+	slices.Sort(o.scales)
+	return nil
+}

@@ -1,0 +1,27 @@
+// Package bench measures Reefwarden beside what it is compared with: `reef
+// bench post`, `feed` and `start`. It hides how a measurement is kept fair.
+//
+// A scenario has sides: the governed server and its baselines. Every side is a
+// process of its own on loopback, started for one repetition on its own copy of
+// the same database, and stopped after it. The sides take turns, so that what
+// else the machine does meets all of them. The load comes from this process, 64
+// connections that send prepared bytes and look at little of the answer.
+//
+// What the figures mean:
+//   - value, min and max: median and range over the repetitions, unless metric
+//     is a growth exponent;
+//   - p50 and p99: latency in milliseconds as the load saw it, the median over
+//     the repetitions of each one's percentile; n counts operations;
+//   - ratio: governed to baseline, of the same repetition, 1 is as good;
+//     baseline names the side, or is empty;
+//   - scale multiplies the data of the scenario, data says what that was;
+//   - growth: the exponent e of cost ~ rows^e over the scales, with the rows
+//     that were really there, not the nominal ones.
+//
+// After each repetition the rows in the database are counted: a side that
+// answered more than it stored fails the run. It stops by itself and removes
+// its directories, databases and processes.
+//
+// Tables: none; the raw baselines write the rows of the acts they stand for.
+// Entry point: [Command]. Read post.go, then run.go, then child.go.
+package bench

@@ -1,0 +1,242 @@
+package bench
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http/httputil"
+	"slices"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// script writes the i-th request of a connection into dst, the whole of its
+// bytes. ok is false when there is none left.
+type script func(conn, i int, dst []byte) (request []byte, ok bool)
+
+// load is a set of connections that each send one request after the other. It
+// is lean on purpose, because it runs on the processors that it loads: no
+// header maps, no copies, no allocation for each request.
+type load struct {
+	conns []*loadConn
+}
+
+// loadConn belongs to one goroutine at a time.
+type loadConn struct {
+	addr string
+	conn net.Conn
+	in   *bufio.Reader
+	out  []byte
+	took []uint32 // microseconds of each answer in this phase
+
+	answered, refused, bytes int64
+	example                  string // of a refusal
+}
+
+const (
+	loadTimeout = 30 * time.Second // for one answer
+	loadBuffer  = 64 << 10
+	exampleSize = 300
+)
+
+// dial opens the connections.
+func dial(ctx context.Context, addr string, conns int) (*load, error) {
+	l := &load{}
+	for range conns {
+		c := &loadConn{addr: addr, in: bufio.NewReaderSize(nil, loadBuffer), out: make([]byte, 0, 4096)}
+		if err := c.connect(ctx); err != nil {
+			l.close()
+			return nil, err
+		}
+		l.conns = append(l.conns, c)
+	}
+	return l, nil
+}
+
+func (l *load) close() {
+	for _, c := range l.conns {
+		if c.conn != nil {
+			_ = c.conn.Close()
+		}
+	}
+}
+
+func (c *loadConn) connect(ctx context.Context) error {
+	conn, err := (&net.Dialer{Timeout: loadTimeout}).DialContext(ctx, "tcp", c.addr)
+	if err != nil {
+		return fmt.Errorf("connect: %w", err)
+	}
+	c.conn = conn
+	c.in.Reset(conn)
+	return nil
+}
+
+// phase is what a phase of load gave.
+type phase struct {
+	took     time.Duration
+	answered int64 // 2xx
+	refused  int64 // anything else
+	bytes    int64 // of answered bodies
+	p50, p99 float64
+	example  string
+}
+
+// run sends requests until the time is over or a connection's script ends; with
+// no time, until every script has ended. An answer counts if it came in time.
+func (l *load) run(ctx context.Context, limit time.Duration, next script) (phase, error) {
+	var stop atomic.Bool
+	var once sync.Once
+	began := time.Now()
+	ended := began
+	end := func() {
+		once.Do(func() {
+			ended = time.Now()
+			stop.Store(true)
+		})
+	}
+	if limit > 0 {
+		timer := time.AfterFunc(limit, end)
+		defer timer.Stop()
+	}
+	cancel := context.AfterFunc(ctx, end)
+	defer cancel()
+	errs := make(chan error, len(l.conns))
+	for n, c := range l.conns {
+		go func() {
+			err := c.run(ctx, &stop, n, next)
+			if limit > 0 || err != nil {
+				end()
+			}
+			errs <- err
+		}()
+	}
+	var failed []error
+	for range l.conns {
+		failed = append(failed, <-errs)
+	}
+	end()
+	p := phase{took: ended.Sub(began)}
+	var all []uint32
+	for _, c := range l.conns {
+		all = append(all, c.took...)
+		p.answered += c.answered
+		p.refused += c.refused
+		p.bytes += c.bytes
+		if c.example != "" {
+			p.example = c.example
+		}
+	}
+	slices.Sort(all)
+	p.p50, p.p99 = float64(percentile(all, 50))/1000, float64(percentile(all, 99))/1000
+	return p, errors.Join(append(failed, ctx.Err())...)
+}
+
+func (c *loadConn) run(ctx context.Context, stop *atomic.Bool, n int, next script) error {
+	c.took, c.answered, c.refused, c.bytes, c.example = c.took[:0], 0, 0, 0, ""
+	for i := 0; !stop.Load(); i++ {
+		request, ok := next(n, i, c.out[:0])
+		if !ok {
+			return nil
+		}
+		c.out = request
+		began := time.Now()
+		status, size, again, err := c.exchange(request)
+		if err != nil {
+			return fmt.Errorf("connection %d, request %d: %w", n, i, err)
+		}
+		took := time.Since(began)
+		if !again {
+			_ = c.conn.Close()
+			if err := c.connect(ctx); err != nil {
+				return err
+			}
+		}
+		if stop.Load() {
+			return nil // it came too late to count
+		}
+		if status/100 != 2 {
+			c.refused++
+			continue
+		}
+		c.answered++
+		c.bytes += size
+		c.took = append(c.took, uint32(min(took.Microseconds(), 1<<31)))
+	}
+	return nil
+}
+
+var (
+	headLength = []byte("content-length:")
+	headChunks = []byte("transfer-encoding: chunked")
+	headClose  = []byte("connection: close")
+)
+
+// exchange sends a request and reads its answer. again reports whether the
+// connection can be used again.
+func (c *loadConn) exchange(request []byte) (status int, size int64, again bool, err error) {
+	if err := c.conn.SetDeadline(time.Now().Add(loadTimeout)); err != nil {
+		return 0, 0, false, err
+	}
+	if _, err := c.conn.Write(request); err != nil {
+		return 0, 0, false, err
+	}
+	line, err := c.in.ReadSlice('\n')
+	if err != nil {
+		return 0, 0, false, err
+	}
+	if len(line) < 12 || !bytes.HasPrefix(line, []byte("HTTP/1.1 ")) {
+		return 0, 0, false, fmt.Errorf("not an HTTP/1.1 answer: %q", line)
+	}
+	if status, err = strconv.Atoi(string(line[9:12])); err != nil {
+		return 0, 0, false, fmt.Errorf("status line %q", line)
+	}
+	again = true
+	chunked := false
+	for {
+		if line, err = c.in.ReadSlice('\n'); err != nil {
+			return 0, 0, false, err
+		}
+		if line = bytes.TrimRight(line, "\r\n"); len(line) == 0 {
+			break
+		}
+		switch {
+		case hasFold(line, headLength):
+			if size, err = strconv.ParseInt(string(bytes.TrimSpace(line[len(headLength):])), 10, 64); err != nil {
+				return 0, 0, false, err
+			}
+		case hasFold(line, headChunks):
+			chunked = true
+		case hasFold(line, headClose):
+			again = false
+		}
+	}
+	var body io.Reader = io.LimitReader(c.in, size)
+	if chunked {
+		body = httputil.NewChunkedReader(c.in)
+	}
+	if status/100 != 2 && c.example == "" {
+		text, _ := io.ReadAll(io.LimitReader(body, exampleSize))
+		c.example = fmt.Sprintf("%d %s", status, text)
+		size = max(0, size-int64(len(text)))
+	}
+	if !chunked {
+		_, err = c.in.Discard(int(size))
+		return status, size, again, err
+	}
+	if size, err = io.Copy(io.Discard, body); err != nil {
+		return 0, 0, false, err
+	}
+	_, err = c.in.Discard(2) // the empty line after the last chunk; nobody here sends trailers
+	return status, size, again, err
+}
+
+// hasFold reports whether line begins with the lower-case text, in any case.
+func hasFold(line, lower []byte) bool {
+	return len(line) >= len(lower) && bytes.EqualFold(line[:len(lower)], lower)
+}

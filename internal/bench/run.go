@@ -1,0 +1,251 @@
+package bench
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"math"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+const (
+	dbSQLite   = "sqlite"
+	dbPostgres = "postgres"
+	warnings   = slog.LevelWarn
+)
+
+// options is what the command line says.
+type options struct {
+	dbs     []string
+	dbURL   string
+	seconds float64
+	reps    int
+	scales  []int
+	conns   int
+	agents  int
+	dir     string // parent of temporary directories
+	profile string
+	json    bool
+}
+
+func (o options) span() time.Duration { return time.Duration(o.seconds * float64(time.Second)) }
+
+// runner is one run of a scenario.
+type runner struct {
+	options
+	bench string
+	exe   string // this program
+	dir   string // everything temporary
+	diag  io.Writer
+	press *press
+	pg    *cluster // nil unless asked for
+}
+
+// run prepares what every scenario needs, runs it, and cleans up.
+func (o options) run(ctx context.Context, bench string, out, diag io.Writer, scenario func(*runner, context.Context) error) (err error) {
+	r := &runner{options: o, bench: bench, diag: diag, press: newPress(out, o.json, bench)}
+	if r.exe, err = os.Executable(); err != nil {
+		return err
+	}
+	if r.dir, err = os.MkdirTemp(o.dir, "reef-bench-"); err != nil {
+		return err
+	}
+	defer os.RemoveAll(r.dir) //nolint:errcheck // nobody is left to tell
+	if slices.Contains(o.dbs, dbPostgres) {
+		if r.pg, err = openCluster(ctx, o.dbURL, o.dir); err != nil {
+			return err
+		}
+		defer r.pg.close(ctx)
+		r.say("PostgreSQL %s", r.pg.version)
+	}
+	if o.reps < minReps {
+		r.say("fewer than %d repetitions: these figures support no claim", minReps)
+	}
+	if err := scenario(r, ctx); err != nil {
+		return err
+	}
+	return r.press.close()
+}
+
+func (r *runner) say(format string, args ...any) {
+	fmt.Fprintf(r.diag, r.bench+": "+format+"\n", args...)
+}
+
+// measure is what one side gave in one repetition.
+type measure struct {
+	phase
+	rate   float64 // answers a second
+	cpu    float64 // µs of the side's process for each
+	dbCPU  float64 // µs of a private PostgreSQL server for each
+	allocs float64 // objects the side allocated for each
+	rows   float64 // in the scenario's table, halfway through
+}
+
+// watch runs a phase of load on a side and accounts for what it used.
+func (r *runner) watch(ctx context.Context, s *side, l *load, limit time.Duration, next script) (measure, error) {
+	before, err := s.tell(order{Do: "usage"})
+	if err != nil {
+		return measure{}, err
+	}
+	db := r.pg.cpu()
+	p, err := l.run(ctx, limit, next)
+	if err != nil {
+		return measure{}, err
+	}
+	db = r.pg.cpu() - db
+	after, err := s.tell(order{Do: "usage"})
+	if err != nil {
+		return measure{}, err
+	}
+	if p.answered == 0 {
+		return measure{}, fmt.Errorf("no request was answered (%d refused): %s", p.refused, p.example)
+	}
+	if p.refused*100 > p.answered {
+		return measure{}, fmt.Errorf("%d of %d requests were refused: %s", p.refused, p.refused+p.answered, p.example)
+	}
+	n := float64(p.answered)
+	return measure{
+		phase: p, rate: n / p.took.Seconds(),
+		cpu:    float64((after.CPU - before.CPU).Microseconds()) / n,
+		dbCPU:  float64(db.Microseconds()) / n,
+		allocs: float64(after.Allocs-before.Allocs) / n,
+	}, nil
+}
+
+// series is a side's repetitions.
+type series []measure
+
+func (s series) of(what func(measure) float64) []float64 {
+	list := make([]float64, len(s))
+	for i, m := range s {
+		list[i] = what(m)
+	}
+	return list
+}
+
+func (s series) answered() (n int64) {
+	for _, m := range s {
+		n += m.answered
+	}
+	return n
+}
+
+func rateOf(m measure) float64   { return m.rate }
+func cpuOf(m measure) float64    { return m.cpu }
+func dbCPUOf(m measure) float64  { return m.dbCPU }
+func allocsOf(m measure) float64 { return m.allocs }
+func p50Of(m measure) float64    { return m.p50 }
+func p99Of(m measure) float64    { return m.p99 }
+func rowsOf(m measure) float64   { return m.rows }
+
+// compared is a side with the name of its ratio to the governed one.
+type compared struct {
+	kind  sideKind
+	ratio string // metric; "" for the governed side itself
+}
+
+// publish prints the figures of all sides at one scale. sides[0] is governed.
+func (r *runner) publish(f figure, sides []compared, got map[sideKind]series) error {
+	base := got[sides[0].kind]
+	var list []figure
+	for _, c := range sides {
+		s := got[c.kind]
+		n, reps := s.answered(), len(s)
+		add := func(metric, unit string, what func(measure) float64) *figure {
+			g := f
+			g.Metric, g.Side = metric, string(c.kind)
+			g = g.with(spreadOf(s.of(what)), unit, reps, n)
+			if c.ratio != "" && metric != "rate" {
+				g = g.against(string(c.kind), median(ratios(base.of(what), s.of(what))))
+			}
+			list = append(list, g)
+			return &list[len(list)-1]
+		}
+		rate := add("rate", "1/s", rateOf)
+		*rate = rate.latency(median(s.of(p50Of)), median(s.of(p99Of)))
+		add("cpu_per_op", "µs", cpuOf)
+		if median(s.of(dbCPUOf)) > 0 {
+			add("db_cpu_per_op", "µs", dbCPUOf)
+		}
+		add("allocs_per_op", "objects", allocsOf)
+		var refused int64
+		for _, m := range s {
+			refused += m.refused
+		}
+		if refused > 0 {
+			g := f
+			g.Metric, g.Side = "refused", string(c.kind)
+			list = append(list, g.with(spread{float64(refused), float64(refused), float64(refused)}, "requests", reps, n))
+		}
+	}
+	for _, c := range sides[1:] {
+		per := ratios(base.of(rateOf), got[c.kind].of(rateOf))
+		g := f
+		g.Metric, g.Side = c.ratio, string(sides[0].kind)
+		list = append(list, g.with(spreadOf(per), "ratio", len(per), base.answered()).against(string(c.kind), median(per)))
+	}
+	for _, g := range list {
+		if err := r.press.put(g); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// growth prints how cost grew with the rows that were there.
+type growth struct {
+	rows, cost, cpu []float64
+}
+
+func (g *growth) add(s series) {
+	g.rows = append(g.rows, median(s.of(rowsOf)))
+	if rate := median(s.of(rateOf)); rate > 0 {
+		g.cost = append(g.cost, 1/rate)
+	}
+	g.cpu = append(g.cpu, median(s.of(func(m measure) float64 { return m.cpu + m.dbCPU })))
+}
+
+func (g *growth) publish(r *runner, f figure) error {
+	f.Data = "rows " + joined(g.rows)
+	for _, m := range []struct {
+		metric string
+		cost   []float64
+	}{{"growth_time", g.cost}, {"growth_cpu", g.cpu}} {
+		e, ok := exponent(g.rows, m.cost)
+		if !ok {
+			continue
+		}
+		h := f
+		h.Metric = m.metric
+		e = math.Round(e*100) / 100
+		h.Value, h.Min, h.Max = e, e, e
+		h.Unit, h.N, h.Reps = "exponent", int64(len(g.rows)), r.reps
+		if err := r.press.put(h); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func joined(list []float64) string {
+	texts := make([]string, len(list))
+	for i, v := range list {
+		texts[i] = strconv.FormatFloat(v, 'f', 0, 64)
+	}
+	return strings.Join(texts, ", ")
+}
+
+// profileFile returns where the CPU profile of a database's governed side goes.
+func (r *runner) profileFile(db string) string {
+	if len(r.dbs) == 1 {
+		return r.profile
+	}
+	ext := filepath.Ext(r.profile)
+	return r.profile[:len(r.profile)-len(ext)] + "." + db + ext
+}

@@ -1,0 +1,316 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"math"
+	"math/rand/v2"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync/atomic"
+
+	"github.com/jackc/pgx/v5"
+	"golang.org/x/sync/errgroup"
+	"zombiezen.com/go/sqlite"
+	"zombiezen.com/go/sqlite/sqlitex"
+
+	"github.com/reefwarden/reefwarden/internal/act"
+	"github.com/reefwarden/reefwarden/internal/lifecycle"
+	"github.com/reefwarden/reefwarden/internal/network"
+	"github.com/reefwarden/reefwarden/internal/server"
+	"github.com/reefwarden/reefwarden/internal/telemetry"
+)
+
+const (
+	postsBase  = 2000 // at ×1; grows with the scale
+	placesBase = 40   // at ×1; grows with its square root, as places do with people
+	words      = "reef coral tide wave shell kelp pearl crab drift cove foam gull harbor island krill lagoon marlin orca plume ray"
+)
+
+// size is how much data there is.
+type size struct{ agents, places, posts int }
+
+func sizeAt(agents, scale int) size {
+	return size{agents, int(math.Round(placesBase * math.Sqrt(float64(scale)))), postsBase * scale}
+}
+
+func (s size) String() string {
+	return fmt.Sprintf("%d posts, %d communities, %d agents", s.posts, s.places, s.agents)
+}
+
+// stage is a network that is filled once and copied for every repetition. What
+// it holds came about by acts, like everything in a network.
+type stage struct {
+	r      *runner
+	db     string // sqlite or postgres
+	dir    string // its data directory, with the keys
+	name   string // PostgreSQL database
+	has    size
+	agents []agent
+	places []string
+	copies atomic.Int64
+}
+
+// agent is who asks.
+type agent struct {
+	key string
+	act.Principal
+}
+
+func (r *runner) newStage(ctx context.Context, db string) (*stage, error) {
+	s := &stage{r: r, db: db}
+	var err error
+	if s.dir, err = os.MkdirTemp(r.dir, db+"-"); err != nil {
+		return nil, err
+	}
+	if db == dbPostgres {
+		s.name = "reef_bench_" + strings.ReplaceAll(filepath.Base(s.dir), "-", "_")
+		return s, r.pg.create(ctx, s.name, "")
+	}
+	return s, nil
+}
+
+// grow fills the network up to a size. Only growing is possible.
+func (s *stage) grow(ctx context.Context, to size) (err error) {
+	t := task{Kind: governed, Data: s.dir}
+	if s.db == dbPostgres {
+		// What is filled in need not be durable before it is copied.
+		t.URL = s.r.pg.url(s.name, "synchronous_commit", "off")
+	}
+	srv, err := server.New(ctx, t.config(), telemetry.NewLogger(s.r.diag, telemetry.Options{Level: warnings}))
+	if err != nil {
+		return err
+	}
+	defer srv.Close()
+	s.agents = append(s.agents, make([]agent, max(0, to.agents-len(s.agents)))...)
+	s.places = append(s.places, make([]string, max(0, to.places-len(s.places)))...)
+	for _, step := range []struct {
+		has *int
+		to  int
+		add func(context.Context, *server.Server, int) error
+	}{{&s.has.agents, to.agents, s.register}, {&s.has.places, to.places, s.found}, {&s.has.posts, to.posts, s.write}} {
+		if err := fill(ctx, srv, *step.has, step.to, step.add); err != nil {
+			return fmt.Errorf("fill the %s network: %w", s.db, err)
+		}
+		*step.has = max(*step.has, step.to)
+	}
+	if err := srv.Settle(ctx); err != nil {
+		return err
+	}
+	srv.Close()
+	if s.db == dbPostgres {
+		return s.r.pg.withURL(ctx, s.r.pg.url(s.name), func(conn *pgx.Conn) error {
+			_, err := conn.Exec(ctx, "VACUUM ANALYZE")
+			return err
+		})
+	}
+	return nil
+}
+
+const fillers = 48
+
+// fill calls add with every number from has up to to.
+func fill(ctx context.Context, srv *server.Server, has, to int, add func(context.Context, *server.Server, int) error) error {
+	g, ctx := errgroup.WithContext(ctx)
+	var next atomic.Int64
+	next.Store(int64(has))
+	for range fillers {
+		g.Go(func() error {
+			for {
+				i := int(next.Add(1) - 1)
+				if i >= to || ctx.Err() != nil {
+					return ctx.Err()
+				}
+				if err := add(ctx, srv, i); err != nil {
+					return err
+				}
+			}
+		})
+	}
+	return g.Wait()
+}
+
+func (s *stage) register(ctx context.Context, srv *server.Server, i int) error {
+	made, err := srv.Lifecycle.Register.Do(ctx, act.Principal{Source: "bench"}, lifecycle.NewAgent{Name: agentName(i)})
+	if err != nil {
+		return err
+	}
+	p, err := srv.Identity.Authenticate(ctx, made.Key)
+	s.agents[i] = agent{made.Key, p}
+	return err
+}
+
+// agentName makes names that do not look like each other.
+func agentName(i int) string {
+	const letters = "abcdefghjknpqrst"
+	name := []byte("bench-")
+	for shift := 12; shift >= 0; shift -= 4 {
+		name = append(name, letters[i>>shift&15])
+	}
+	return string(name)
+}
+
+func (s *stage) found(ctx context.Context, srv *server.Server, i int) error {
+	name := "bench-" + strconv.Itoa(i)
+	_, err := srv.Network.CreateCommunity.Do(ctx, s.agents[i%len(s.agents)].Principal, network.NewCommunity{Name: name})
+	s.places[i] = name
+	return err
+}
+
+func (s *stage) write(ctx context.Context, srv *server.Server, i int) error {
+	title, content := prose(i)
+	_, err := srv.Network.CreatePost.Do(ctx, s.agents[i%len(s.agents)].Principal, network.NewPost{
+		Community: s.places[i%len(s.places)], Title: title, Content: content,
+	})
+	return err
+}
+
+// prose returns a title of 60 and a content of 400 characters, others for each
+// number.
+func prose(i int) (title, content string) {
+	list := strings.Fields(words)
+	r := rand.New(rand.NewPCG(1, uint64(i))) //nolint:gosec // text to fill pages with
+	text := func(n int) string {
+		var b strings.Builder
+		for b.Len() < n {
+			b.WriteString(list[r.IntN(len(list))])
+			b.WriteByte(' ')
+		}
+		return b.String()[:n-1] + "."
+	}
+	return text(60), text(400)
+}
+
+// scene is a copy of a stage for one repetition.
+type scene struct {
+	s      *stage
+	dir    string
+	name   string // PostgreSQL database
+	SQLite string // database file
+}
+
+// copy makes a scene. Its bytes are on disk when it returns, so that the first
+// commits do not pay for them.
+func (s *stage) copy(ctx context.Context) (*scene, error) {
+	n := s.copies.Add(1)
+	c := &scene{s: s, dir: fmt.Sprintf("%s-%d", s.dir, n)}
+	c.SQLite = filepath.Join(c.dir, "networks", "default", "reef.db")
+	if err := copyTree(s.dir, c.dir); err != nil {
+		return nil, err
+	}
+	if s.db == dbPostgres {
+		c.name = fmt.Sprintf("%s_%d", s.name, n)
+		return c, s.r.pg.create(ctx, c.name, s.name)
+	}
+	return c, nil
+}
+
+// task returns what a side on this scene is told.
+func (c *scene) task(kind sideKind) task {
+	t := task{Kind: kind, Data: c.dir}
+	if kind == raw || kind == rawTx {
+		t.Authors = make(map[string]act.ID, len(c.s.agents))
+		for _, a := range c.s.agents {
+			t.Authors[a.key] = a.ID
+		}
+		t.SQLite = c.SQLite
+	}
+	if c.s.db == dbPostgres {
+		t.URL = c.url(kind)
+	}
+	return t
+}
+
+func (c *scene) url(kind sideKind) string {
+	if kind == raw || kind == rawTx {
+		return c.s.r.pg.url(c.name, "search_path", schema)
+	}
+	return c.s.r.pg.url(c.name)
+}
+
+// rows counts what stands in a table after a side has stopped.
+func (c *scene) rows(ctx context.Context, table string) (n int64, err error) {
+	q := "SELECT COUNT(*) FROM " + table
+	if c.s.db == dbPostgres {
+		err = c.s.r.pg.withURL(ctx, c.url(raw), func(conn *pgx.Conn) error { return conn.QueryRow(ctx, q).Scan(&n) })
+		return n, err
+	}
+	conn, err := sqlite.OpenConn(c.SQLite, sqlite.OpenReadWrite)
+	if err != nil {
+		return 0, err
+	}
+	defer conn.Close() //nolint:errcheck // only read
+	err = sqlitex.ExecuteTransient(conn, q, &sqlitex.ExecOptions{ResultFunc: func(s *sqlite.Stmt) error {
+		n = s.ColumnInt64(0)
+		return nil
+	}})
+	return n, err
+}
+
+// remove gives the scene's space back.
+func (c *scene) remove(ctx context.Context) error {
+	err := os.RemoveAll(c.dir)
+	if c.name != "" {
+		err = errors.Join(err, c.s.r.pg.drop(ctx, c.name))
+	}
+	return err
+}
+
+// remove gives the stage's space back.
+func (s *stage) remove(ctx context.Context) {
+	_ = os.RemoveAll(s.dir)
+	if s.name != "" {
+		_ = s.r.pg.drop(ctx, s.name)
+	}
+}
+
+func copyTree(from, to string) error {
+	return filepath.WalkDir(from, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		rel, err := filepath.Rel(from, path)
+		if err != nil {
+			return err
+		}
+		switch {
+		case d.IsDir():
+			return os.MkdirAll(filepath.Join(to, rel), 0o700)
+		case !d.Type().IsRegular():
+			return nil
+		}
+		return copyFile(path, filepath.Join(to, rel))
+	})
+}
+
+func copyFile(from, to string) (err error) {
+	in, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer in.Close() //nolint:errcheck // only read
+	out, err := os.OpenFile(to, os.O_CREATE|os.O_WRONLY|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(out, in)
+	return errors.Join(err, out.Sync(), out.Close())
+}
+
+// pathOf returns the path and query of a feed page.
+func pathOf(place, cursor string) string {
+	p := "/api/v1/posts?sort=hot&limit=25"
+	if place != "" {
+		p += "&submolt=" + url.QueryEscape(place)
+	}
+	if cursor != "" {
+		p += "&cursor=" + url.QueryEscape(cursor)
+	}
+	return p
+}

@@ -1,0 +1,202 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
+
+	"github.com/reefwarden/reefwarden/internal/act"
+	"github.com/reefwarden/reefwarden/internal/audit"
+	"github.com/reefwarden/reefwarden/internal/identity"
+	"github.com/reefwarden/reefwarden/internal/network"
+	"github.com/reefwarden/reefwarden/internal/policy"
+	"github.com/reefwarden/reefwarden/internal/server"
+	"github.com/reefwarden/reefwarden/internal/store"
+)
+
+// finding is the result of one of doctor's checks.
+type finding struct {
+	Check  string `json:"check"`
+	Result string `json:"result"` // ok, warn, fail or skip
+	Detail string `json:"detail"`
+	Fix    string `json:"fix,omitempty"`
+}
+
+const (
+	minDisk     = 1 << 30
+	probeFor    = 2 * time.Second
+	maxFindings = 5
+)
+
+func (a *app) doctor() *cobra.Command {
+	c := &cobra.Command{
+		Use: "doctor --data DIR", Short: "Check a network's configuration, files, storage and record", Args: cobra.NoArgs,
+		Long: "Check a network: settings, permissions, disk, the server if it runs, and otherwise its\n" +
+			"database, policy, record and counters. Exits 1 when a check fails.",
+	}
+	a.outputFlag(c)
+	given := settingFlags(c.Flags())
+	c.RunE = func(cmd *cobra.Command, _ []string) error {
+		found := examine(cmd.Context(), given())
+		t := table{header: []string{"#", "CHECK", "RESULT", "DETAIL"}, whole: found}
+		failed := 0
+		for i, f := range found {
+			detail := f.Detail
+			if f.Fix != "" {
+				detail += "; " + f.Fix
+			}
+			t.rows = append(t.rows, []string{fmt.Sprint(i + 1), f.Check, f.Result, detail})
+			t.names = append(t.names, f.Check)
+			t.items = append(t.items, f)
+			if f.Result == "fail" {
+				failed++
+			}
+		}
+		if err := a.print(t); err != nil {
+			return err
+		}
+		if failed > 0 {
+			return fmt.Errorf("%d of %d checks fail", failed, len(found))
+		}
+		return nil
+	}
+	return c
+}
+
+// examine runs the checks in the order in which one explains the next.
+func examine(ctx context.Context, flags map[string]any) (found []finding) {
+	add := func(check, result, detail, fix string) {
+		found = append(found, finding{check, result, detail, fix})
+	}
+	cfg, err := server.Load(flags)
+	if err == nil {
+		err = cfg.Check()
+	}
+	if err != nil {
+		add("settings", "fail", err.Error(), "see reef serve --help")
+		return found
+	}
+	add("settings", "ok", "they fit together", "")
+	if _, err := os.Stat(cfg.Data); err != nil {
+		add("data directory", "fail", "it is not there", "start the network once: reef serve --data "+cfg.Data)
+		return found
+	}
+	for _, path := range []string{cfg.TokenFile(), filepath.Join(cfg.Data, "keys", "network.key")} {
+		name := filepath.Base(path)
+		info, err := os.Stat(path)
+		switch {
+		case errors.Is(err, os.ErrNotExist):
+			add(name, "warn", "it is not there", "it is made at the first start")
+		case err != nil:
+			add(name, "fail", err.Error(), "")
+		case info.Mode().Perm()&0o077 != 0:
+			add(name, "fail", fmt.Sprintf("others can read it (%o)", info.Mode().Perm()), "chmod 600 "+path)
+		default:
+			add(name, "ok", "only its owner can read it", "")
+		}
+	}
+	var fs unix.Statfs_t
+	if err := unix.Statfs(cfg.Data, &fs); err == nil {
+		free := fs.Bavail * uint64(fs.Bsize)
+		if free < minDisk {
+			add("disk", "warn", fmt.Sprintf("%d MiB free", free>>20), "make room: writes are refused when it is full")
+		} else {
+			add("disk", "ok", fmt.Sprintf("%d GiB free", free>>30), "")
+		}
+	}
+	if running(ctx, cfg, add) && cfg.DB == "" {
+		add("storage, policy, record, counters", "skip", "the running server has the database open", "stop it to have them checked")
+		return found
+	}
+	examineStorage(ctx, cfg, add)
+	return found
+}
+
+// running asks a server at the configured address whether it is ready.
+func running(ctx context.Context, cfg server.Config, add func(check, result, detail, fix string)) bool {
+	url := cfg.PublicURL
+	if url == "" {
+		url = "http://" + cfg.Addr
+		if cfg.TLSCert != "" {
+			url = "https://" + cfg.Addr
+		}
+	}
+	ctx, cancel := context.WithTimeout(ctx, probeFor)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url+"/readyz", nil)
+	if err != nil {
+		return false
+	}
+	client := http.Client{Timeout: probeFor}
+	resp, err := client.Do(req)
+	if err != nil {
+		add("server", "skip", "none answers at "+url, "")
+		return false
+	}
+	_ = resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		add("server", "fail", fmt.Sprintf("%s/readyz answers %d", url, resp.StatusCode), "read its log")
+		return true
+	}
+	add("server", "ok", "ready at "+url, "")
+	return true
+}
+
+func examineStorage(ctx context.Context, cfg server.Config, add func(check, result, detail, fix string)) {
+	keys, err := identity.LoadKeys(cfg.KeyPath())
+	if err != nil {
+		add("network key", "fail", err.Error(), "restore it from its backup: ids and credentials depend on it")
+		return
+	}
+	codec, err := act.NewCodec(keys.CodecKey())
+	if err != nil {
+		add("network key", "fail", err.Error(), "")
+		return
+	}
+	db, err := store.Open(ctx, cfg.Store())
+	if err != nil {
+		add("storage", "fail", err.Error(), "is another process using it?")
+		return
+	}
+	defer db.Close() //nolint:errcheck // nothing was written
+	if err := db.Pin(ctx, "network key", keys.Check()); err != nil {
+		add("network key", "fail", "it is not the key this network was made with", "restore the right key file")
+		return
+	}
+	add("storage", "ok", db.Dialect().String()+" answers, schema up to date, key fits", "")
+	if b, err := policy.Default(db.Clock()()); err != nil || len(b.Files) == 0 {
+		add("policy", "fail", fmt.Sprint(err), "")
+	} else {
+		add("policy", "ok", fmt.Sprintf("bundle %d, %d files", b.Version, len(b.Files)), "")
+	}
+	report, err := audit.Verify(ctx, db, codec)
+	switch {
+	case err != nil:
+		add("record", "fail", err.Error(), "")
+	case !report.OK():
+		var lines []string
+		for _, p := range report.Problems[:min(len(report.Problems), maxFindings)] {
+			lines = append(lines, fmt.Sprintf("at %d: %s", p.Seq, p.What))
+		}
+		add("record", "fail", fmt.Sprintf("%d problems: %s", report.Bad, strings.Join(lines, "; ")), "keep a copy before anything else is written")
+	default:
+		add("record", "ok", fmt.Sprintf("%d leaves, dense and whole, %d wait for a number", report.Leaves, report.Waiting), "")
+	}
+	lines, err := network.Check(ctx, db)
+	switch {
+	case err != nil:
+		add("counters", "fail", err.Error(), "")
+	case len(lines) > 0:
+		add("counters", "fail", fmt.Sprintf("%d rules broken: %s", len(lines), strings.Join(lines[:min(len(lines), maxFindings)], "; ")), "report this: it is a defect")
+	default:
+		add("counters", "ok", "they equal their rows", "")
+	}
+}

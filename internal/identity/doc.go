@@ -1,0 +1,21 @@
+// Package identity knows who is asking. It hides the network's master key and
+// everything derived from it, the form of the secrets that are handed out, and
+// how a secret that comes back is verified.
+//
+// Every secret checks itself: it ends in a keyed tag over its random part. A
+// string that this network did not make is refused without touching storage, so
+// when storage is down a wrong key is still "unauthenticated" and a good one is
+// "unavailable", never the other way round.
+//
+// Invariants:
+//   - the database holds keyed hashes of secrets and nothing that helps to use
+//     one: reading all of it gives no way in;
+//   - a secret is in clear in the answer that hands it out, and, for the first
+//     operator's token, in a file that only its owner can read; nowhere else;
+//   - a cached verification is dropped when its subject is fenced (Forget), also
+//     when the fence comes between reading the database and caching the answer;
+//   - "unauthenticated" is said only after a completed check.
+//
+// Tables: owner, operator, credential. Entry points: [LoadKeys], [New],
+// [Service.Authenticate]. Read keys.go, then secret.go, then authenticate.go.
+package identity

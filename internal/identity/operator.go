@@ -1,0 +1,72 @@
+package identity
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+
+	"github.com/reefwarden/reefwarden/internal/act"
+	"github.com/reefwarden/reefwarden/internal/store"
+)
+
+const (
+	qOperatorByName store.Q = `SELECT id FROM operator WHERE name = $1`
+	qOperatorAdd    store.Q = `INSERT INTO operator (id, name, created_at) VALUES ($1, $2, $3) ON CONFLICT (name) DO NOTHING`
+
+	// Two nodes may start with one file at the same time.
+	qCredentialOnce store.Q = `INSERT INTO credential (id, subject, kind, hash, created_at, expires_at, revoked_at)
+VALUES ($1, $2, $3, $4, $5, 0, 0) ON CONFLICT (hash) DO NOTHING`
+)
+
+// EnsureOperator sees to it that the operator of the given name exists and that
+// the token in tokenFile is theirs. Without the file it makes a token and
+// writes it there (mode 0600). The file comes first: when the process dies
+// before the database knows the token, the next start completes it, as it does
+// for a second node with another directory. A token that was revoked stays so.
+func (s *Service) EnsureOperator(ctx context.Context, name, tokenFile string) error {
+	if err := CheckName("operator", name); err != nil {
+		return err
+	}
+	content, err := readSecretFile(tokenFile)
+	if errors.Is(err, fs.ErrNotExist) {
+		content, err = makeSecretFile(tokenFile, []byte(s.keys.mint(OperatorToken)+"\n"))
+	}
+	if err != nil {
+		return fmt.Errorf("identity: operator token: %w", err)
+	}
+	hash, ok := s.HashSecret(OperatorToken, strings.TrimSpace(string(content)))
+	if !ok {
+		return fmt.Errorf("identity: operator token: %s holds no token of this network; remove it and a new one is made", tokenFile)
+	}
+	return s.db.Write(ctx, func(tx *store.Tx) error {
+		operator, err := s.ensureOperator(tx, name)
+		if err != nil {
+			return err
+		}
+		credential, err := tx.Mint(act.KindCredential)
+		if err != nil {
+			return err
+		}
+		return tx.Batch(qCredentialOnce, credential, operator, kindOperatorToken, hash, tx.Now())
+	})
+}
+
+func (s *Service) ensureOperator(tx *store.Tx, name string) (id act.ID, err error) {
+	find := func() (bool, error) {
+		return tx.One(qOperatorByName, func(r *store.Row) error { id = r.ID(0); return nil }, name)
+	}
+	if found, err := find(); err != nil || found {
+		return id, err
+	}
+	fresh, err := tx.Mint(act.KindOperator)
+	if err != nil {
+		return 0, err
+	}
+	if err := tx.Batch(qOperatorAdd, fresh, name, tx.Now()); err != nil {
+		return 0, err
+	}
+	_, err = find()
+	return id, err
+}

@@ -1,0 +1,23 @@
+// Package lifecycle says which agents there are and whether they may act:
+// registration, claiming by an owner, pause, resume and kill. It hides the
+// states and their transitions, and the in-memory directory that answers the
+// gate's question about standing on every act.
+//
+// Invariants:
+//   - every transition is an act with a leaf and raises the agent's epoch by
+//     one; killed is final;
+//   - claim, pause, resume and kill are fences: they are acknowledged when
+//     every live node has the new standing in memory. Doing one twice is not an
+//     error and fences again, so that a retry gives the same assurance;
+//   - memory changes only from committed rows, and never to a lower epoch;
+//   - every agent that may do more than look at itself is in every node's
+//     memory. Registration alone is no fence, to stay cheap: another node
+//     learns of a new agent when it verifies its key (Subject), with a context
+//     and an error, so that storage being down is never taken for "unknown";
+//     an agent that is born active is fenced like a claimed one;
+//   - a name belongs to one agent for ever, and no other may look like it;
+//   - an invite code is used at most once; a dead agent has no live credential.
+//
+// Tables: agent, invite, claim. Entry point: [New]. Read lifecycle.go, then
+// directory.go, then register.go.
+package lifecycle

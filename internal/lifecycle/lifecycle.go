@@ -1,0 +1,181 @@
+package lifecycle
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"github.com/reefwarden/reefwarden/internal/act"
+	"github.com/reefwarden/reefwarden/internal/gate"
+	"github.com/reefwarden/reefwarden/internal/identity"
+	"github.com/reefwarden/reefwarden/internal/store"
+)
+
+// Registration says who may register an agent.
+type Registration string
+
+// The modes. The zero value is RegistrationInvite.
+const (
+	RegistrationInvite Registration = "invite" // who holds an unused invite code
+	RegistrationOpen   Registration = "open"   // everybody
+	RegistrationClosed Registration = "closed" // nobody
+)
+
+// Config tunes a lifecycle.
+type Config struct {
+	Registration Registration
+
+	// ClaimRequired makes new agents wait in Requested until an owner claims
+	// them; without it they are active at once, and unclaimed.
+	ClaimRequired bool
+
+	// AutoClaim names the owner who claims every new agent at once; "" is
+	// nobody. It is for `reef dev`.
+	AutoClaim string
+
+	// Born is called in the transaction that registers an agent, for what other
+	// domains keep of it (network makes the profile). Required.
+	Born func(ctx context.Context, tx *store.Tx, id act.ID, name, description string) error
+
+	Log *slog.Logger
+}
+
+// Check reports what is wrong with the configuration.
+func (c Config) Check() error {
+	switch c.Registration {
+	case "", RegistrationInvite, RegistrationOpen, RegistrationClosed:
+	default:
+		return fmt.Errorf("lifecycle: registration %q: use invite, open or closed", c.Registration)
+	}
+	if c.AutoClaim != "" {
+		if err := identity.CheckName("owner", c.AutoClaim); err != nil {
+			return fmt.Errorf("lifecycle: auto-claim: %w", err)
+		}
+	}
+	if c.Born == nil {
+		return errors.New("lifecycle: Born is not set")
+	}
+	return nil
+}
+
+// Lifecycle holds the acts on agents and the directory of their standings. It
+// is the gate's Standings and identity's Subjects. Safe for concurrent use.
+type Lifecycle struct {
+	Register *gate.WriteAct[NewAgent, Registered]
+	Claim    *gate.WriteAct[NewClaim, Agent]
+	Invite   *gate.WriteAct[NewInvite, Invited]
+	List     *gate.ReadAct[Query, act.Page[Agent]]
+	Show     *gate.ReadAct[Named, Agent]
+	Pause    *gate.WriteAct[Order, Agent]
+	Resume   *gate.WriteAct[Order, Agent]
+	Kill     *gate.WriteAct[Order, Agent]
+
+	db     *store.DB
+	ids    *identity.Service
+	cfg    Config
+	log    *slog.Logger
+	agents *directory
+}
+
+// New registers the acts on agents on g, and itself with ids. A configuration
+// that Check refuses is a programmer's error and panics. Start is one of the
+// loads of the gate's Start.
+func New(g *gate.Gate, db *store.DB, ids *identity.Service, c Config) *Lifecycle {
+	if err := c.Check(); err != nil {
+		panic(err)
+	}
+	if c.Registration == "" {
+		c.Registration = RegistrationInvite
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	l := &Lifecycle{db: db, ids: ids, cfg: c, log: c.Log, agents: newDirectory()}
+	l.registerRegister(g)
+	l.registerInvite(g)
+	l.registerClaim(g)
+	l.registerOrders(g)
+	l.registerReads(g)
+	g.OnFence(act.KindAgent, l.reload)
+	ids.Plug(l)
+	return l
+}
+
+const (
+	loadPage = 8192
+
+	qLoad store.Q = `SELECT id, name, owner, state, epoch FROM agent WHERE id > $1 ORDER BY id LIMIT $2`
+	qRead store.Q = `SELECT id, name, owner, state, epoch FROM agent WHERE id IN ($1, $2, $3, $4, $5, $6, $7, $8)`
+)
+
+// Start reads every agent into memory, for gate.Start, which applies the fences
+// that arrive meanwhile. Whichever is read last, the higher epoch wins.
+func (l *Lifecycle) Start(ctx context.Context) error {
+	var last act.ID
+	for {
+		n := 0
+		err := l.db.View(ctx, func(v *store.View) error {
+			return v.All(qLoad, func(r *store.Row) error {
+				n++
+				last = r.ID(0)
+				l.put(r)
+				return nil
+			}, last, loadPage)
+		})
+		if err != nil {
+			return fmt.Errorf("lifecycle: read the agents: %w", err)
+		}
+		if n < loadPage {
+			l.log.InfoContext(ctx, "agents are in memory", slog.Int("agents", l.agents.len()))
+			return nil
+		}
+	}
+}
+
+// put takes a row of qLoad or qRead into memory.
+func (l *Lifecycle) put(r *store.Row) {
+	l.agents.put(r.ID(0), entry{name: r.Text(1), owner: r.ID(2), state: act.Standing(r.Int(3)), epoch: r.Int(4)})
+}
+
+// reload brings memory up to date with agents whose standing has changed. The
+// gate calls it before the change is acknowledged.
+func (l *Lifecycle) reload(ctx context.Context, ids []act.ID) error {
+	if err := l.db.View(ctx, func(v *store.View) error { return l.read(v, ids) }); err != nil {
+		return err
+	}
+	l.ids.Forget(ids) // their credentials may be revoked
+	return nil
+}
+
+func (l *Lifecycle) read(v *store.View, ids []act.ID) error {
+	const width = 8 // parameters of qRead
+	for len(ids) > 0 {
+		args := make([]any, width)
+		n := min(width, len(ids))
+		for i := range args {
+			args[i] = ids[min(i, n-1)]
+		}
+		if err := v.All(qRead, func(r *store.Row) error { l.put(r); return nil }, args...); err != nil {
+			return err
+		}
+		ids = ids[n:]
+	}
+	return nil
+}
+
+// Subject implements identity.Subjects: it returns the agent's name and makes
+// sure that memory has it. An agent that was registered on another node and is
+// not claimed yet is read from the database here.
+func (l *Lifecycle) Subject(ctx context.Context, agent act.ID) (name string, err error) {
+	if name := l.Name(agent); name != "" {
+		return name, nil
+	}
+	if err := l.db.View(ctx, func(v *store.View) error { return l.read(v, []act.ID{agent}) }); err != nil {
+		return "", err
+	}
+	if name = l.Name(agent); name == "" {
+		return "", noAgent()
+	}
+	return name, nil
+}

@@ -1,0 +1,126 @@
+package lifecycle
+
+import (
+	"context"
+
+	"github.com/reefwarden/reefwarden/internal/act"
+	"github.com/reefwarden/reefwarden/internal/gate"
+	"github.com/reefwarden/reefwarden/internal/store"
+)
+
+const (
+	// ListCursor is the name of the list in its cursors.
+	ListCursor = "agent.list"
+
+	// MaxList bounds a page of agents.
+	MaxList = 100
+)
+
+// Query asks for a page of agents in the order of their ids.
+type Query struct {
+	Standing act.Standing // only these; act.StandingUnknown is any
+	Owner    string       // only this owner's; "" is any
+	Cursor   act.Cursor   // of ListCursor; zero is the start
+	Limit    int          // 1 to MaxList; MaxList if 0
+}
+
+// Named names an agent by id, or by name or any name that looks like it.
+type Named struct {
+	Agent act.ID
+	Name  string // used when Agent is 0
+}
+
+const (
+	qListAll     store.Q = `SELECT ` + agentColumns + ` FROM agent WHERE id > $1 ORDER BY id LIMIT $2`
+	qListState   store.Q = `SELECT ` + agentColumns + ` FROM agent WHERE id > $1 AND state = $3 ORDER BY id LIMIT $2`
+	qListOwner   store.Q = `SELECT ` + agentColumns + ` FROM agent WHERE id > $1 AND owner = $3 ORDER BY id LIMIT $2`
+	qListOwnerIn store.Q = `SELECT ` + agentColumns + ` FROM agent WHERE id > $1 AND owner = $3 AND state = $4 ORDER BY id LIMIT $2`
+)
+
+func (l *Lifecycle) registerReads(g *gate.Gate) {
+	l.List = gate.RegisterRead(g, gate.Read[Query, act.Page[Agent]]{
+		Info: gate.Info{Name: "agent.list", Doc: "List agents by id, with standing and owner.", On: act.KindNetwork, Quota: gate.QuotaNone},
+		Run: func(_ context.Context, v *store.View, _ act.Principal, in Query) (act.Page[Agent], error) {
+			return l.list(v, in)
+		},
+	})
+	l.Show = gate.RegisterRead(g, gate.Read[Named, Agent]{
+		Info: gate.Info{Name: "agent.show", Doc: "Show one agent with standing, owner and the reason for it.", On: act.KindAgent, Quota: gate.QuotaNone},
+		Target: func(_ context.Context, v *store.View, _ act.Principal, in Named) (gate.Resource, error) {
+			a, err := l.named(v, in)
+			return a.resource(), err
+		},
+		Run: func(_ context.Context, v *store.View, _ act.Principal, in Named) (Agent, error) {
+			return l.named(v, in)
+		},
+	})
+}
+
+func (l *Lifecycle) named(v *store.View, in Named) (Agent, error) {
+	if in.Agent != 0 {
+		return l.agent(v, in.Agent)
+	}
+	return l.one(v, qAgentBySkeleton, Skeleton(in.Name))
+}
+
+func (l *Lifecycle) list(v *store.View, in Query) (page act.Page[Agent], err error) {
+	if in.Limit == 0 {
+		in.Limit = MaxList
+	}
+	if in.Limit < 1 || in.Limit > MaxList {
+		return page, act.Errorf(act.Invalid, "a page has 1 to %d agents", MaxList).WithRule("limit").
+			WithHint("ask for less and follow next_cursor")
+	}
+	var after act.ID
+	if !in.Cursor.IsZero() {
+		if in.Cursor.List != ListCursor || len(in.Cursor.Keys) != 1 {
+			return page, act.Errorf(act.Invalid, "the cursor is not one of this list").WithRule("cursor").
+				WithHint("use next_cursor exactly as returned")
+		}
+		after = act.ID(in.Cursor.Keys[0])
+	}
+	q, args := qListAll, []any{after, in.Limit + 1}
+	if in.Owner != "" {
+		owner, found, err := l.ids.Owner(v, in.Owner)
+		if err != nil || !found {
+			return page, err
+		}
+		q, args = qListOwner, append(args, owner)
+	}
+	if in.Standing != act.StandingUnknown {
+		args = append(args, int64(in.Standing))
+		if q == qListOwner {
+			q = qListOwnerIn
+		} else {
+			q = qListState
+		}
+	}
+	if err := v.All(q, func(r *store.Row) error {
+		page.Items = append(page.Items, scanAgent(r))
+		return nil
+	}, args...); err != nil {
+		return page, err
+	}
+	if len(page.Items) > in.Limit {
+		page.Items = page.Items[:in.Limit]
+		page.Next = act.Cursor{List: ListCursor, Keys: []int64{int64(page.Items[in.Limit-1].ID)}}
+	}
+	return page, l.nameOwners(v, page.Items)
+}
+
+// nameOwners fills in the owners' names, asking once for each owner.
+func (l *Lifecycle) nameOwners(v *store.View, agents []Agent) (err error) {
+	names := make(map[act.ID]string)
+	for i := range agents {
+		a := &agents[i]
+		name, known := names[a.Owner]
+		if !known {
+			if name, err = l.ids.OwnerName(v, a.Owner); err != nil {
+				return err
+			}
+			names[a.Owner] = name
+		}
+		a.OwnerName = name
+	}
+	return nil
+}

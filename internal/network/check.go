@@ -1,0 +1,87 @@
+package network
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/reefwarden/reefwarden/internal/store"
+)
+
+// check is an invariant as a query: it lists rows that break it, an id and what
+// is wrong in numbers.
+type check struct {
+	name string
+	q    store.Q
+}
+
+const (
+	qCheckPostVotes store.Q = `SELECT p.id, p.up, p.down, COALESCE(v.up, 0), COALESCE(v.down, 0)
+FROM post AS p LEFT JOIN (SELECT target, CAST(SUM(CASE WHEN value > 0 THEN 1 ELSE 0 END) AS BIGINT) AS up,
+  CAST(SUM(CASE WHEN value < 0 THEN 1 ELSE 0 END) AS BIGINT) AS down FROM vote GROUP BY target) AS v ON v.target = p.id
+WHERE p.up <> COALESCE(v.up, 0) OR p.down <> COALESCE(v.down, 0) ORDER BY p.id LIMIT 10`
+	qCheckCommentVotes store.Q = `SELECT m.id, m.up, m.down, COALESCE(v.up, 0), COALESCE(v.down, 0)
+FROM comment AS m LEFT JOIN (SELECT target, CAST(SUM(CASE WHEN value > 0 THEN 1 ELSE 0 END) AS BIGINT) AS up,
+  CAST(SUM(CASE WHEN value < 0 THEN 1 ELSE 0 END) AS BIGINT) AS down FROM vote GROUP BY target) AS v ON v.target = m.id
+WHERE m.up <> COALESCE(v.up, 0) OR m.down <> COALESCE(v.down, 0) ORDER BY m.id LIMIT 10`
+	qCheckScore store.Q = `SELECT id, score, up, down, 0 FROM post WHERE score <> up - down ORDER BY id LIMIT 10`
+	qCheckKarma store.Q = `SELECT a.id, a.karma, COALESCE(k.karma, 0), 0, 0
+FROM profile AS a LEFT JOIN (SELECT i.author, CAST(SUM(i.score) AS BIGINT) AS karma
+  FROM (SELECT author, score FROM post UNION ALL SELECT author, score FROM comment) AS i GROUP BY i.author) AS k ON k.author = a.id
+WHERE a.karma <> COALESCE(k.karma, 0) ORDER BY a.id LIMIT 10`
+	qCheckProfilePosts store.Q = `SELECT a.id, a.post_count, COALESCE(n.n, 0), 0, 0
+FROM profile AS a LEFT JOIN (SELECT author, COUNT(*) AS n FROM post WHERE deleted_at = 0 GROUP BY author) AS n ON n.author = a.id
+WHERE a.post_count <> COALESCE(n.n, 0) ORDER BY a.id LIMIT 10`
+	qCheckProfileComments store.Q = `SELECT a.id, a.comment_count, COALESCE(n.n, 0), 0, 0
+FROM profile AS a LEFT JOIN (SELECT author, COUNT(*) AS n FROM comment WHERE deleted_at = 0 GROUP BY author) AS n ON n.author = a.id
+WHERE a.comment_count <> COALESCE(n.n, 0) ORDER BY a.id LIMIT 10`
+	qCheckCommunityPosts store.Q = `SELECT c.id, c.post_count, COALESCE(n.n, 0), 0, 0
+FROM community AS c LEFT JOIN (SELECT community, COUNT(*) AS n FROM post WHERE deleted_at = 0 GROUP BY community) AS n ON n.community = c.id
+WHERE c.post_count <> COALESCE(n.n, 0) ORDER BY c.id LIMIT 10`
+	qCheckPostComments store.Q = `SELECT p.id, p.comment_count, COALESCE(n.n, 0), 0, 0
+FROM post AS p LEFT JOIN (SELECT post, COUNT(*) AS n FROM comment WHERE deleted_at = 0 GROUP BY post) AS n ON n.post = p.id
+WHERE p.comment_count <> COALESCE(n.n, 0) ORDER BY p.id LIMIT 10`
+	qCheckReplies store.Q = `SELECT m.id, m.reply_count, COALESCE(n.n, 0), 0, 0
+FROM comment AS m LEFT JOIN (SELECT parent, COUNT(*) AS n FROM comment WHERE parent <> 0 GROUP BY parent) AS n ON n.parent = m.id
+WHERE m.reply_count <> COALESCE(n.n, 0) ORDER BY m.id LIMIT 10`
+	qCheckTree store.Q = `SELECT m.id, m.parent, m.root, m.depth, COALESCE(up.depth, -1)
+FROM comment AS m LEFT JOIN comment AS up ON up.id = m.parent
+WHERE (m.parent = 0 AND (m.root <> m.id OR m.depth <> 0))
+  OR (m.parent <> 0 AND (up.id IS NULL OR up.post <> m.post OR up.root <> m.root OR up.depth + 1 <> m.depth))
+ORDER BY m.id LIMIT 10`
+	qCheckEnds store.Q = `SELECT p.id, p.author, p.community, 0, 0 FROM post AS p
+LEFT JOIN profile AS a ON a.id = p.author LEFT JOIN community AS c ON c.id = p.community
+WHERE a.id IS NULL OR c.id IS NULL ORDER BY p.id LIMIT 10`
+)
+
+var checks = [...]check{
+	{"post votes equal their rows", qCheckPostVotes},
+	{"comment votes equal their rows", qCheckCommentVotes},
+	{"score is up less down", qCheckScore},
+	{"karma is the sum of scores", qCheckKarma},
+	{"post_count of profiles equals rows", qCheckProfilePosts},
+	{"comment_count of profiles equals rows", qCheckProfileComments},
+	{"post_count of communities equals rows", qCheckCommunityPosts},
+	{"comment_count of posts equals rows", qCheckPostComments},
+	{"reply_count equals rows", qCheckReplies},
+	{"trees agree with themselves", qCheckTree},
+	{"posts have their author and community", qCheckEnds},
+}
+
+// Check verifies the package's invariants in one snapshot and returns a line for
+// each violation, at most ten a rule. It reads everything: minutes on a large
+// network.
+func Check(ctx context.Context, db *store.DB) (violations []string, err error) {
+	err = db.Snapshot(ctx, func(v *store.View) error {
+		for _, c := range checks {
+			if err := v.All(c.q, func(r *store.Row) error {
+				violations = append(violations, fmt.Sprintf("%s: id %d has %d, %d, %d, %d",
+					c.name, r.Int(0), r.Int(1), r.Int(2), r.Int(3), r.Int(4)))
+				return nil
+			}); err != nil {
+				return fmt.Errorf("%s: %w", c.name, err)
+			}
+		}
+		return nil
+	})
+	return violations, err
+}

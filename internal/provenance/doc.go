@@ -1,0 +1,32 @@
+// Package provenance keeps the influence graph: who was shown what (exposures)
+// and what came explicitly from what (derivations, level L3). It is the gate's
+// Tracer.
+//
+// What it hides: the coding of a page of items in a row, the grouping of many
+// readers' pages into one transaction, and the memory of what has been shown
+// already, by which a page that is served again costs no write.
+//
+// Invariants:
+//   - Expose returns nil only when every item of the page is on record as shown
+//     to that reader at that version: either this page's row is committed, or an
+//     earlier row of this process is and this showing is counted;
+//   - the memory learns of an item after the commit of its row, so a failed or
+//     doubtful commit leads to a second row at worst, never to none;
+//   - inside the recording transaction, before any row, the standing of every
+//     agent in it is read again; an agent that may not act gets its error and no
+//     row, the others go on;
+//   - counted showings are stored within a minute and at Close; a process that
+//     dies loses at most that minute's counts, never an exposure;
+//   - a full queue refuses the reader, it never drops a record.
+//
+// A page with nothing new does not wait for storage, so it does not re-read
+// standing there. That is safe because a kill or pause is acknowledged only
+// after every live node has applied it in memory, and the gate looks at the
+// applied fences again after Expose returns, before the bytes leave.
+//
+// Anonymous readers are one reader, number 0. System principals without an id
+// (timers, import) are not readers and leave no exposure.
+//
+// Tables: exposure, derivation. Entry points: [New], [Tracer.Expose],
+// [Tracer.Derive], [Exposures].
+package provenance

@@ -1,0 +1,57 @@
+package provenance
+
+import (
+	"github.com/reefwarden/reefwarden/internal/act"
+	"github.com/reefwarden/reefwarden/internal/gate"
+	"github.com/reefwarden/reefwarden/internal/store"
+)
+
+// levelExplicit is the evidence level of edges that the act itself states: L3.
+const levelExplicit = 3
+
+const qDerivationAdd store.Q = `INSERT INTO derivation (pos, ord, source, source_version, made, made_version, level, kind)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`
+
+// Derive adds the act's explicit edges to its transaction, under the position of
+// its event, which must have been recorded before. The principal is the event's
+// actor and is not stored again.
+func (t *Tracer) Derive(tx *store.Tx, _ act.Principal, out act.Ref, edges []gate.Edge) error {
+	if len(edges) == 0 {
+		return nil
+	}
+	pos := tx.LastPosition()
+	if pos == 0 {
+		return act.Errorf(act.Internal, "edges of an act without an event")
+	}
+	for i, e := range edges {
+		if err := tx.Batch(qDerivationAdd, pos, i, e.From.ID, e.From.Version, out.ID, out.Version,
+			levelExplicit, int64(e.Kind)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+const qDerivationsFrom store.Q = `SELECT pos, ord, source, source_version, made, made_version, level, kind
+FROM derivation WHERE source = $1 ORDER BY pos, ord`
+
+// Derivation is one stored edge.
+type Derivation struct {
+	Pos, Ord int64 // the position of the act's event, and the edge's number in the act
+	Source   act.Ref
+	Made     act.Ref
+	Level    int64
+	Kind     gate.EdgeKind
+}
+
+// DerivedFrom calls fn with every edge that leaves an item, in the order of
+// their positions.
+func DerivedFrom(v *store.View, source act.ID, fn func(Derivation) error) error {
+	return v.All(qDerivationsFrom, func(r *store.Row) error {
+		return fn(Derivation{
+			Pos: r.Int(0), Ord: r.Int(1),
+			Source: act.Ref{ID: r.ID(2), Version: r.Int(3)}, Made: act.Ref{ID: r.ID(4), Version: r.Int(5)},
+			Level: r.Int(6), Kind: gate.EdgeKind(r.Int(7)),
+		})
+	}, source)
+}

@@ -1,0 +1,30 @@
+package server
+
+import (
+	"crypto/ed25519"
+	"hash/fnv"
+	"strconv"
+
+	"github.com/reefwarden/reefwarden/internal/act"
+	"github.com/reefwarden/reefwarden/internal/lifecycle"
+	"github.com/reefwarden/reefwarden/internal/policy"
+)
+
+// directory gives policy the facts that lifecycle keeps in memory.
+type directory struct{ *lifecycle.Lifecycle }
+
+func (d directory) Facts(p act.Principal) policy.PrincipalFacts {
+	f := d.Lifecycle.Facts(p.ID)
+	return policy.PrincipalFacts{Standing: f.Standing, Claimed: f.Claimed, Owner: f.Owner}
+}
+
+func policyPublic(key ed25519.PrivateKey) ed25519.PublicKey {
+	return key.Public().(ed25519.PublicKey)
+}
+
+// busPrefix keeps the signals of networks on one NATS apart.
+func busPrefix(c Config) string {
+	h := fnv.New64a()
+	_, _ = h.Write([]byte(c.DB + "\x00" + c.Schema))
+	return "n" + strconv.FormatUint(h.Sum64(), 36)
+}

@@ -1,0 +1,65 @@
+package server_test
+
+import (
+	"context"
+	"path/filepath"
+	"testing"
+	"time"
+
+	natsserver "github.com/nats-io/nats-server/v2/server"
+
+	"github.com/reefwarden/reefwarden/internal/act"
+	"github.com/reefwarden/reefwarden/internal/provenance"
+	"github.com/reefwarden/reefwarden/internal/server/servertest"
+	"github.com/reefwarden/reefwarden/internal/store"
+)
+
+// startNATS starts a real NATS server on a free loopback port.
+func startNATS(t testing.TB) string {
+	t.Helper()
+	s, err := natsserver.NewServer(&natsserver.Options{Host: "127.0.0.1", Port: -1, NoLog: true, NoSigs: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	go s.Start()
+	if !s.ReadyForConnections(10 * time.Second) {
+		t.Fatal("NATS does not start")
+	}
+	t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
+	return s.ClientURL()
+}
+
+// twoNodes starts two servers of one network: one PostgreSQL schema, one key,
+// one NATS.
+func twoNodes(t *testing.T) (a, b *servertest.Server) {
+	t.Helper()
+	cfg := servertest.Config(t, store.Postgres)
+	cfg.KeyFile = filepath.Join(t.TempDir(), "network.key")
+	cfg.NATS = startNATS(t)
+	a = servertest.Start(t, cfg)
+	cfg.Data = t.TempDir()
+	return a, servertest.Open(t, cfg)
+}
+
+// exposed reports whether an item's showing to a reader is on record.
+func exposed(t *testing.T, s *servertest.Server, reader, item act.ID) (found bool) {
+	t.Helper()
+	if err := s.DB.View(context.Background(), func(v *store.View) (err error) {
+		_, found, err = provenance.Exposed(v, reader, item)
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	return found
+}
+
+// eventually waits for a condition without guessing how long it takes.
+func eventually(t *testing.T, what string, cond func() bool) {
+	t.Helper()
+	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+		if cond() {
+			return
+		}
+	}
+	t.Fatalf("waited in vain: %s", what)
+}

@@ -1,0 +1,284 @@
+package server
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/reefwarden/reefwarden/internal/act"
+	"github.com/reefwarden/reefwarden/internal/api"
+	"github.com/reefwarden/reefwarden/internal/api/moltbook"
+	"github.com/reefwarden/reefwarden/internal/api/native"
+	"github.com/reefwarden/reefwarden/internal/audit"
+	"github.com/reefwarden/reefwarden/internal/bus"
+	"github.com/reefwarden/reefwarden/internal/gate"
+	"github.com/reefwarden/reefwarden/internal/identity"
+	"github.com/reefwarden/reefwarden/internal/lifecycle"
+	"github.com/reefwarden/reefwarden/internal/network"
+	"github.com/reefwarden/reefwarden/internal/policy"
+	"github.com/reefwarden/reefwarden/internal/provenance"
+	"github.com/reefwarden/reefwarden/internal/store"
+	"github.com/reefwarden/reefwarden/internal/telemetry"
+)
+
+// Server is one network being served. Its fields are the parts, for tests and
+// for the commands that look inside.
+type Server struct {
+	Config    Config
+	DB        *store.DB
+	Keys      *identity.Keys
+	Codec     *act.Codec
+	Bus       *bus.Bus
+	Gate      *gate.Gate
+	Policy    *policy.Engine
+	Identity  *identity.Service
+	Lifecycle *lifecycle.Lifecycle
+	Network   *network.Network
+	Tracer    *provenance.Tracer
+	Metrics   *telemetry.Metrics
+
+	log       *slog.Logger
+	listener  net.Listener
+	http      *http.Server
+	sequencer *sequencer
+	started   bool // the background work of gate and tracer
+	closed    sync.Once
+}
+
+// New opens the network and listens, but serves nothing yet: see Run. The
+// caller must Close it, also when Run was never called.
+func New(ctx context.Context, c Config, log *slog.Logger) (_ *Server, err error) {
+	if err := c.Check(); err != nil {
+		return nil, err
+	}
+	s := &Server{Config: c, log: log, Metrics: telemetry.NewMetrics()}
+	defer func() {
+		if err != nil {
+			s.Close()
+		}
+	}()
+
+	// Keys and storage. A node with another key than the network's own refuses.
+	if s.Keys, err = identity.LoadKeys(c.KeyPath()); err != nil {
+		return nil, fmt.Errorf("network key: %w", err)
+	}
+	if s.Codec, err = act.NewCodec(s.Keys.CodecKey()); err != nil {
+		return nil, err
+	}
+	sc := c.Store()
+	sc.Log = log
+	if s.DB, err = store.Open(ctx, sc); err != nil {
+		return nil, err
+	}
+	if err = s.DB.Pin(ctx, "network key", s.Keys.Check()); err != nil {
+		return nil, err
+	}
+	if s.Bus, err = bus.Open(ctx, bus.Config{
+		URL: c.NATS, Prefix: busPrefix(c), Name: fmt.Sprintf("reef-%d", s.DB.Node()), Log: log,
+	}); err != nil {
+		return nil, err
+	}
+
+	// The gate and the domains that register their acts on it.
+	s.Gate = gate.New(s.DB, s.Bus, gate.Config{Limits: gate.Limits(c.Limits), Log: log, Bare: c.Bare})
+	s.Identity = identity.New(s.DB, s.Keys, identity.Config{Log: log})
+	s.Network = network.New(s.Gate, s.DB, network.Config{Log: log})
+	s.Lifecycle = lifecycle.New(s.Gate, s.DB, s.Identity, lifecycle.Config{
+		Registration: lifecycle.Registration(c.Registration), ClaimRequired: c.Claim, AutoClaim: c.AutoClaim,
+		Born: s.Network.Born, Log: log,
+	})
+	if s.Policy, err = s.openPolicy(); err != nil {
+		return nil, err
+	}
+	s.Tracer = provenance.New(s.DB, provenance.Config{Recheck: s.Lifecycle.Recheck, Log: log})
+	s.Gate.Plug(gate.Ports{
+		Standings: s.Lifecycle, Decider: s.Policy, Tracer: s.Tracer, Meter: s.Metrics,
+		Recorder: audit.New(audit.Config{Codec: s.Codec, Log: log}),
+	})
+
+	// Memory is loaded between two looks at the fences; then background work.
+	s.started = true
+	s.Tracer.Start(ctx)
+	if err = s.Gate.Start(ctx, s.Lifecycle.Start, func(ctx context.Context) error { return s.Network.Start(ctx, s.DB) }); err != nil {
+		return nil, err
+	}
+	if s.sequencer, err = startSequencer(s.DB, s.Bus, log); err != nil {
+		return nil, err
+	}
+	if err = s.Identity.EnsureOperator(ctx, "operator", c.TokenFile()); err != nil {
+		return nil, fmt.Errorf("operator token: %w", err)
+	}
+	if err = s.ensureGeneral(ctx); err != nil {
+		return nil, err
+	}
+	s.Metrics.WatchWriteQueue(s.DB.QueueDepth)
+	s.Metrics.WatchBus(s.Bus.Connected, s.Bus.Dropped)
+
+	return s, s.listen()
+}
+
+// openPolicy makes the engine and activates the embedded bundle, signed with
+// the network's own policy key.
+func (s *Server) openPolicy() (*policy.Engine, error) {
+	key := s.Keys.PolicyKey()
+	var acts []policy.ActInfo
+	for _, a := range s.Gate.Acts() {
+		acts = append(acts, policy.ActInfo{Name: a.Name, Kinds: append([]act.Kind{a.On}, a.Also...), Read: !a.Write})
+	}
+	engine := policy.New(policy.Config{
+		Key: policyPublic(key), Codec: s.Codec, Directory: directory{s.Lifecycle}, Acts: acts,
+		AnonymousAPI: s.Config.AnonymousAPI, Log: s.log,
+	})
+	unsigned, err := policy.Default(s.DB.Clock()())
+	if err != nil {
+		return nil, err
+	}
+	raw, err := policy.Sign(unsigned, key)
+	if err != nil {
+		return nil, err
+	}
+	bundle, err := policy.Parse(raw, policyPublic(key))
+	if err != nil {
+		return nil, err
+	}
+	return engine, engine.Activate(bundle)
+}
+
+// ensureGeneral makes the community every network has.
+func (s *Server) ensureGeneral(ctx context.Context) error {
+	_, err := s.Network.CreateCommunity.Do(ctx, act.SystemPrincipal("setup"), network.NewCommunity{
+		Name: "general", DisplayName: "General", Description: "For everything that has no place of its own.",
+	})
+	if act.CodeOf(err) == act.Conflict {
+		return nil
+	}
+	return err
+}
+
+func (s *Server) listen() error {
+	kernel, err := api.New(api.Config{
+		Gate: s.Gate, Auth: s.Identity, Source: s.Keys.Source, Codec: s.Codec, Metrics: s.Metrics,
+		TrustedProxy: s.Config.TrustedProxy, Ready: s.ready, Anonymous: s.Config.AnonymousAPI, Clock: s.DB.Clock(), Log: s.log,
+	})
+	if err != nil {
+		return err
+	}
+	kernel.Mount(moltbook.New(moltbook.Config{Kernel: kernel, Network: s.Network, Lifecycle: s.Lifecycle, PublicURL: s.URL}))
+	kernel.Mount(native.New(native.Config{Kernel: kernel, Network: s.Network, Lifecycle: s.Lifecycle}))
+	if s.listener, err = net.Listen("tcp", s.Config.Addr); err != nil {
+		return fmt.Errorf("listen on %s: %w", s.Config.Addr, err)
+	}
+	s.http = kernel.Server()
+	if s.Config.TLSCert != "" {
+		cert, err := tls.LoadX509KeyPair(s.Config.TLSCert, s.Config.TLSKey)
+		if err != nil {
+			return fmt.Errorf("TLS: %w", err)
+		}
+		s.http.TLSConfig = &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}
+		s.listener = tls.NewListener(s.listener, s.http.TLSConfig)
+	}
+	return nil
+}
+
+// URL is where the network is reached: the configured public URL, or the
+// address that was listened on.
+func (s *Server) URL() string {
+	if s.Config.PublicURL != "" {
+		return s.Config.PublicURL
+	}
+	scheme := "http"
+	if s.Config.TLSCert != "" {
+		scheme = "https"
+	}
+	return scheme + "://" + s.listener.Addr().String()
+}
+
+// Handler returns what is served, for tests that need no socket.
+func (s *Server) Handler() http.Handler { return s.http.Handler }
+
+const drainFor = 5 * time.Second
+
+// Run serves until ctx ends, then lets requests under way finish for a while.
+func (s *Server) Run(ctx context.Context) error {
+	failed := make(chan error, 1)
+	go func() { failed <- s.http.Serve(s.listener) }()
+	select {
+	case err := <-failed:
+		return err
+	case <-ctx.Done():
+	}
+	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainFor)
+	defer cancel()
+	if err := s.http.Shutdown(drain); err != nil {
+		_ = s.http.Close()
+	}
+	if err := <-failed; !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
+}
+
+// ready says why the network cannot be served now, nil when it can.
+func (s *Server) ready(ctx context.Context) error {
+	if err := s.Policy.Ready(); err != nil {
+		return err
+	}
+	if !s.Gate.Fresh() {
+		return act.Errorf(act.Unavailable, "this node has lost touch with its network").WithRule("fence.stale")
+	}
+	return s.DB.Ping(ctx)
+}
+
+// Settle returns when everything that was answered so far is on record and
+// numbered, the denials included.
+func (s *Server) Settle(ctx context.Context) error {
+	s.Gate.Flush()
+	every := time.NewTicker(sequenceEvery / 10)
+	defer every.Stop()
+	for {
+		var numbered bool
+		if err := s.DB.View(ctx, func(v *store.View) (err error) { numbered, err = v.Numbered(); return err }); err != nil || numbered {
+			return err
+		}
+		select {
+		case <-every.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// Close gives everything back, in the opposite order of New.
+func (s *Server) Close() {
+	s.closed.Do(func() {
+		if s.http != nil {
+			_ = s.http.Close()
+		}
+		if s.listener != nil {
+			_ = s.listener.Close()
+		}
+		if s.sequencer != nil {
+			s.sequencer.close()
+		}
+		if s.started {
+			s.Gate.Close()
+			if err := s.Tracer.Close(); err != nil {
+				s.log.Error("store what was counted of reads", "err", err)
+			}
+		}
+		if s.Bus != nil {
+			s.Bus.Close()
+		}
+		if s.DB != nil {
+			if err := s.DB.Close(); err != nil {
+				s.log.Error("close storage", "err", err)
+			}
+		}
+	})
+}
