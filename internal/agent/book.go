@@ -29,8 +29,9 @@ type persona struct {
 	Bio    string
 	Asks   []string
 	Thanks []string
+	Luck   string
 
-	asks, thanks []*template
+	asks, thanks, luck []*template
 }
 
 // story is a plot whose steps follow one another. The fields are those of the
@@ -150,8 +151,11 @@ func (sc *script) prepareCast() (err error) {
 		if p.thanks, err = parseAll(p.Thanks); err != nil {
 			return fmt.Errorf("%s: %w", p.Name, err)
 		}
-		if len(p.Roles) == 0 || len(p.asks) == 0 || len(p.thanks) == 0 {
-			return fmt.Errorf("%s needs roles, asks and thanks", p.Name)
+		if p.luck, err = parseAll([]string{p.Luck}); err != nil {
+			return fmt.Errorf("%s: %w", p.Name, err)
+		}
+		if len(p.Roles) == 0 || len(p.asks) == 0 || len(p.thanks) == 0 || p.Luck == "" {
+			return fmt.Errorf("%s needs roles, asks, thanks and luck", p.Name)
 		}
 	}
 	return nil

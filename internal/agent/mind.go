@@ -30,6 +30,7 @@ type mind struct {
 	cases    map[string]map[string]string
 	highest  map[string]int // number of a story's last case
 	digested map[string]bool
+	muted    [kinds]bool // what the network does not take from us now
 }
 
 // thread is a post and what was said under it.

@@ -26,6 +26,7 @@ const (
 	post kind = iota
 	reply
 	vote
+	kinds
 )
 
 func (k kind) String() string { return [...]string{"post", "reply", "vote"}[k] }
@@ -36,7 +37,8 @@ const (
 	openSlowest = 90  // and in the long run
 	abandoned   = 150 // beats after which a case that stands still is given up
 	digestSize  = 3   // closed cases in a digest
-	lastWords   = 2   // answers to one stranger in one thread
+	maxAnswers  = 2   // to a post
+	lastWords   = 2   // from one of us to one stranger in one thread
 	votesBeat   = 2
 )
 
@@ -72,7 +74,10 @@ func (m *mind) nextStep(matters []*matter) (intent, bool) {
 		}
 		i := intent{kind: reply, why: mt.story.Name + "." + s.ID, key: mt.key + "/" + s.ID}
 		rank := m.roster.rank(s.By, i.key, m.name)
-		if _, tried := m.tried[i.key]; tried || rank < 0 || m.waited(i.key) < s.Wait+rank*patience {
+		if s.posts() {
+			i.kind = post
+		}
+		if _, tried := m.tried[i.key]; tried || m.muted[i.kind] || rank < 0 || m.waited(i.key) < s.Wait+rank*patience {
 			continue
 		}
 		if m.fill(&i, mt, s, rank > 0) {
@@ -111,7 +116,7 @@ func (m *mind) fill(i *intent, mt *matter, s *step, standing bool) bool {
 		i.thread, i.parent = under.thread.id, under.remark
 		return true
 	}
-	i.kind, i.community = post, mt.story.Community
+	i.community = mt.story.Community
 	i.title, ok = m.choose(i.key, s.title, value)
 	return ok
 }
@@ -145,7 +150,7 @@ func (m *mind) openCase(matters []*matter) (intent, bool) {
 	for _, st := range m.script.stories {
 		first := st.Steps[0]
 		rank := m.roster.rank(first.By, "open/"+st.Name, m.name)
-		if rank < 0 || m.busy(st, matters) {
+		if m.muted[post] || rank < 0 || m.busy(st, matters) {
 			delete(m.due, "open/"+st.Name)
 			continue
 		}
@@ -199,9 +204,12 @@ func (m *mind) subject(st *story) facts {
 	return best
 }
 
-// answerPost answers a post that nobody of us has answered: a stranger's, or one
-// outside of the stories.
-func (m *mind) answerPost([]*matter) (intent, bool) {
+// answerPost answers a post that is no step of a story: a stranger's, or the
+// digest. Two of us do, one after the other.
+func (m *mind) answerPost(matters []*matter) (intent, bool) {
+	if m.muted[reply] {
+		return intent{}, false
+	}
 	for _, t := range m.threads {
 		i := intent{kind: reply, why: "answer.post", key: "answer/" + t.id, thread: t.id}
 		_, plot := m.hitOf(t)
@@ -209,28 +217,49 @@ func (m *mind) answerPost([]*matter) (intent, bool) {
 		switch {
 		case plot, tried, !t.ours, t.author == m.name, t.author == "", t.heard != t.count, presses(t.title + "\n" + t.text):
 			continue
-		case slices.ContainsFunc(t.said, func(r *remark) bool { return m.roster.has(r.author) }):
-			continue
+		}
+		given := 0
+		for _, r := range t.said {
+			if r.author == m.name {
+				given = maxAnswers
+			}
+			if r.parent == "" && m.roster.has(r.author) {
+				given++
+			}
 		}
 		rank := slices.Index(m.roster.order(i.key, t.community), m.name)
-		if rank < 0 || m.waited(i.key) < 1+3*rank {
+		if given >= maxAnswers || rank < 0 || m.waited(i.key) < 1+3*rank {
 			continue
 		}
+		about := facts{"who": "@" + clean(t.author, 32), "title": clean(t.title, maxQuote), "quote": quote(t.text), "figure": figureOf(t.title + "\n" + t.text)}
 		list := m.self.asks
 		if m.roster.has(t.author) {
-			list = m.self.thanks
+			about, list = facts{"case": m.closedIn(t, matters)}, m.self.luck
 		}
 		var ok bool
-		if i.text, ok = m.answer(i.key, list, t.author, t, t.title+"\n"+t.text, t.text); ok {
+		if i.text, ok = m.answer(i.key, list, about); ok {
 			return i, true
 		}
 	}
 	return intent{}, false
 }
 
+// closedIn picks a case out of a digest, one of the agent's own field if it can.
+func (m *mind) closedIn(t *thread, matters []*matter) (key string) {
+	for _, mt := range matters {
+		if strings.Contains(t.text, mt.key+":") && (key == "" || mt.story.Community == m.self.Home) {
+			key = mt.key
+		}
+	}
+	return key
+}
+
 // answerComment answers a stranger who spoke to us: under our post, under our
 // comment, or by name. Not for ever: two answers to one stranger in one thread.
 func (m *mind) answerComment([]*matter) (intent, bool) {
+	if m.muted[reply] {
+		return intent{}, false
+	}
 	for _, t := range m.threads {
 		if t.heard != t.count || !t.ours {
 			continue
@@ -255,7 +284,7 @@ func (m *mind) answerComment([]*matter) (intent, bool) {
 				continue
 			}
 			var ok bool
-			if i.text, ok = m.answer(i.key, m.self.thanks, r.author, t, r.text, r.text); ok {
+			if i.text, ok = m.answer(i.key, m.self.thanks, facts{"who": "@" + clean(r.author, 32), "quote": quote(r.text)}); ok {
 				return i, true
 			}
 		}
@@ -263,9 +292,8 @@ func (m *mind) answerComment([]*matter) (intent, bool) {
 	return intent{}, false
 }
 
-// answer writes to somebody about what they wrote.
-func (m *mind) answer(key string, list []*template, to string, t *thread, numbers, text string) (string, bool) {
-	about := facts{"who": "@" + clean(to, 32), "title": clean(t.title, maxQuote), "quote": quote(text), "figure": figureOf(numbers)}
+// answer fills in what is said about something that somebody wrote.
+func (m *mind) answer(key string, list []*template, about facts) (string, bool) {
 	return m.choose(key, list, func(p part) (string, bool) {
 		v := about[p.slot]
 		return v, v != ""
@@ -285,7 +313,7 @@ func (m *mind) digest(matters []*matter) (intent, bool) {
 			}
 		}
 	}
-	if m.roster.holder("reviewer") != m.name {
+	if m.muted[post] || m.roster.holder("reviewer") != m.name {
 		return intent{}, false
 	}
 	var keys, lines []string
@@ -318,7 +346,7 @@ func (m *mind) votes() (out []intent) {
 		if parent != "" {
 			id = parent
 		}
-		if len(out) == votesBeat || author == m.name || author == "" || t.voted[id] {
+		if m.muted[vote] || len(out) == votesBeat || author == m.name || author == "" || t.voted[id] {
 			return
 		}
 		i := intent{kind: vote, why: "vote", key: "vote/" + id, thread: t.id, parent: parent, up: true}

@@ -73,7 +73,11 @@ func (k *Kernel) run(ctx context.Context, c *Call) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, k.ActTime)
 	defer cancel()
-	return c.Route.Handle(ctx, c)
+	err = c.Route.Handle(ctx, c)
+	if err != nil && c.Principal.Kind == act.Observer && !c.Route.Anonymous && act.CodeOf(err) == act.Denied {
+		return k.refuse(ctx, c, "key.missing", "this is not for anonymous readers")
+	}
+	return err
 }
 
 // end gives back what the call held, whatever happened. A panic becomes an error

@@ -104,7 +104,9 @@ func child(ctx context.Context, in io.Reader, out, diag io.Writer) error {
 		if err := obey(o); err != nil {
 			r.Err = err.Error()
 		}
-		r.CPU, r.Allocs = usage()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		r.CPU, r.Allocs = ownCPU(), m.Mallocs
 		if err := answer.Encode(r); err != nil {
 			return err
 		}
@@ -136,15 +138,13 @@ func obey(o order) error {
 	return fmt.Errorf("unknown order %q", o.Do)
 }
 
-// usage returns what this process has used since it began.
-func usage() (time.Duration, uint64) {
+// ownCPU returns what this process has used since it began.
+func ownCPU() time.Duration {
 	var r syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &r); err != nil {
-		return 0, 0
+		return 0
 	}
-	var m runtime.MemStats
-	runtime.ReadMemStats(&m)
-	return time.Duration(r.Utime.Nano() + r.Stime.Nano()), m.Mallocs
+	return time.Duration(r.Utime.Nano() + r.Stime.Nano())
 }
 
 // serve starts the side and returns its address and a function that waits for

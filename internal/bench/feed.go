@@ -105,34 +105,21 @@ type captured struct {
 	next   []string // for each community, the cursor of its second page
 }
 
-func (r *runner) capture(ctx context.Context, st *stage) (captured, error) {
-	var pages captured
-	err := r.onSide(ctx, st, task{Kind: governed}, func(s *side, _ *scene) error {
+func (r *runner) capture(ctx context.Context, st *stage) (pages captured, err error) {
+	sc, err := st.copy(ctx)
+	if err != nil {
+		return pages, err
+	}
+	defer sc.remove(ctx) //nolint:errcheck // the parent directory goes anyhow
+	err = r.onSide(ctx, sc.task(governed), 0, func(s *side, _ *load) error {
 		client := &http.Client{Timeout: loadTimeout}
 		defer client.CloseIdleConnections()
-		get := func(place string) (body []byte, h http.Header, err error) {
-			q, err := http.NewRequestWithContext(ctx, http.MethodGet, s.url+pathOf(place, ""), nil)
-			if err != nil {
-				return nil, nil, err
-			}
-			q.Header.Set("Authorization", "Bearer "+st.agents[0].key)
-			a, err := client.Do(q)
-			if err != nil {
-				return nil, nil, err
-			}
-			defer a.Body.Close() //nolint:errcheck // it is read to its end
-			if body, err = io.ReadAll(a.Body); err == nil && a.StatusCode != http.StatusOK {
-				err = fmt.Errorf("%s: %s", a.Status, body)
-			}
-			return body, a.Header, err
-		}
-		var err error
-		if pages.body, pages.header, err = get(""); err != nil {
+		if pages.body, pages.header, err = getPage(ctx, client, s.url+pagePath("", ""), st.agents[0].key); err != nil {
 			return err
 		}
 		pages.header.Del("Date") // net/http sends its own
 		for _, place := range st.places {
-			body, _, err := get(place)
+			body, _, err := getPage(ctx, client, s.url+pagePath(place, ""), st.agents[0].key)
 			if err != nil {
 				return err
 			}
@@ -153,51 +140,67 @@ func (r *runner) capture(ctx context.Context, st *stage) (captured, error) {
 	return pages, err
 }
 
-// onSide runs fn on a side that serves a copy of the stage.
-func (r *runner) onSide(ctx context.Context, st *stage, t task, fn func(*side, *scene) error) error {
-	sc, err := st.copy(ctx)
+func getPage(ctx context.Context, client *http.Client, url, key string) (body []byte, h http.Header, err error) {
+	q, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
-	defer sc.remove(ctx) //nolint:errcheck // the parent directory goes anyhow
-	if t.Kind != bare {
-		t = sc.task(t.Kind)
-	}
-	s, err := r.spawn(ctx, t)
+	q.Header.Set("Authorization", "Bearer "+key)
+	a, err := client.Do(q)
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
-	err = fn(s, sc)
-	return errors.Join(err, s.stop())
+	defer a.Body.Close() //nolint:errcheck // it is read to its end
+	if body, err = io.ReadAll(a.Body); err == nil && a.StatusCode != http.StatusOK {
+		err = fmt.Errorf("%s: %s", a.Status, body)
+	}
+	return body, a.Header, err
+}
+
+// pagePath returns the path and query of a feed page; names and cursors are
+// made of characters that a query may hold.
+func pagePath(place, cursor string) string {
+	p := "/api/v1/posts?sort=hot&limit=25"
+	if place != "" {
+		p += "&submolt=" + place
+	}
+	if cursor != "" {
+		p += "&cursor=" + cursor
+	}
+	return p
 }
 
 // feedSide is one repetition of one side. It checks that what was shown is on
 // record.
 func (r *runner) feedSide(ctx context.Context, st *stage, kind sideKind, v variant, pages captured, profile string) (m measure, err error) {
-	sc, err := st.copy(ctx)
-	if err != nil {
-		return m, err
-	}
-	defer sc.remove(ctx) //nolint:errcheck // the parent directory goes anyhow
+	script := newReading(st, v, r.conns, pages.next)
 	t := task{Kind: bare, Page: pages.body, Header: pages.header}
+	var sc *scene
 	if kind != bare {
+		if sc, err = st.copy(ctx); err != nil {
+			return m, err
+		}
+		defer sc.remove(ctx) //nolint:errcheck // the parent directory goes anyhow
 		t = sc.task(kind)
 	}
-	s, err := r.spawn(ctx, t)
-	if err != nil {
-		return m, err
-	}
-	l, err := dial(ctx, s.addr(), r.conns+1) // the last one writes
-	if err != nil {
-		_ = s.stop()
-		return m, err
-	}
-	m, err = r.feedLoad(ctx, s, l, st, v, pages, kind != bare && v != again, profile)
-	l.close()
-	if serr := s.stop(); err == nil {
-		err = serr
-	}
-	if err != nil || kind == bare {
+	if err := r.onSide(ctx, t, r.conns+1, func(s *side, l *load) error {
+		readers, writer := &load{conns: l.conns[:r.conns]}, &load{conns: l.conns[r.conns:]}
+		warm, err := readers.run(ctx, 0, script.warm)
+		if err == nil && warm.answered < int64(len(st.agents)) {
+			err = fmt.Errorf("only %d of %d agents could read: %s", warm.answered, len(st.agents), warm.example)
+		}
+		if err != nil {
+			return err
+		}
+		wrote := make(chan error, 1)
+		if kind == bare || v == again {
+			wrote <- nil
+		} else {
+			go func() { wrote <- r.write(ctx, st, writer) }()
+		}
+		m, err = r.watch(ctx, s, readers, profile, script.measured)
+		return errors.Join(err, <-wrote)
+	}); err != nil || kind == bare {
 		return m, err
 	}
 	n, err := sc.rows(ctx, "exposure")
@@ -209,46 +212,22 @@ func (r *runner) feedSide(ctx context.Context, st *stage, kind sideKind, v varia
 		want += m.answered
 	}
 	if n < want {
-		return m, fmt.Errorf("%d pages were shown, exposure has %d rows", want, n)
+		return m, fmt.Errorf("%d new pages were shown, exposure has %d rows", want, n)
 	}
 	m.rows = float64(st.has.posts)
 	return m, nil
 }
 
-func (r *runner) feedLoad(ctx context.Context, s *side, l *load, st *stage, v variant, pages captured, writes bool, profile string) (m measure, err error) {
-	readers := &load{conns: l.conns[:r.conns]}
-	script := &reading{st: st, v: v, conns: r.conns, next: pages.next}
-	warm, err := readers.run(ctx, 0, script.warm)
-	if err == nil && warm.answered < int64(len(st.agents)) {
-		err = fmt.Errorf("%d of %d agents could read: %s", warm.answered, len(st.agents), warm.example)
-	}
-	if err != nil {
-		return m, err
-	}
-	if profile != "" {
-		if _, err := s.tell(order{Do: "profile", Path: profile}); err != nil {
-			return m, err
-		}
-		defer s.tell(order{Do: "unprofile"}) //nolint:errcheck // a broken profile is found when it is read
-	}
-	wrote := make(chan error, 1)
-	if writes {
-		writer := &load{conns: l.conns[r.conns:]}
-		requests := postRequests(st, 1)[0]
-		tick := time.NewTicker(time.Second / appear)
-		defer tick.Stop()
-		go func() {
-			_, err := writer.run(ctx, r.span(), func(_, i int, _ []byte) ([]byte, bool) {
-				<-tick.C
-				return requests[i%len(requests)], true
-			})
-			wrote <- err
-		}()
-	} else {
-		wrote <- nil
-	}
-	m, err = r.watch(ctx, s, readers, r.span(), script.measured)
-	return m, errors.Join(err, <-wrote)
+// write has posts appear for the length of a repetition.
+func (r *runner) write(ctx context.Context, st *stage, l *load) error {
+	requests := postRequests(st, 1)[0]
+	tick := time.NewTicker(time.Second / appear)
+	defer tick.Stop()
+	_, err := l.run(ctx, r.span(), func(_, i int, _ []byte) ([]byte, bool) {
+		<-tick.C
+		return requests[i%len(requests)], true
+	})
+	return err
 }
 
 // reading says which agent reads which page. Agents belong to one connection
@@ -258,7 +237,17 @@ type reading struct {
 	st    *stage
 	v     variant
 	conns int
-	next  []string
+	first []string // paths of the communities' first pages
+	cold  []string // and of the second
+}
+
+func newReading(st *stage, v variant, conns int, next []string) *reading {
+	s := &reading{st: st, v: v, conns: conns}
+	for i, place := range st.places {
+		s.first = append(s.first, pagePath(place, ""))
+		s.cold = append(s.cold, pagePath(place, next[i]))
+	}
+	return s
 }
 
 // warm has every agent read one page, by which its key is verified.
@@ -267,40 +256,25 @@ func (s *reading) warm(conn, i int, dst []byte) ([]byte, bool) {
 	if a >= len(s.st.agents) {
 		return nil, false
 	}
-	if s.v == again {
-		return s.get(dst, a, "", ""), true
-	}
-	return s.get(dst, a, s.st.places[a%len(s.st.places)], ""), true
+	return s.request(dst, a, 0, s.first), true
 }
 
 func (s *reading) measured(conn, i int, dst []byte) ([]byte, bool) {
-	mine := (len(s.st.agents) - conn + s.conns - 1) / s.conns
-	if mine <= 0 {
-		return nil, false
-	}
+	mine := (len(s.st.agents) - conn + s.conns - 1) / s.conns // agents of this connection
 	a, q := conn+i%mine*s.conns, 1+i/mine
-	if s.v == again {
-		return s.get(dst, a, "", ""), true
-	}
-	if q >= len(s.st.places) {
+	switch {
+	case s.v != again && q >= len(s.first):
 		return nil, false
+	case s.v == cold:
+		return s.request(dst, a, q, s.cold), true
 	}
-	page := (q + a) % len(s.st.places)
-	if s.v == cold {
-		return s.get(dst, a, s.st.places[page], s.next[page]), true
-	}
-	return s.get(dst, a, s.st.places[page], ""), true
+	return s.request(dst, a, q, s.first), true
 }
 
-func (s *reading) get(dst []byte, a int, place, cursor string) []byte {
-	dst = append(dst, "GET /api/v1/posts?sort=hot&limit=25"...)
-	if place != "" {
-		dst = append(append(dst, "&submolt="...), place...)
+func (s *reading) request(dst []byte, a, q int, paths []string) []byte {
+	path := pagePath("", "")
+	if s.v != again {
+		path = paths[(q+a)%len(paths)]
 	}
-	if cursor != "" {
-		dst = append(append(dst, "&cursor="...), cursor...)
-	}
-	dst = append(dst, " HTTP/1.1\r\nHost: localhost\r\nUser-Agent: reef-bench\r\nAuthorization: Bearer "...)
-	dst = append(dst, s.st.agents[a].key...)
-	return append(dst, "\r\n\r\n"...)
+	return append(appendHead(dst, "GET", path, s.st.agents[a].key), "\r\n"...)
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"path/filepath"
 	"strconv"
 )
 
@@ -81,71 +80,43 @@ func (r *runner) postSide(ctx context.Context, st *stage, kind sideKind, profile
 		return m, err
 	}
 	defer sc.remove(ctx) //nolint:errcheck // the parent directory goes anyhow
-	s, err := r.spawn(ctx, sc.task(kind))
-	if err != nil {
-		return m, err
-	}
-	l, err := dial(ctx, s.addr(), r.conns)
-	if err != nil {
-		_ = s.stop()
-		return m, err
-	}
+	requests := postRequests(st, r.conns)
 	var warm phase
-	m, warm, err = r.postLoad(ctx, s, l, st, profile)
-	l.close()
-	if serr := s.stop(); err == nil {
-		err = serr
-	}
-	if err != nil {
+	if err := r.onSide(ctx, sc.task(kind), r.conns, func(s *side, l *load) error {
+		// Every agent writes once before it counts: its key is verified then.
+		warm, err = l.run(ctx, 0, func(conn, i int, _ []byte) ([]byte, bool) {
+			list := requests[conn]
+			if i >= len(list) {
+				return nil, false
+			}
+			return list[i], true
+		})
+		if err != nil {
+			return err
+		}
+		m, err = r.watch(ctx, s, l, profile, func(conn, i int, _ []byte) ([]byte, bool) {
+			return requests[conn][i%len(requests[conn])], true
+		})
+		return err
+	}); err != nil {
 		return m, err
 	}
-	answered := warm.answered + m.answered
 	tables := []string{"post", "event", "leaf"}
 	if kind == ungoverned {
 		tables = tables[:1]
 	}
-	for i, table := range tables {
+	answered := warm.answered + m.answered
+	for _, table := range tables {
 		n, err := sc.rows(ctx, table)
 		if err != nil {
 			return m, err
 		}
 		if want := int64(st.has.posts) + answered; n < want {
-			return m, fmt.Errorf("%d posts were answered for, table %s has %d rows: %d are missing", answered, table, n, want-n)
-		}
-		if i == 0 {
-			m.rows = float64(int64(st.has.posts)+n) / 2
+			return m, fmt.Errorf("%d posts were answered for, but table %s lacks %d rows", answered, table, want-n)
 		}
 	}
+	m.rows = float64(st.has.posts) + float64(answered)/2
 	return m, nil
-}
-
-func (r *runner) postLoad(ctx context.Context, s *side, l *load, st *stage, profile string) (m measure, warm phase, err error) {
-	// Every agent writes once before it counts: keys are verified then.
-	requests := postRequests(st, r.conns)
-	warm, err = l.run(ctx, 0, func(conn, i int, _ []byte) ([]byte, bool) {
-		list := requests[conn]
-		if i >= len(list) {
-			return nil, false
-		}
-		return list[i], true
-	})
-	if err == nil && warm.answered == 0 {
-		err = fmt.Errorf("no request was answered: %s", warm.example)
-	}
-	if err != nil {
-		return m, warm, err
-	}
-	if profile != "" {
-		if _, err := s.tell(order{Do: "profile", Path: profile}); err != nil {
-			return m, warm, err
-		}
-		defer s.tell(order{Do: "unprofile"}) //nolint:errcheck // a broken profile is found when it is read
-	}
-	m, err = r.watch(ctx, s, l, r.span(), func(conn, i int, _ []byte) ([]byte, bool) {
-		list := requests[conn]
-		return list[i%len(list)], true
-	})
-	return m, warm, err
 }
 
 // postRequests prepares the requests of each connection. Agents belong to one
@@ -158,43 +129,22 @@ func postRequests(st *stage, conns int) [][][]byte {
 		if err != nil {
 			panic(err) // three strings
 		}
-		all[i%conns] = append(all[i%conns], request("POST", "/api/v1/posts", a.key, body))
+		all[i%conns] = append(all[i%conns], request("/api/v1/posts", a.key, body))
 	}
 	return all
 }
 
-// request returns the bytes of an HTTP/1.1 request.
-func request(method, path, key string, body []byte) []byte {
-	b := appendRequest(nil, method, path, key)
-	if body != nil {
-		b = append(b, "Content-Type: application/json\r\nContent-Length: "...)
-		b = append(strconv.AppendInt(b, int64(len(body)), 10), "\r\n"...)
-	}
-	return append(append(b, "\r\n"...), body...)
+// request returns the bytes of a POST.
+func request(path, key string, body []byte) []byte {
+	b := appendHead(nil, "POST", path, key)
+	b = append(b, "Content-Type: application/json\r\nContent-Length: "...)
+	b = append(strconv.AppendInt(b, int64(len(body)), 10), "\r\n\r\n"...)
+	return append(b, body...)
 }
 
-// appendRequest appends the head of a request, without the line that ends it.
-func appendRequest(b []byte, method, path, key string) []byte {
+// appendHead appends the head of a request, without the line that ends it.
+func appendHead(b []byte, method, path, key string) []byte {
 	b = append(append(append(b, method...), ' '), path...)
 	b = append(b, " HTTP/1.1\r\nHost: localhost\r\nUser-Agent: reef-bench\r\nAuthorization: Bearer "...)
 	return append(append(b, key...), "\r\n"...)
-}
-
-// profiled runs the governed side once more under a CPU profile and prints
-// where the time went.
-func (r *runner) profiled(db string, run func(path string) error) error {
-	path, err := filepath.Abs(r.profileFile(db))
-	if err != nil {
-		return err
-	}
-	r.say("%s: one more run for the profile %s", db, path)
-	if err := run(path); err != nil {
-		return err
-	}
-	p, err := readProfile(path)
-	if err != nil {
-		return fmt.Errorf("read %s: %w", path, err)
-	}
-	p.print(r.diag, r.bench+" governed on "+db)
-	return nil
 }

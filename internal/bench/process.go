@@ -64,14 +64,26 @@ func (s *side) tell(line any) (r report, err error) {
 	return r, nil
 }
 
-// addr is the side's host and port.
-func (s *side) addr() string { return strings.TrimPrefix(s.url, "http://") }
-
-// stop ends the side and waits for it: what it answered is stored then.
+// stop ends the side and waits for it.
 func (s *side) stop() error {
 	_ = s.in.Close()
 	killed := time.AfterFunc(stopFor, func() { _ = s.cmd.Process.Kill() })
 	defer killed.Stop()
 	_, _ = io.Copy(io.Discard, s.out)
 	return s.cmd.Wait()
+}
+
+// onSide starts a side, opens connections to it, runs fn, and returns when the
+// side has ended: what it answered is stored then.
+func (r *runner) onSide(ctx context.Context, t task, conns int, fn func(*side, *load) error) error {
+	s, err := r.spawn(ctx, t)
+	if err != nil {
+		return err
+	}
+	l, err := dial(ctx, strings.TrimPrefix(s.url, "http://"), conns)
+	if err == nil {
+		err = fn(s, l)
+		l.close()
+	}
+	return errors.Join(err, s.stop())
 }

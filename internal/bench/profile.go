@@ -9,24 +9,47 @@ import (
 	"io"
 	"maps"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"text/tabwriter"
 )
 
+// profiled runs the governed side once more under a CPU profile and prints
+// where the time went.
+func (r *runner) profiled(db string, run func(path string) error) error {
+	path := r.profile
+	if len(r.dbs) > 1 {
+		ext := filepath.Ext(path)
+		path = strings.TrimSuffix(path, ext) + "." + db + ext
+	}
+	path, err := filepath.Abs(path) // the side runs elsewhere
+	if err != nil {
+		return err
+	}
+	r.say("%s: one more run for the profile %s", db, path)
+	if err := run(path); err != nil {
+		return err
+	}
+	p, err := readProfile(path)
+	if err != nil {
+		return fmt.Errorf("read %s: %w", path, err)
+	}
+	p.print(r.diag, r.bench+" governed on "+db)
+	return nil
+}
+
 // profile is a CPU profile: stacks, innermost function first, with the time
-// that was seen in each (github.com/google/pprof/proto/profile.proto).
+// that was seen in each.
 type profile struct {
 	stacks []stack
-	total  int64
+	total  int64 // nanoseconds
 }
 
 type stack struct {
 	functions []string
 	time      int64
 }
-
-const profileTop = 15
 
 func readProfile(path string) (*profile, error) {
 	f, err := os.Open(path)
@@ -45,158 +68,100 @@ func readProfile(path string) (*profile, error) {
 	return parseProfile(b)
 }
 
-// Field numbers of profile.proto.
-const (
-	profileSample, profileLocation, profileFunction, profileString = 2, 4, 5, 6
-	sampleLocation, sampleValue                                    = 1, 2
-	locationID, locationLine, lineFunction                         = 1, 4, 1
-	functionID, functionName                                       = 1, 2
-)
-
-func parseProfile(b []byte) (*profile, error) {
-	type sample struct {
-		locations []uint64
-		values    []uint64
-	}
-	var samples []sample
-	var texts []string
-	lines := make(map[uint64][]uint64) // location to functions, innermost first
-	names := make(map[uint64]uint64)   // function to text
-	err := fields(b, func(field int, v uint64, sub []byte) error {
-		switch field {
-		case profileString:
-			texts = append(texts, string(sub))
-		case profileSample:
-			var s sample
-			samples = append(samples, s)
-			last := &samples[len(samples)-1]
-			return fields(sub, func(field int, v uint64, packed []byte) error {
-				switch field {
-				case sampleLocation:
-					return numbers(&last.locations, v, packed)
-				case sampleValue:
-					return numbers(&last.values, v, packed)
-				}
-				return nil
-			})
-		case profileLocation:
-			var id uint64
-			var functions []uint64
-			err := fields(sub, func(field int, v uint64, line []byte) error {
-				switch field {
-				case locationID:
-					id = v
-				case locationLine:
-					return fields(line, func(field int, v uint64, _ []byte) error {
-						if field == lineFunction {
-							functions = append(functions, v)
-						}
-						return nil
-					})
-				}
-				return nil
-			})
-			lines[id] = functions
-			return err
-		case profileFunction:
-			var id, name uint64
-			err := fields(sub, func(field int, v uint64, _ []byte) error {
-				switch field {
-				case functionID:
-					id = v
-				case functionName:
-					name = v
-				}
-				return nil
-			})
-			names[id] = name
-			return err
-		}
-		return nil
-	})
-	if err != nil {
-		return nil, err
-	}
-	p := &profile{}
-	for _, s := range samples {
-		if len(s.values) == 0 {
-			continue
-		}
-		st := stack{time: int64(s.values[len(s.values)-1])}
-		for _, l := range s.locations {
-			for _, f := range lines[l] {
-				if n := names[f]; n < uint64(len(texts)) {
-					st.functions = append(st.functions, texts[n])
-				}
-			}
-		}
-		p.stacks = append(p.stacks, st)
-		p.total += st.time
-	}
-	if p.total == 0 {
-		return nil, errors.New("the profile is empty")
-	}
-	return p, nil
+// message is a decoded protocol buffer message: for each field number its
+// integers, packed or not, and its bytes.
+type message struct {
+	ints map[uint64][]uint64
+	subs map[uint64][][]byte
 }
 
 var errProfile = errors.New("not a profile")
 
-// fields calls fn with each field of a protocol buffer message: v of a varint,
-// sub of a length-delimited one.
-func fields(b []byte, fn func(field int, v uint64, sub []byte) error) error {
-	for len(b) > 0 {
-		tag, n := binary.Uvarint(b)
+// decode reads the wire types that profiles have: varints and bytes.
+func decode(b []byte, packed ...uint64) (m message, err error) {
+	m = message{make(map[uint64][]uint64), make(map[uint64][][]byte)}
+	next := func(from *[]byte) (v uint64) {
+		v, n := binary.Uvarint(*from)
 		if n <= 0 {
-			return errProfile
+			err, n = errProfile, len(*from)
 		}
-		b = b[n:]
-		var v uint64
-		var sub []byte
-		switch tag & 7 {
-		case 0:
-			if v, n = binary.Uvarint(b); n <= 0 {
-				return errProfile
+		*from = (*from)[n:]
+		return v
+	}
+	for len(b) > 0 && err == nil {
+		tag := next(&b)
+		field, v := tag>>3, next(&b)
+		switch {
+		case tag&7 == 0:
+			m.ints[field] = append(m.ints[field], v)
+		case tag&7 != 2 || v > uint64(len(b)):
+			err = errProfile
+		case slices.Contains(packed, field):
+			for sub := b[:v]; len(sub) > 0; {
+				m.ints[field] = append(m.ints[field], next(&sub))
 			}
-			b = b[n:]
-		case 1, 5:
-			size := 8
-			if tag&7 == 5 {
-				size = 4
-			}
-			if len(b) < size {
-				return errProfile
-			}
-			b = b[size:]
-		case 2:
-			size, n := binary.Uvarint(b)
-			if n <= 0 || size > uint64(len(b)-n) {
-				return errProfile
-			}
-			sub, b = b[n:n+int(size)], b[n+int(size):]
+			b = b[v:]
 		default:
-			return errProfile
-		}
-		if err := fn(int(tag>>3), v, sub); err != nil {
-			return err
+			m.subs[field] = append(m.subs[field], b[:v])
+			b = b[v:]
 		}
 	}
-	return nil
+	return m, err
 }
 
-// numbers appends a repeated integer, packed or not.
-func numbers(list *[]uint64, v uint64, packed []byte) error {
-	if packed == nil {
-		*list = append(*list, v)
-		return nil
+func (m message) int(field uint64) uint64 {
+	if len(m.ints[field]) == 0 {
+		return 0
 	}
-	for len(packed) > 0 {
-		v, n := binary.Uvarint(packed)
-		if n <= 0 {
-			return errProfile
+	return m.ints[field][0]
+}
+
+// parseProfile reads github.com/google/pprof/proto/profile.proto.
+func parseProfile(b []byte) (*profile, error) {
+	const (
+		samples, locations, functions, texts = 2, 4, 5, 6
+		sampleLocations, sampleValues        = 1, 2
+		id, functionText, locationLines      = 1, 2, 4
+		lineFunction                         = 1
+	)
+	top, err := decode(b)
+	if err != nil {
+		return nil, err
+	}
+	each := func(m message, field uint64, do func(message), packed ...uint64) {
+		for _, sub := range m.subs[field] {
+			one, derr := decode(sub, packed...)
+			err = errors.Join(err, derr)
+			do(one)
 		}
-		*list, packed = append(*list, v), packed[n:]
 	}
-	return nil
+	names := make(map[uint64]string)
+	each(top, functions, func(f message) {
+		if n := f.int(functionText); n < uint64(len(top.subs[texts])) {
+			names[f.int(id)] = string(top.subs[texts][n])
+		}
+	})
+	inlined := make(map[uint64][]string) // of a location, innermost first
+	each(top, locations, func(l message) {
+		each(l, locationLines, func(line message) {
+			inlined[l.int(id)] = append(inlined[l.int(id)], names[line.int(lineFunction)])
+		})
+	})
+	p := &profile{}
+	each(top, samples, func(s message) {
+		var st stack
+		if v := s.ints[sampleValues]; len(v) > 0 {
+			st.time = int64(v[len(v)-1])
+		}
+		for _, l := range s.ints[sampleLocations] {
+			st.functions = append(st.functions, inlined[l]...)
+		}
+		p.stacks, p.total = append(p.stacks, st), p.total+st.time
+	}, sampleLocations, sampleValues)
+	if err == nil && p.total == 0 {
+		err = errors.New("the profile is empty")
+	}
+	return p, err
 }
 
 // share is a name with its part of the time.
@@ -205,46 +170,13 @@ type share struct {
 	time int64
 }
 
-// cumulative returns the functions by the time in which they were on the stack.
-func (p *profile) cumulative() []share {
-	return p.by(func(s stack, count func(string)) {
-		seen := make(map[string]bool, len(s.functions))
-		for _, f := range s.functions {
-			if !seen[f] && !strings.HasPrefix(f, "runtime.goexit") && !strings.HasPrefix(f, "runtime.mcall") {
-				seen[f] = true
-				count(f)
-			}
-		}
-	})
-}
-
-// flat returns the functions by the time spent in themselves.
-func (p *profile) flat() []share {
-	return p.by(func(s stack, count func(string)) {
-		if len(s.functions) > 0 {
-			count(s.functions[0])
-		}
-	})
-}
-
-// parts returns the parts of the house, and what it stands on, by the time of
-// the stacks whose innermost known function is theirs.
-func (p *profile) parts() []share {
-	return p.by(func(s stack, count func(string)) {
-		for _, f := range s.functions {
-			if part := partOf(f); part != "" {
-				count(part)
-				return
-			}
-		}
-		count("Go runtime: scheduler and the rest")
-	})
-}
-
-func (p *profile) by(visit func(s stack, count func(string))) []share {
+// by adds up the time of all stacks under the names that visit gives for each.
+func (p *profile) by(visit func(functions []string) []string) []share {
 	times := make(map[string]int64)
 	for _, s := range p.stacks {
-		visit(s, func(name string) { times[name] += s.time })
+		for _, name := range visit(s.functions) {
+			times[name] += s.time
+		}
 	}
 	list := make([]share, 0, len(times))
 	for _, name := range slices.Sorted(maps.Keys(times)) {
@@ -254,23 +186,42 @@ func (p *profile) by(visit func(s stack, count func(string))) []share {
 	return list
 }
 
+// cumulative names every function that was on the stack, once.
+func cumulative(functions []string) []string {
+	list := make([]string, 0, len(functions))
+	for _, f := range functions {
+		if f = plainName(f); !strings.HasPrefix(f, "runtime.goexit") && !slices.Contains(list, f) {
+			list = append(list, f)
+		}
+	}
+	return list
+}
+
+// part names the part of the house, or of what it stands on, that the innermost
+// known function belongs to.
+func part(functions []string) []string {
+	for _, f := range functions {
+		if p := partOf(plainName(f)); p != "" {
+			return []string{p}
+		}
+	}
+	return []string{"Go runtime, scheduler mostly"}
+}
+
 const ours = "github.com/reefwarden/reefwarden/internal/"
 
-// partOf says which part a function belongs to, "" for the Go runtime and small
-// helpers, whose time is their caller's.
-func partOf(function string) string {
-	if rest, ok := strings.CutPrefix(function, ours); ok {
-		// "api/moltbook.(*door).posts": the dot after the last slash ends the package.
-		slash := strings.LastIndexByte(rest, '/') + 1
-		if paren := strings.IndexByte(rest, '('); paren >= 0 {
-			slash = strings.LastIndexByte(rest[:paren], '/') + 1
-		}
-		if dot := strings.IndexByte(rest[slash:], '.'); dot >= 0 {
-			return rest[:slash+dot]
-		}
-		return rest
+// plainName takes type arguments and our own module's path out of a name.
+func plainName(f string) string {
+	if from, to := strings.IndexByte(f, '['), strings.LastIndexByte(f, ']'); from >= 0 && from < to {
+		f = f[:from] + f[to+1:]
 	}
-	for _, p := range []struct{ prefix, part string }{
+	return strings.Replace(f, ours, "reef/", 1)
+}
+
+// partOf is "" for the Go runtime and small helpers, whose time is their
+// caller's.
+func partOf(function string) string {
+	for _, p := range [][2]string{
 		{"modernc.org/", "SQLite"},
 		{"zombiezen.com/", "SQLite"},
 		{"github.com/jackc/", "pgx"},
@@ -286,22 +237,28 @@ func partOf(function string) string {
 		{"runtime.bgsweep", "garbage collection"},
 		{"runtime.bgscavenge", "garbage collection"},
 	} {
-		if strings.HasPrefix(function, p.prefix) {
-			return p.part
+		if strings.HasPrefix(function, p[0]) {
+			return p[1]
 		}
 	}
-	return ""
+	rest, ok := strings.CutPrefix(function, "reef/")
+	if !ok {
+		return ""
+	}
+	end := strings.IndexAny(rest, ".") // no package of ours has a dot in its path
+	return rest[:max(end, 0)]
 }
 
-// print writes where the time went.
+const profileTop = 15
+
 func (p *profile) print(w io.Writer, title string) {
 	fmt.Fprintf(w, "\nWhere the time goes: %s (%.1f s of CPU in samples)\n\n", title, float64(p.total)/1e9)
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	for _, table := range []struct {
 		head string
 		list []share
-	}{{"part", p.parts()}, {"function, with what it calls", p.cumulative()}, {"function alone", p.flat()}} {
-		fmt.Fprintf(t, "SHARE\t%s\n", strings.ToUpper(table.head))
+	}{{"PART", p.by(part)}, {"FUNCTION, WITH WHAT IT CALLS", p.by(cumulative)}} {
+		fmt.Fprintf(t, "SHARE\t%s\n", table.head)
 		for _, s := range table.list[:min(profileTop, len(table.list))] {
 			fmt.Fprintf(t, "%.1f %%\t%s\n", 100*float64(s.time)/float64(p.total), s.name)
 		}

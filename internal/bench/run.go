@@ -2,12 +2,12 @@ package bench
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"math"
 	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -62,7 +62,6 @@ func (o options) run(ctx context.Context, bench string, out, diag io.Writer, sce
 			return err
 		}
 		defer r.pg.close(ctx)
-		r.say("PostgreSQL %s", r.pg.version)
 	}
 	if o.reps < minReps {
 		r.say("fewer than %d repetitions: these figures support no claim", minReps)
@@ -80,25 +79,33 @@ func (r *runner) say(format string, args ...any) {
 // measure is what one side gave in one repetition.
 type measure struct {
 	phase
-	rate   float64 // answers a second
-	cpu    float64 // µs of the side's process for each
-	dbCPU  float64 // µs of a private PostgreSQL server for each
-	allocs float64 // objects the side allocated for each
-	rows   float64 // in the scenario's table, halfway through
+	rate    float64 // answers a second
+	cpu     float64 // µs of the side's process for each
+	dbCPU   float64 // µs of a private PostgreSQL server for each
+	loadCPU float64 // µs of this process for each
+	allocs  float64 // objects the side allocated for each
+	rows    float64 // in the scenario's table, halfway through
 }
 
-// watch runs a phase of load on a side and accounts for what it used.
-func (r *runner) watch(ctx context.Context, s *side, l *load, limit time.Duration, next script) (measure, error) {
+// watch runs a repetition's load on a side and accounts for what it used,
+// under a CPU profile if a file for it is given.
+func (r *runner) watch(ctx context.Context, s *side, l *load, profile string, next script) (measure, error) {
+	if profile != "" {
+		if _, err := s.tell(order{Do: "profile", Path: profile}); err != nil {
+			return measure{}, err
+		}
+		defer s.tell(order{Do: "unprofile"}) //nolint:errcheck // a broken profile is found when it is read
+	}
 	before, err := s.tell(order{Do: "usage"})
 	if err != nil {
 		return measure{}, err
 	}
-	db := r.pg.cpu()
-	p, err := l.run(ctx, limit, next)
+	db, own := r.pg.cpu(), ownCPU()
+	p, err := l.run(ctx, r.span(), next)
 	if err != nil {
 		return measure{}, err
 	}
-	db = r.pg.cpu() - db
+	db, own = r.pg.cpu()-db, ownCPU()-own
 	after, err := s.tell(order{Do: "usage"})
 	if err != nil {
 		return measure{}, err
@@ -112,9 +119,10 @@ func (r *runner) watch(ctx context.Context, s *side, l *load, limit time.Duratio
 	n := float64(p.answered)
 	return measure{
 		phase: p, rate: n / p.took.Seconds(),
-		cpu:    float64((after.CPU - before.CPU).Microseconds()) / n,
-		dbCPU:  float64(db.Microseconds()) / n,
-		allocs: float64(after.Allocs-before.Allocs) / n,
+		cpu:     float64((after.CPU - before.CPU).Microseconds()) / n,
+		dbCPU:   float64(db.Microseconds()) / n,
+		loadCPU: float64(own.Microseconds()) / n,
+		allocs:  float64(after.Allocs-before.Allocs) / n,
 	}, nil
 }
 
@@ -136,13 +144,11 @@ func (s series) answered() (n int64) {
 	return n
 }
 
-func rateOf(m measure) float64   { return m.rate }
-func cpuOf(m measure) float64    { return m.cpu }
-func dbCPUOf(m measure) float64  { return m.dbCPU }
-func allocsOf(m measure) float64 { return m.allocs }
-func p50Of(m measure) float64    { return m.p50 }
-func p99Of(m measure) float64    { return m.p99 }
-func rowsOf(m measure) float64   { return m.rows }
+func rateOf(m measure) float64    { return m.rate }
+func cpuOf(m measure) float64     { return m.cpu }
+func dbCPUOf(m measure) float64   { return m.dbCPU }
+func loadCPUOf(m measure) float64 { return m.loadCPU }
+func allocsOf(m measure) float64  { return m.allocs }
 
 // compared is a side with the name of its ratio to the governed one.
 type compared struct {
@@ -151,51 +157,38 @@ type compared struct {
 }
 
 // publish prints the figures of all sides at one scale. sides[0] is governed.
-func (r *runner) publish(f figure, sides []compared, got map[sideKind]series) error {
+func (r *runner) publish(f figure, sides []compared, got map[sideKind]series) (err error) {
 	base := got[sides[0].kind]
-	var list []figure
 	for _, c := range sides {
 		s := got[c.kind]
-		n, reps := s.answered(), len(s)
-		add := func(metric, unit string, what func(measure) float64) *figure {
+		f.Side = string(c.kind)
+		put := func(metric, unit string, list []float64, base []float64) {
 			g := f
-			g.Metric, g.Side = metric, string(c.kind)
-			g = g.with(spreadOf(s.of(what)), unit, reps, n)
-			if c.ratio != "" && metric != "rate" {
-				g = g.against(string(c.kind), median(ratios(base.of(what), s.of(what))))
+			g.Metric = metric
+			g = g.with(spreadOf(list), unit, len(s), s.answered())
+			if metric == "rate" {
+				g = g.latency(median(s.of(func(m measure) float64 { return m.p50 })), median(s.of(func(m measure) float64 { return m.p99 })))
+			} else if c.ratio != "" && base != nil {
+				g = g.against(string(c.kind), median(ratios(base, list)))
 			}
-			list = append(list, g)
-			return &list[len(list)-1]
+			if g.Value > 0 {
+				err = errors.Join(err, r.press.put(g))
+			}
 		}
-		rate := add("rate", "1/s", rateOf)
-		*rate = rate.latency(median(s.of(p50Of)), median(s.of(p99Of)))
-		add("cpu_per_op", "µs", cpuOf)
-		if median(s.of(dbCPUOf)) > 0 {
-			add("db_cpu_per_op", "µs", dbCPUOf)
-		}
-		add("allocs_per_op", "objects", allocsOf)
-		var refused int64
-		for _, m := range s {
-			refused += m.refused
-		}
-		if refused > 0 {
-			g := f
-			g.Metric, g.Side = "refused", string(c.kind)
-			list = append(list, g.with(spread{float64(refused), float64(refused), float64(refused)}, "requests", reps, n))
-		}
+		put("rate", "1/s", s.of(rateOf), nil)
+		put("cpu_per_op", "µs", s.of(cpuOf), base.of(cpuOf))
+		put("db_cpu_per_op", "µs", s.of(dbCPUOf), base.of(dbCPUOf))
+		put("load_cpu_per_op", "µs", s.of(loadCPUOf), nil)
+		put("allocs_per_op", "objects", s.of(allocsOf), base.of(allocsOf))
+		put("refused", "requests", s.of(func(m measure) float64 { return float64(m.refused) }), nil)
 	}
+	f.Side = string(sides[0].kind)
 	for _, c := range sides[1:] {
 		per := ratios(base.of(rateOf), got[c.kind].of(rateOf))
-		g := f
-		g.Metric, g.Side = c.ratio, string(sides[0].kind)
-		list = append(list, g.with(spreadOf(per), "ratio", len(per), base.answered()).against(string(c.kind), median(per)))
+		f.Metric = c.ratio
+		err = errors.Join(err, r.press.put(f.with(spreadOf(per), "ratio", len(per), base.answered()).against(string(c.kind), median(per))))
 	}
-	for _, g := range list {
-		if err := r.press.put(g); err != nil {
-			return err
-		}
-	}
-	return nil
+	return err
 }
 
 // growth prints how cost grew with the rows that were there.
@@ -204,7 +197,7 @@ type growth struct {
 }
 
 func (g *growth) add(s series) {
-	g.rows = append(g.rows, median(s.of(rowsOf)))
+	g.rows = append(g.rows, median(s.of(func(m measure) float64 { return m.rows })))
 	if rate := median(s.of(rateOf)); rate > 0 {
 		g.cost = append(g.cost, 1/rate)
 	}
@@ -239,13 +232,4 @@ func joined(list []float64) string {
 		texts[i] = strconv.FormatFloat(v, 'f', 0, 64)
 	}
 	return strings.Join(texts, ", ")
-}
-
-// profileFile returns where the CPU profile of a database's governed side goes.
-func (r *runner) profileFile(db string) string {
-	if len(r.dbs) == 1 {
-		return r.profile
-	}
-	ext := filepath.Ext(r.profile)
-	return r.profile[:len(r.profile)-len(ext)] + "." + db + ext
 }

@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"math"
 	"math/rand/v2"
-	"net/url"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -105,7 +104,7 @@ func (s *stage) grow(ctx context.Context, to size) (err error) {
 	}
 	srv.Close()
 	if s.db == dbPostgres {
-		return s.r.pg.withURL(ctx, s.r.pg.url(s.name), func(conn *pgx.Conn) error {
+		return s.r.pg.with(ctx, s.r.pg.url(s.name, "", ""), func(conn *pgx.Conn) error {
 			_, err := conn.Exec(ctx, "VACUUM ANALYZE")
 			return err
 		})
@@ -231,14 +230,14 @@ func (c *scene) url(kind sideKind) string {
 	if kind == raw || kind == rawTx {
 		return c.s.r.pg.url(c.name, "search_path", schema)
 	}
-	return c.s.r.pg.url(c.name)
+	return c.s.r.pg.url(c.name, "", "")
 }
 
 // rows counts what stands in a table after a side has stopped.
 func (c *scene) rows(ctx context.Context, table string) (n int64, err error) {
 	q := "SELECT COUNT(*) FROM " + table
 	if c.s.db == dbPostgres {
-		err = c.s.r.pg.withURL(ctx, c.url(raw), func(conn *pgx.Conn) error { return conn.QueryRow(ctx, q).Scan(&n) })
+		err = c.s.r.pg.with(ctx, c.url(raw), func(conn *pgx.Conn) error { return conn.QueryRow(ctx, q).Scan(&n) })
 		return n, err
 	}
 	conn, err := sqlite.OpenConn(c.SQLite, sqlite.OpenReadWrite)
@@ -301,16 +300,4 @@ func copyFile(from, to string) (err error) {
 	}
 	_, err = io.Copy(out, in)
 	return errors.Join(err, out.Sync(), out.Close())
-}
-
-// pathOf returns the path and query of a feed page.
-func pathOf(place, cursor string) string {
-	p := "/api/v1/posts?sort=hot&limit=25"
-	if place != "" {
-		p += "&submolt=" + url.QueryEscape(place)
-	}
-	if cursor != "" {
-		p += "&cursor=" + url.QueryEscape(cursor)
-	}
-	return p
 }

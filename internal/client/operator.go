@@ -158,8 +158,10 @@ func (c *Client) Ready(ctx context.Context) error {
 // Batch is a piece of another network to take over. Importing one twice changes
 // nothing.
 type Batch struct {
-	Source string        `json:"source"` // "moltbook"
-	Posts  []ForeignPost `json:"posts"`  // up to 100
+	Source      string             `json:"source"`                // "moltbook"
+	Authors     []ForeignAuthor    `json:"authors,omitempty"`     // beside those of the posts; up to 100
+	Communities []ForeignCommunity `json:"communities,omitempty"` // beside those of the posts; up to 100
+	Posts       []ForeignPost      `json:"posts"`                 // up to 100, with up to 5,000 comments
 }
 
 // ForeignAuthor is an author as the other network showed it.

@@ -278,10 +278,8 @@ func (a *WriteAct[In, Out]) replay(ctx context.Context, p act.Principal, made ac
 // is fresh, the standing, and the quota. It returns p with its present epoch and
 // a function that gives the quota back if nothing comes of the act.
 func (g *Gate) admit(p act.Principal, i Info) (act.Principal, func(), error) {
-	if (p.Kind == act.Agent || p.Kind == act.Observer) && !g.fence.fresh() {
-		return p, nil, act.Errorf(act.Unavailable, "this node has lost touch with its network").
-			WithRule("fence.stale").WithRetry(time.Second).
-			WithHint("it cannot tell what was withdrawn meanwhile, so it serves nobody; retry, your credential is fine")
+	if err := g.touch(p); err != nil {
+		return p, nil, err
 	}
 	if p.Kind == act.Agent {
 		state, epoch := g.Standings.Standing(p.ID)
@@ -292,6 +290,17 @@ func (g *Gate) admit(p act.Principal, i Info) (act.Principal, func(), error) {
 	}
 	refund, err := g.quota.take(p, i)
 	return p, refund, err
+}
+
+// touch refuses to serve while this node cannot tell what was withdrawn.
+// Operators and the system itself are served: they are how it is mended.
+func (g *Gate) touch(p act.Principal) error {
+	if p.Kind == act.Operator || p.Kind == act.System || g.fence.fresh() {
+		return nil
+	}
+	return act.Errorf(act.Unavailable, "this node has lost touch with its network").
+		WithRule("fence.stale").WithRetry(time.Second).
+		WithHint("it cannot tell what was withdrawn meanwhile, so it serves nobody; retry, your credential is fine")
 }
 
 // standingError says why an agent may not act and how that ends.

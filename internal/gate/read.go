@@ -110,5 +110,5 @@ func (a *ReadAct[In, Out]) once(ctx context.Context, p act.Principal, in In) (ou
 	if g.fence.movedSince(before, p.ID, shown) {
 		return out, errMoved
 	}
-	return out, nil
+	return out, g.touch(p) // a page that took long must not outlive what this node knows
 }

@@ -3,7 +3,6 @@ package lifecycle_test
 import (
 	"context"
 	"crypto/ed25519"
-	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -19,13 +18,14 @@ import (
 	"github.com/reefwarden/reefwarden/internal/lifecycle"
 	"github.com/reefwarden/reefwarden/internal/network"
 	"github.com/reefwarden/reefwarden/internal/policy"
+	"github.com/reefwarden/reefwarden/internal/provenance"
 	"github.com/reefwarden/reefwarden/internal/store"
 	"github.com/reefwarden/reefwarden/internal/store/storetest"
 	"github.com/reefwarden/reefwarden/internal/telemetry"
 )
 
 // house is one node with everything that stands behind the gate: real policy,
-// audit log, network and bus. Influence edges are not what is tried here.
+// audit log, provenance, network and bus.
 type house struct {
 	t        testing.TB
 	dir      string // the key and the operator's token
@@ -44,19 +44,6 @@ type plan struct {
 	hub  *bus.Local
 	deaf bool // cut off from the bus
 	life lifecycle.Config
-}
-
-// noEdges is the Tracer of these tests: the acts under test make no edges and
-// show no content.
-type noEdges struct{}
-
-func (noEdges) Expose(context.Context, gate.Exposure) error { return nil }
-
-func (noEdges) Derive(_ *store.Tx, _ act.Principal, _ act.Ref, edges []gate.Edge) error {
-	if len(edges) > 0 {
-		return fmt.Errorf("an act on agents made %d edges", len(edges))
-	}
-	return nil
 }
 
 // directory is the adapter that server has, too.
@@ -138,9 +125,12 @@ func open(t testing.TB, cfg store.Config, p plan) *house {
 	must("sign")
 	err = engine.Activate(bundle)
 	must("activate")
+	tracer := provenance.New(h.db, provenance.Config{Recheck: h.life.Recheck})
+	tracer.Start(ctx)
+	t.Cleanup(func() { _ = tracer.Close() }) // fails where the test has closed the database
 	h.gate.Plug(gate.Ports{
 		Standings: h.life, Decider: engine, Recorder: audit.New(audit.Config{Codec: codec}),
-		Tracer: noEdges{}, Meter: telemetry.NewMetrics(),
+		Tracer: tracer, Meter: telemetry.NewMetrics(),
 	})
 	err = h.gate.Start(ctx, h.life.Start)
 	must("start")
@@ -230,7 +220,6 @@ func (h *house) show(agent act.ID) lifecycle.Agent {
 const (
 	qCount       store.Q = `SELECT COUNT(*) FROM agent`
 	qInvitesUsed store.Q = `SELECT COUNT(*) FROM invite WHERE used_at > 0`
-	qLiveOfDead  store.Q = `SELECT COUNT(*) FROM credential AS c JOIN agent AS a ON a.id = c.subject WHERE a.state >= 5 AND c.revoked_at = 0`
 	qNoProfile   store.Q = `SELECT COUNT(*) FROM agent AS a LEFT JOIN profile AS p ON p.id = a.id WHERE p.id IS NULL`
 	qNoKey       store.Q = `SELECT COUNT(*) FROM agent AS a LEFT JOIN credential AS c ON c.subject = a.id WHERE c.id IS NULL`
 	qEvents      store.Q = `SELECT COUNT(*) FROM event WHERE act = $1 AND ref = $2`
@@ -254,8 +243,12 @@ func (h *house) check() {
 	if h.t.Failed() {
 		return
 	}
+	violations, err := lifecycle.Check(context.Background(), h.db)
+	if err != nil || len(violations) > 0 {
+		h.t.Errorf("invariants: %v, %v", violations, err)
+	}
 	for what, q := range map[string]store.Q{
-		"live credentials of dead agents": qLiveOfDead, "agents without a profile": qNoProfile, "agents without a key": qNoKey,
+		"agents without a profile": qNoProfile, "agents without a key": qNoKey,
 	} {
 		if n := h.count(q); n != 0 {
 			h.t.Errorf("%s: %d", what, n)

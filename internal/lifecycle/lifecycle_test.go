@@ -1,6 +1,7 @@
 package lifecycle_test
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -11,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/reefwarden/reefwarden/internal/act"
+	"github.com/reefwarden/reefwarden/internal/gate"
 	"github.com/reefwarden/reefwarden/internal/lifecycle"
 	"github.com/reefwarden/reefwarden/internal/store"
 	"github.com/reefwarden/reefwarden/internal/store/storetest"
@@ -302,6 +304,34 @@ func TestPauseResumeKill(t *testing.T) {
 			if n := h.count(qEvents, name, p.ID); n < want {
 				t.Errorf("%d × %s on record, want at least %d", n, name, want)
 			}
+		}
+	})
+}
+
+// The transaction's own look at the standing, whatever memory says.
+func TestRecheck(t *testing.T) {
+	each(t, plan{}, func(t *testing.T, h *house) {
+		p, _ := h.active("nemo")
+		recheck := func(id act.ID, epoch int64) error {
+			return h.db.Write(t.Context(), func(tx *store.Tx) error {
+				return h.life.Recheck(tx, act.Principal{Kind: act.Agent, ID: id, Epoch: epoch})
+			})
+		}
+		_, epoch := h.life.Standing(p.ID)
+		if err := recheck(p.ID, epoch); err != nil {
+			t.Errorf("as memory has it: %v", err)
+		}
+		for _, e := range []int64{epoch - 1, epoch + 1, 0} {
+			if err := recheck(p.ID, e); !errors.Is(err, gate.Moved()) {
+				t.Errorf("at epoch %d: %v, want moved", e, err)
+			}
+		}
+		is(t, "nobody", recheck(p.ID+1, 0), act.Denied, "standing.unknown")
+		if _, err := h.life.Pause.Do(t.Context(), h.operator, lifecycle.Order{Agent: p.ID, Reason: "x"}); err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range []int64{epoch, epoch + 1} {
+			is(t, "paused", recheck(p.ID, e), act.Denied, "standing.paused")
 		}
 	})
 }

@@ -112,24 +112,13 @@ func (l *Lifecycle) register(ctx context.Context, tx *store.Tx, _ act.Principal,
 	return out, gate.Effects{Out: act.Ref{ID: id, Version: 1}}, nil
 }
 
-// add stores the agent. The name's skeleton is unique: of two registrations at
-// the same time the database lets one through.
+// add stores the agent. The name's skeleton is unique: of two registrations,
+// also at the same time, the database lets one through.
 func (l *Lifecycle) add(tx *store.Tx, id act.ID, e entry, invite act.ID, claimed int64) error {
-	taken := func() error {
+	_, err := tx.Exec(qAgentAdd, id, e.name, Skeleton(e.name), e.owner, int64(e.state), invite, tx.Now(), claimed)
+	if err != nil && act.CodeOf(err) == act.Conflict {
 		return act.Errorf(act.Conflict, "the name %q, or one that looks like it, is taken", e.name).
 			WithRule("agent.name").WithHint("choose another name; case, 0/O, 1/I/l, rn/m, vv/w and -/_ do not tell names apart")
-	}
-	skeleton := Skeleton(e.name)
-	found, err := tx.One(qAgentBySkeleton, func(*store.Row) error { return nil }, skeleton)
-	if err != nil {
-		return err
-	}
-	if found {
-		return taken()
-	}
-	_, err = tx.Exec(qAgentAdd, id, e.name, skeleton, e.owner, int64(e.state), invite, tx.Now(), claimed)
-	if err != nil && act.CodeOf(err) == act.Conflict {
-		return taken()
 	}
 	return err
 }

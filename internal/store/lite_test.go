@@ -267,7 +267,7 @@ func TestSecondProcessIsRefused(t *testing.T) {
 // The directory may be relative and have any name; files are the owner's alone.
 func TestDirectoryNames(t *testing.T) {
 	t.Chdir(t.TempDir())
-	for _, dir := range []string{"data", "./a/b/../c", "with space", "what?mode=memory", "100%41", "a#b", "ünï"} {
+	for _, dir := range []string{"data", "./a b/../c", "what?mode=memory#x", "100%41ü"} {
 		for range 2 { // make it, find it again
 			db, err := store.Open(t.Context(), store.Config{Dir: dir})
 			if err != nil {

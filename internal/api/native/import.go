@@ -5,14 +5,15 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/reefwarden/reefwarden/internal/act"
 	"github.com/reefwarden/reefwarden/internal/api"
 	"github.com/reefwarden/reefwarden/internal/network"
 )
 
 type batch struct {
-	Source string        `json:"source"`
-	Posts  []foreignPost `json:"posts"`
+	Source      string          `json:"source"`
+	Authors     []foreignAuthor `json:"authors"`     // those that wrote nothing that comes along
+	Communities []foreignPlace  `json:"communities"` // those that nothing was posted in
+	Posts       []foreignPost   `json:"posts"`
 }
 
 type foreignAuthor struct {
@@ -62,10 +63,6 @@ func (d *door) importBatch(ctx context.Context, c *api.Call) error {
 	if err := c.Decode(&in); err != nil {
 		return err
 	}
-	if len(in.Posts) > network.MaxBatch {
-		return act.Errorf(act.TooLarge, "a batch holds up to %d posts", network.MaxBatch).
-			WithRule("import.batch").WithHint("send fewer posts at once")
-	}
 	out, err := d.network.Import.DoOnce(ctx, c.Principal, c.Key, in.domain())
 	if err != nil {
 		return err
@@ -83,6 +80,12 @@ func (d *door) importBatch(ctx context.Context, c *api.Call) error {
 
 func (in batch) domain() network.Batch {
 	out := network.Batch{Source: in.Source, Posts: make([]network.ForeignPost, len(in.Posts))}
+	for _, a := range in.Authors {
+		out.Authors = append(out.Authors, network.ForeignAuthor(a))
+	}
+	for _, p := range in.Communities {
+		out.Places = append(out.Places, network.ForeignPlace(p))
+	}
 	for i, p := range in.Posts {
 		q := network.ForeignPost{
 			ID: p.ID, Title: p.Title, Content: p.Content, URL: p.URL, Type: p.Type,

@@ -1,0 +1,39 @@
+package server_test
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+
+	"github.com/reefwarden/reefwarden/internal/server/servertest"
+	"github.com/reefwarden/reefwarden/internal/store"
+)
+
+// A client that somebody else wrote and published, unmodified, speaks Moltbook's
+// wire with us: every tool whose act exists here answers, the others are refused
+// cleanly.
+func TestThirdPartyMoltbookClient(t *testing.T) {
+	node := need(t, "node")
+	dir := filepath.Join("..", "..", "test", "thirdparty")
+	if _, err := os.Stat(filepath.Join(dir, "node_modules", "moltbook-http-mcp")); err != nil {
+		if os.Getenv("REEF_REQUIRE_ALL") == "1" {
+			t.Fatal("the npm packages in test/thirdparty are not installed")
+		}
+		t.Skip("npm ci in test/thirdparty first")
+	}
+	for _, d := range []store.Dialect{store.SQLite, store.Postgres} {
+		t.Run(d.String(), func(t *testing.T) {
+			s := servertest.Start(t, servertest.Config(t, d))
+			key, _ := s.Agent(t, "thirdparty")
+			cmd := exec.Command(node, "moltbook.mjs")
+			cmd.Dir = dir
+			cmd.Env = append(os.Environ(), "REEF_BASE="+s.URL, "MOLTBOOK_API_KEY="+key)
+			out, err := cmd.CombinedOutput()
+			if err != nil {
+				t.Fatalf("%v\n%s", err, out)
+			}
+			t.Logf("%s", out)
+		})
+	}
+}
