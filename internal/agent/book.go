@@ -46,6 +46,8 @@ type story struct {
 	Subjects  []facts
 	Derive    map[string]string
 	Steps     []*step
+
+	draws map[string]part // numbers drawn by any step; all steps know them
 }
 
 // step is one post or, without a title, one comment of a story.
@@ -176,6 +178,7 @@ func (s *story) prepare() (err error) {
 	if len(s.Steps) == 0 || len(s.Subjects) == 0 {
 		return errors.New("a story needs steps and subjects")
 	}
+	s.draws = make(map[string]part)
 	for i, st := range s.Steps {
 		st.story, st.index = s, i
 		if st.title, err = parseAll(st.Title); err != nil {
@@ -183,6 +186,16 @@ func (s *story) prepare() (err error) {
 		}
 		if st.text, err = parseAll(st.Text); err != nil {
 			return fmt.Errorf("step %s: %w", st.ID, err)
+		}
+		for _, t := range slices.Concat(st.title, st.text) {
+			for _, p := range t.parts {
+				if before, twice := s.draws[p.slot]; twice && p.hi > 0 && before != p {
+					return fmt.Errorf("step %s: {%s} has another range elsewhere", st.ID, p.slot)
+				}
+				if p.hi > 0 {
+					s.draws[p.slot] = p
+				}
+			}
 		}
 		if st.Under == "" {
 			st.Under = s.Steps[0].ID
@@ -230,7 +243,7 @@ func (s *story) value(seed uint64, key string, known, subject facts, p part, clo
 	if v, ok := subject[p.slot]; ok {
 		return expand(seed, key+"/"+p.slot, v), true
 	}
-	if p.hi > 0 {
+	if p, ok := s.draws[p.slot]; ok {
 		return grouped(draw(seed, key+"/"+p.slot, p.lo, p.hi)), true
 	}
 	fields := strings.Fields(s.Derive[p.slot])

@@ -39,7 +39,7 @@ func (m *mind) matters() []*matter {
 	byKey := make(map[string]*matter)
 	posts := make([]*thread, 0, len(m.threads))
 	for _, t := range slices.Backward(m.threads) {
-		if h, ok := m.hitOf(t); ok && h.key() != "" {
+		if h := m.judgePost(t).hit; h.step != nil && h.key() != "" {
 			posts = append(posts, t)
 		}
 	}
@@ -58,7 +58,7 @@ func (m *mind) matters() []*matter {
 		}
 		mt.take(t.hit, made{thread: t, by: t.author, text: t.text})
 		for _, r := range t.said {
-			if h, ok := m.hitIn(r); ok && h.step.story == mt.story {
+			if h := m.judgeComment(r).hit; h.step != nil && h.step.story == mt.story {
 				mt.take(h, made{thread: t, remark: r.id, by: r.author, text: r.text})
 			}
 		}
@@ -95,22 +95,24 @@ func (m *mind) follow(mt *matter) {
 	}
 }
 
-func (m *mind) hitOf(t *thread) (hit, bool) {
-	if !t.known {
-		t.known, t.hit = true, hit{}
-		if m.roster.has(t.author) {
-			t.hit, _ = m.script.recognise(t.title, t.text)
+// judge reads a text once and remembers what it is.
+func (m *mind) judge(j *judgement, author, title, text string) judgement {
+	if !j.known {
+		*j = judgement{known: true, presses: presses(title + "\n" + text)}
+		if m.roster.has(author) {
+			j.hit, _ = m.script.recognise(title, text)
 		}
 	}
-	return t.hit, t.hit.step != nil
+	return *j
 }
 
-func (m *mind) hitIn(r *remark) (hit, bool) {
-	if !r.known {
-		r.known = true
-		if m.roster.has(r.author) && !r.deleted {
-			r.hit, _ = m.script.recognise("", r.text)
-		}
+func (m *mind) judgePost(t *thread) judgement {
+	return m.judge(&t.judgement, t.author, t.title, t.text)
+}
+
+func (m *mind) judgeComment(r *remark) judgement {
+	if r.deleted {
+		return judgement{}
 	}
-	return r.hit, r.hit.step != nil
+	return m.judge(&r.judgement, r.author, "", r.text)
 }

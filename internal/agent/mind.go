@@ -42,8 +42,7 @@ type thread struct {
 	said                               []*remark
 	voted                              map[string]bool // by id, the post's own included
 
-	hit   hit
-	known bool // hit has been looked for
+	judgement
 }
 
 // remark is one comment.
@@ -51,8 +50,14 @@ type remark struct {
 	id, parent, author, text string
 	deleted                  bool
 
-	hit   hit
-	known bool // hit has been looked for
+	judgement
+}
+
+// judgement is what an agent makes of a text, once.
+type judgement struct {
+	known   bool
+	hit     hit  // the step it is, if a colleague wrote it
+	presses bool // it wants something of its readers
 }
 
 const (
@@ -82,7 +87,7 @@ func (m *mind) sees(posts []client.Post) {
 		t.community, t.author, t.count = p.Submolt, nameOf(p.Author), int(p.CommentCount)
 		t.ours = p.Origin == "" || p.Origin == "agent"
 		if text := head(p.Content, maxRead); t.title != p.Title || t.text != text {
-			t.title, t.text, t.known = p.Title, text, false
+			t.title, t.text, t.judgement = p.Title, text, judgement{}
 		}
 		if t.count == 0 {
 			t.heard, t.said = 0, nil
@@ -116,7 +121,7 @@ func (m *mind) hears(id string, tree []client.Comment) {
 		stack = stack[:len(stack)-1]
 		r := &remark{id: c.ID, parent: c.ParentID, author: nameOf(c.Author), text: head(c.Content, maxRead), deleted: c.Deleted}
 		if before := old[c.ID]; before != nil && before.text == r.text {
-			r.hit, r.known = before.hit, before.known
+			r.judgement = before.judgement
 		}
 		t.said = append(t.said, r)
 		push(c.Replies)

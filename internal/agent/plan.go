@@ -212,10 +212,10 @@ func (m *mind) answerPost(matters []*matter) (intent, bool) {
 	}
 	for _, t := range m.threads {
 		i := intent{kind: reply, why: "answer.post", key: "answer/" + t.id, thread: t.id}
-		_, plot := m.hitOf(t)
+		is := m.judgePost(t)
 		_, tried := m.tried[i.key]
 		switch {
-		case plot, tried, !t.ours, t.author == m.name, t.author == "", t.heard != t.count, presses(t.title + "\n" + t.text):
+		case is.hit.step != nil, is.presses, tried, !t.ours, t.author == m.name, t.author == "", t.heard != t.count:
 			continue
 		}
 		given := 0
@@ -233,6 +233,9 @@ func (m *mind) answerPost(matters []*matter) (intent, bool) {
 		}
 		about := facts{"who": "@" + clean(t.author, 32), "title": clean(t.title, maxQuote), "quote": quote(t.text), "figure": figureOf(t.title + "\n" + t.text)}
 		list := m.self.asks
+		if about["figure"] != "" {
+			list = withSlot(list, "figure")
+		}
 		if m.roster.has(t.author) {
 			about, list = facts{"case": m.closedIn(t, matters)}, m.self.luck
 		}
@@ -242,6 +245,13 @@ func (m *mind) answerPost(matters []*matter) (intent, bool) {
 		}
 	}
 	return intent{}, false
+}
+
+// withSlot keeps the templates that use a slot.
+func withSlot(list []*template, slot string) []*template {
+	return slices.DeleteFunc(slices.Clone(list), func(t *template) bool {
+		return !slices.ContainsFunc(t.parts, func(p part) bool { return p.slot == slot })
+	})
 }
 
 // closedIn picks a case out of a digest, one of the agent's own field if it can.
@@ -280,7 +290,7 @@ func (m *mind) answerComment([]*matter) (intent, bool) {
 			_, tried := m.tried[i.key]
 			toMe := author[r.parent] == m.name || r.parent == "" && t.author == m.name || strings.Contains(r.text, "@"+m.name)
 			if !toMe || tried || r.deleted || r.author == "" || m.roster.has(r.author) || answered[r.id] ||
-				given[r.author] >= lastWords || presses(r.text) || m.waited(i.key) < 1 {
+				given[r.author] >= lastWords || m.judgeComment(r).presses || m.waited(i.key) < 1 {
 				continue
 			}
 			var ok bool
@@ -341,7 +351,7 @@ func (m *mind) digest(matters []*matter) (intent, bool) {
 
 // votes are cast by taste, which the seed determines for each agent and item.
 func (m *mind) votes() (out []intent) {
-	cast := func(t *thread, parent, author, text string, taste int) {
+	cast := func(t *thread, parent, author string, is judgement, taste int) {
 		id := t.id
 		if parent != "" {
 			id = parent
@@ -351,7 +361,7 @@ func (m *mind) votes() (out []intent) {
 		}
 		i := intent{kind: vote, why: "vote", key: "vote/" + id, thread: t.id, parent: parent, up: true}
 		switch {
-		case presses(text):
+		case is.presses:
 			i.up, i.why = false, "vote.pressing"
 		case draw(m.seed, m.name+"/"+i.key, 1, 100) > taste:
 			t.voted[id] = true // looked at and left alone
@@ -363,10 +373,10 @@ func (m *mind) votes() (out []intent) {
 		if !t.ours {
 			continue
 		}
-		cast(t, "", t.author, t.title+"\n"+t.text, 45)
+		cast(t, "", t.author, m.judgePost(t), 45)
 		for _, r := range t.said {
 			if !r.deleted {
-				cast(t, r.id, r.author, r.text, 25)
+				cast(t, r.id, r.author, m.judgeComment(r), 25)
 			}
 		}
 	}

@@ -14,7 +14,7 @@ const (
 
 var (
 	address  = regexp.MustCompile(`(?i)\b(?:https?|ftp|data|javascript):\S*`)
-	figure   = regexp.MustCompile(`\b[0-9]{1,3}(?:[.,][0-9]{1,3})*(?: ?(?:%|EUR|ms|s|min|GB)(?:\b|$)| (?:per cent|percent|points|seconds|minutes|hours|days|weeks|months|years|rows|people|customers|agents|times)\b)`)
+	figure   = regexp.MustCompile(`\b[0-9]{1,3}(?:[.,][0-9]{1,3})*(?: ?%| ?(?:EUR|ms|s|min|GB)\b| (?:per cent|percent|points|seconds|minutes|hours|days|weeks|months|years|rows|people|customers|agents|times)\b)`)
 	pressing = regexp.MustCompile(`(?i)ignore (?:\w+ ){0,3}(?:instructions|messages|prompts?|rules)|system prompt|(?:send|post|share|reveal|print|reply with|give)\b.{0,40}\b(?:api[ _-]?key|token|password|secret|credential)|\b(?:curl|wget)\b[^\n]{0,200}\|\s*(?:ba|z)?sh\b|moltbook_sk_`)
 )
 

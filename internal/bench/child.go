@@ -154,19 +154,11 @@ func (t task) serve(ctx context.Context, diag io.Writer) (addr string, wait func
 	case governed, ungoverned:
 		return t.serveProduct(ctx, diag)
 	case raw, rawTx:
-		var p poster
-		switch {
-		case t.URL == "":
-			p, err = openRawLite(ctx, t.SQLite)
-		case t.Kind == raw:
-			p, err = openRawGroup(ctx, t.URL)
-		default:
-			p, err = openRawTx(ctx, t.URL)
-		}
+		g, err := openRaw(ctx, t)
 		if err != nil {
 			return "", nil, err
 		}
-		return serveHandler(ctx, rawHandler(p, t.Authors), p.close)
+		return serveHandler(ctx, rawHandler(g, t.Authors), g.close)
 	case bare:
 		return serveHandler(ctx, pageHandler(t.Page, t.Header), func() {})
 	}

@@ -114,12 +114,12 @@ func (r *runner) capture(ctx context.Context, st *stage) (pages captured, err er
 	err = r.onSide(ctx, sc.task(governed), 0, func(s *side, _ *load) error {
 		client := &http.Client{Timeout: loadTimeout}
 		defer client.CloseIdleConnections()
-		if pages.body, pages.header, err = getPage(ctx, client, s.url+pagePath("", ""), st.agents[0].key); err != nil {
+		if pages.body, pages.header, err = get(ctx, client, s.url+pagePath("", ""), st.agents[0].key); err != nil {
 			return err
 		}
 		pages.header.Del("Date") // net/http sends its own
 		for _, place := range st.places {
-			body, _, err := getPage(ctx, client, s.url+pagePath(place, ""), st.agents[0].key)
+			body, _, err := get(ctx, client, s.url+pagePath(place, ""), st.agents[0].key)
 			if err != nil {
 				return err
 			}
@@ -140,12 +140,15 @@ func (r *runner) capture(ctx context.Context, st *stage) (pages captured, err er
 	return pages, err
 }
 
-func getPage(ctx context.Context, client *http.Client, url, key string) (body []byte, h http.Header, err error) {
+// get sends one request and reads its whole answer, which must be 200.
+func get(ctx context.Context, client *http.Client, url, key string) (body []byte, h http.Header, err error) {
 	q, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		return nil, nil, err
 	}
-	q.Header.Set("Authorization", "Bearer "+key)
+	if key != "" {
+		q.Header.Set("Authorization", "Bearer "+key)
+	}
 	a, err := client.Do(q)
 	if err != nil {
 		return nil, nil, err

@@ -6,14 +6,13 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"maps"
 	"net/http"
-	"os"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
-
-	"zombiezen.com/go/sqlite"
-	"zombiezen.com/go/sqlite/sqlitex"
 
 	"github.com/reefwarden/reefwarden/internal/act"
 )
@@ -22,45 +21,61 @@ import (
 // handler that decodes the request, and durable rows of the same form in the
 // same tables with the same indexes: the post, both counters, the event and a
 // leaf of the same length. Nobody is authenticated, nothing is decided, checked
-// or signed. (A post has no explicit edge, so there is none to store.)
+// or hashed. (A post has no explicit edge, so there is none to store.)
+const (
+	rawPostMake = `INSERT INTO post (id, community, author, type, title, content, url, salt, up, down, comment_count,
+legacy_up, legacy_down, legacy_comments, origin, version, epoch, created_at, updated_at, deleted_at)
+VALUES ($1, $2, $3, 'text', $4, $5, '', $6, 0, 0, 0, 0, 0, 0, 0, 1, 1, $7, $7, 0)`
+	rawEventMake = `INSERT INTO event (pos, seq, act, ref, version, actor, at) VALUES ($1, $2, 'post.create', $3, 1, $4, $5)`
+	rawLeafMake  = `INSERT INTO leaf (pos, body) VALUES ($1, $2)`
+	rawPlaceAdd  = `UPDATE community SET post_count = post_count + $1 WHERE id = $2`
+	rawAuthorAdd = `UPDATE profile SET post_count = post_count + $1 WHERE id = $2`
 
-// rawPost is what the raw sides store.
+	// What a raw side must know before it begins.
+	rawPlaces = `SELECT id, name FROM community`
+	rawLeaf   = `SELECT pos, body FROM leaf ORDER BY pos DESC LIMIT 1`
+	rawSeq    = `SELECT COALESCE(MAX(seq), 0), '' FROM event`
+)
+
+// rawDB is a connection of a raw side to either database.
+type rawDB interface {
+	// load runs a query of an integer and bytes.
+	load(q string, row func(n int64, b []byte)) error
+	// exec runs a statement in the transaction, or queues it for commit.
+	exec(q string, args ...any) error
+	// commit ends the transaction durably; fail undoes it.
+	commit() error
+	fail() error
+}
+
+// rawPost is what a raw side is asked to store.
 type rawPost struct {
-	author  act.ID
-	place   string
-	title   string
-	content string
+	author                act.ID
+	place, title, content string
 }
 
-// poster stores posts durably.
-type poster interface {
-	post(p rawPost) error
-	close()
-}
-
+// rawBody bounds what a raw side reads.
 const rawBody = 64 << 10
 
 var rawAnswer = []byte(`{"success":true,"message":"stored"}`)
 
-func rawHandler(p poster, authors map[string]act.ID) http.Handler {
+func rawHandler(g *rawGroups, authors map[string]act.ID) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(io.LimitReader(r.Body, rawBody))
-		if err != nil {
-			http.Error(w, err.Error(), http.StatusBadRequest)
-			return
-		}
 		var in struct {
 			Place   string `json:"submolt_name"`
 			Title   string `json:"title"`
 			Content string `json:"content"`
 		}
-		if err := json.Unmarshal(body, &in); err != nil {
-			http.Error(w, err.Error(), http.StatusBadRequest)
-			return
+		if err == nil {
+			err = json.Unmarshal(body, &in)
 		}
-		author := authors[strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")]
-		if err := p.post(rawPost{author, in.Place, in.Title, in.Content}); err != nil {
-			http.Error(w, err.Error(), http.StatusServiceUnavailable)
+		if err == nil {
+			author := authors[strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")]
+			err = g.post(rawPost{author, in.Place, in.Title, in.Content})
+		}
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
 			return
 		}
 		w.Header()["Content-Type"] = []string{"application/json"}
@@ -69,291 +84,155 @@ func rawHandler(p poster, authors map[string]act.ID) http.Handler {
 	})
 }
 
-// The statements of the raw sides, for both databases. They are no store.Q:
-// they run on drivers, and no product code may use them.
-const (
-	rawPostMake = `INSERT INTO post (id, community, author, type, title, content, url, salt, up, down, comment_count,
-legacy_up, legacy_down, legacy_comments, origin, version, epoch, created_at, updated_at, deleted_at)
-VALUES ($1, $2, $3, 'text', $4, $5, '', $6, 0, 0, 0, 0, 0, 0, 0, 1, 1, $7, $7, 0)`
-	rawPlaceAdd  = `UPDATE community SET post_count = post_count + $1 WHERE id = $2`
-	rawAuthorAdd = `UPDATE profile SET post_count = post_count + $1 WHERE id = $2`
-	rawPlaces    = `SELECT name, id FROM community`
-	rawLeafLast  = `SELECT body FROM leaf ORDER BY pos DESC LIMIT 1`
-	rawEventMake = `INSERT INTO event (pos, seq, act, ref, version, actor, at) VALUES ($1, $2, 'post.create', $3, 1, $4, $5)`
-	rawLeafMake  = `INSERT INTO leaf (pos, body) VALUES ($1, $2)`
-	rawLastPos   = `SELECT COALESCE(MAX(pos), 0), COALESCE(MAX(seq), 0) FROM event`
-)
-
-const (
-	rawNode  = act.MaxNode // no server in a bench gets as far
-	rawQueue = 4096
-	rawGroup = 512
-)
-
-func rawMinter() *act.Minter {
-	now := act.IDMillis(time.Now())
-	return act.NewMinter(act.RealClock, rawNode, now, now+int64(24*time.Hour/time.Millisecond))
+// rawState is what the rows are made of. pos and seq go on from what is stored:
+// a raw side is alone on its copy.
+type rawState struct {
+	minter     *act.Minter
+	places     map[string]act.ID
+	leaf, salt []byte
+	pos, seq   atomic.Int64
 }
 
-// rawJob is a post on its way through a group.
+func loadRaw(db rawDB) (*rawState, error) {
+	now := act.IDMillis(time.Now())
+	s := &rawState{
+		minter: act.NewMinter(act.RealClock, act.MaxNode, now, now+int64(24*time.Hour/time.Millisecond)),
+		places: make(map[string]act.ID), salt: make([]byte, 16),
+	}
+	_, _ = rand.Read(s.salt)
+	return s, errors.Join(
+		db.load(rawPlaces, func(n int64, b []byte) { s.places[string(b)] = act.ID(n) }),
+		db.load(rawLeaf, func(n int64, b []byte) {
+			s.pos.Store(n)
+			s.leaf = slices.Clone(b)
+		}),
+		db.load(rawSeq, func(n int64, _ []byte) { s.seq.Store(n) }),
+	)
+}
+
+// add stores a post's rows, all but the counters.
+func (s *rawState) add(db rawDB, p rawPost) error {
+	id, err := s.minter.New(act.KindPost)
+	if err != nil {
+		return err
+	}
+	now, pos := time.Now().UnixMicro(), s.pos.Add(1)
+	if err := db.exec(rawPostMake, int64(id), int64(s.places[p.place]), int64(p.author), p.title, p.content, s.salt, now); err != nil {
+		return err
+	}
+	if err := db.exec(rawEventMake, pos, s.seq.Add(1), int64(id), int64(p.author), now); err != nil {
+		return err
+	}
+	return db.exec(rawLeafMake, pos, s.leaf)
+}
+
+// rawGroups drain what is queued, commit it together, and answer: one loop for
+// each connection.
+type rawGroups struct {
+	*rawState
+	most  int // posts committed together
+	jobs  chan *rawJob
+	stop  chan struct{}
+	loops sync.WaitGroup
+	after func()
+}
+
 type rawJob struct {
 	rawPost
 	done chan error
 }
 
-// grouped drains what is queued, commits it together and answers. commit
-// belongs to its goroutine.
-type grouped struct {
-	jobs   chan *rawJob
-	stop   chan struct{}
-	ended  chan struct{}
-	finish func()
+const (
+	rawQueue = 4096
+	rawMost  = 512 // as in store
+)
+
+// openRawGroups returns the groups of some connections; after runs when it has stopped.
+func openRawGroups(dbs []rawDB, most int, after func()) (*rawGroups, error) {
+	s, err := loadRaw(dbs[0])
+	if err != nil {
+		after()
+		return nil, err
+	}
+	g := &rawGroups{rawState: s, most: most, jobs: make(chan *rawJob, rawQueue), stop: make(chan struct{}), after: after}
+	for _, db := range dbs {
+		g.loops.Go(func() { g.loop(db) })
+	}
+	return g, nil
 }
 
-func newGrouped(commit func([]*rawJob) error, finish func()) *grouped {
-	g := &grouped{jobs: make(chan *rawJob, rawQueue), stop: make(chan struct{}), ended: make(chan struct{}), finish: finish}
-	go func() {
-		defer close(g.ended)
-		var group []*rawJob
-		for {
+func (g *rawGroups) loop(db rawDB) {
+	var group []*rawJob
+	for {
+		select {
+		case j := <-g.jobs:
+			group = append(group[:0], j)
+		case <-g.stop:
+			return
+		}
+		for more := true; more && len(group) < g.most; {
 			select {
 			case j := <-g.jobs:
-				group = append(group[:0], j)
-			case <-g.stop:
-				return
-			}
-		more:
-			for len(group) < rawGroup {
-				select {
-				case j := <-g.jobs:
-					group = append(group, j)
-				default:
-					break more
-				}
-			}
-			err := commit(group)
-			for _, j := range group {
-				j.done <- err
+				group = append(group, j)
+			default:
+				more = false
 			}
 		}
-	}()
-	return g
+		err := g.store(db, group)
+		if err != nil {
+			err = errors.Join(err, db.fail())
+		}
+		for _, j := range group {
+			j.done <- err
+		}
+	}
 }
 
-func (g *grouped) post(p rawPost) error {
-	j := &rawJob{rawPost: p, done: make(chan error, 1)}
+// store commits a group. Counters are added up first and changed in the order
+// of their ids, communities first.
+func (g *rawGroups) store(db rawDB, group []*rawJob) error {
+	counts := map[string]map[act.ID]int64{rawPlaceAdd: {}, rawAuthorAdd: {}}
+	for _, j := range group {
+		counts[rawPlaceAdd][g.places[j.place]]++
+		counts[rawAuthorAdd][j.author]++
+		if err := g.add(db, j.rawPost); err != nil {
+			return err
+		}
+	}
+	for _, q := range []string{rawPlaceAdd, rawAuthorAdd} {
+		for _, id := range slices.Sorted(maps.Keys(counts[q])) {
+			if err := db.exec(q, counts[q][id], int64(id)); err != nil {
+				return err
+			}
+		}
+	}
+	return db.commit()
+}
+
+func (g *rawGroups) post(p rawPost) error {
+	j := &rawJob{p, make(chan error, 1)}
 	g.jobs <- j
 	return <-j.done
 }
 
 // close is called when no request is under way.
-func (g *grouped) close() {
+func (g *rawGroups) close() {
 	close(g.stop)
-	<-g.ended
-	g.finish()
+	g.loops.Wait()
+	g.after()
 }
 
-// counts gathers the counters of a group, in the order of their ids.
-type counts struct {
-	by    map[act.ID]int64
-	order []act.ID
-}
-
-func (c *counts) reset() {
-	if c.by == nil {
-		c.by = make(map[act.ID]int64)
+// openRaw opens the raw side that a task asks for. PostgreSQL has two. The one
+// that groups commits what is queued in one pipelined transaction on one
+// connection: the least that durable rows can cost there, and not how several
+// nodes can write. The other has a transaction for each request, in one round
+// trip, on as many connections as store: the same rows under the product's rules.
+func openRaw(ctx context.Context, t task) (*rawGroups, error) {
+	switch {
+	case t.URL == "":
+		return openRawLite(ctx, t.SQLite)
+	case t.Kind == raw:
+		return openRawPostgres(ctx, t.URL, 1, rawMost)
 	}
-	clear(c.by)
-	c.order = c.order[:0]
-}
-
-func (c *counts) add(id act.ID) {
-	if c.by[id]++; c.by[id] == 1 {
-		c.order = append(c.order, id)
-	}
-}
-
-func (c *counts) sorted() []act.ID {
-	slices.Sort(c.order)
-	return c.order
-}
-
-// rawLite is the raw SQLite writer: one connection, one transaction a group.
-// It runs with the same durability, page cache and checkpoints as store.
-type rawLite struct {
-	conn          *sqlite.Conn
-	stmts         map[string]*sqlite.Stmt
-	minter        *act.Minter
-	places        map[string]act.ID
-	leaf, salt    []byte
-	pos, seq      int64
-	posts, agents counts // of communities and profiles, in this group
-}
-
-func rawConn(path string) (*sqlite.Conn, error) {
-	conn, err := sqlite.OpenConn(path, sqlite.OpenReadWrite)
-	if err != nil {
-		return nil, err
-	}
-	for _, p := range []string{
-		"journal_mode = WAL", "synchronous = FULL", "wal_autocheckpoint = 0", "temp_store = MEMORY",
-		"cache_size = -65536", "mmap_size = 1073741824", "busy_timeout = 5000",
-	} {
-		if err := sqlitex.ExecuteTransient(conn, "PRAGMA "+p, nil); err != nil {
-			_ = conn.Close()
-			return nil, err
-		}
-	}
-	return conn, nil
-}
-
-func openRawLite(ctx context.Context, path string) (poster, error) {
-	conn, err := rawConn(path)
-	if err != nil {
-		return nil, err
-	}
-	w := &rawLite{
-		conn: conn, stmts: make(map[string]*sqlite.Stmt), minter: rawMinter(), places: make(map[string]act.ID),
-		salt: make([]byte, 16),
-	}
-	_, _ = rand.Read(w.salt)
-	err = errors.Join(
-		sqlitex.ExecuteTransient(conn, rawPlaces, &sqlitex.ExecOptions{ResultFunc: func(s *sqlite.Stmt) error {
-			w.places[s.ColumnText(0)] = act.ID(s.ColumnInt64(1))
-			return nil
-		}}),
-		sqlitex.ExecuteTransient(conn, rawLeafLast, &sqlitex.ExecOptions{ResultFunc: func(s *sqlite.Stmt) error {
-			w.leaf = make([]byte, s.ColumnLen(0))
-			s.ColumnBytes(0, w.leaf)
-			return nil
-		}}),
-		sqlitex.ExecuteTransient(conn, rawLastPos, &sqlitex.ExecOptions{ResultFunc: func(s *sqlite.Stmt) error {
-			w.pos, w.seq = s.ColumnInt64(0), s.ColumnInt64(1)
-			return nil
-		}}),
-	)
-	if err != nil {
-		_ = conn.Close()
-		return nil, err
-	}
-	checkpoint, cancel := context.WithCancel(ctx)
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		rawCheckpoints(checkpoint, path)
-	}()
-	return newGrouped(w.commit, func() {
-		cancel()
-		<-ended
-		_ = sqlitex.ExecuteTransient(conn, "PRAGMA wal_checkpoint(TRUNCATE)", nil)
-		_ = conn.Close()
-	}), nil
-}
-
-// rawCheckpoints moves the WAL into the database as store does.
-func rawCheckpoints(ctx context.Context, path string) {
-	const every, from, limit = 250 * time.Millisecond, 32 << 20, 128 << 20
-	tick := time.NewTicker(every)
-	defer tick.Stop()
-	conn, err := rawConn(path)
-	if err != nil {
-		return
-	}
-	defer conn.Close() //nolint:errcheck // nothing was written
-	var done int64
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-		info, err := os.Stat(path + "-wal")
-		if err != nil || info.Size() < from || info.ModTime().UnixNano() == done {
-			continue
-		}
-		how := "PASSIVE"
-		if info.Size() > limit {
-			how = "RESTART"
-		}
-		if sqlitex.ExecuteTransient(conn, "PRAGMA wal_checkpoint("+how+")", nil) == nil {
-			done = info.ModTime().UnixNano()
-		}
-	}
-}
-
-// commit stores a group in one transaction.
-func (w *rawLite) commit(group []*rawJob) error {
-	err := w.exec("BEGIN IMMEDIATE")
-	pos, seq := w.pos, w.seq
-	w.posts.reset()
-	w.agents.reset()
-	for _, j := range group {
-		if err != nil {
-			break
-		}
-		err = w.add(j)
-	}
-	for _, id := range w.posts.sorted() {
-		err = errors.Join(err, w.exec(rawPlaceAdd, w.posts.by[id], int64(id)))
-	}
-	for _, id := range w.agents.sorted() {
-		err = errors.Join(err, w.exec(rawAuthorAdd, w.agents.by[id], int64(id)))
-	}
-	if err == nil {
-		err = w.exec("COMMIT")
-	}
-	if err != nil {
-		w.pos, w.seq = pos, seq
-		if !w.conn.AutocommitEnabled() {
-			err = errors.Join(err, w.exec("ROLLBACK"))
-		}
-	}
-	return err
-}
-
-func (w *rawLite) add(j *rawJob) error {
-	id, err := w.minter.New(act.KindPost)
-	if err != nil {
-		return err
-	}
-	place, now := w.places[j.place], time.Now().UnixMicro()
-	w.pos++
-	w.seq++
-	w.posts.add(place)
-	w.agents.add(j.author)
-	if err := w.exec(rawPostMake, int64(id), int64(place), int64(j.author), j.title, j.content, w.salt, now); err != nil {
-		return err
-	}
-	if err := w.exec(rawEventMake, w.pos, w.seq, int64(id), int64(j.author), now); err != nil {
-		return err
-	}
-	return w.exec(rawLeafMake, w.pos, w.leaf)
-}
-
-// exec runs a prepared statement. SQLite numbers $N by first use, which in these
-// texts is the order of N.
-func (w *rawLite) exec(q string, args ...any) error {
-	s := w.stmts[q]
-	if s == nil {
-		var err error
-		if s, err = w.conn.Prepare(q); err != nil {
-			return err
-		}
-		w.stmts[q] = s
-	}
-	for i, arg := range args {
-		switch v := arg.(type) {
-		case int64:
-			s.BindInt64(i+1, v)
-		case string:
-			s.BindText(i+1, v)
-		case []byte:
-			s.BindBytes(i+1, v)
-		}
-	}
-	if _, err := s.Step(); err != nil {
-		_ = s.Reset()
-		return err
-	}
-	return s.Reset()
+	return openRawPostgres(ctx, t.URL, rawConns, 1)
 }

@@ -2,168 +2,75 @@ package bench
 
 import (
 	"context"
-	"crypto/rand"
-	"errors"
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgxpool"
-
-	"github.com/reefwarden/reefwarden/internal/act"
 )
 
-// PostgreSQL has two raw baselines. The one that groups drains what is queued
-// and commits it in one pipelined transaction on one connection: the least that
-// durable rows can cost there, and not how several nodes can write. The other
-// has a transaction for each request on a pool of the size of store's, in one
-// round trip: the same rows under the same rules as the product.
-
 const (
-	// The position is the database's; the leaf stands under the same one.
-	rawEventPostgres = `INSERT INTO event (pos, seq, act, ref, version, actor, at) VALUES (nextval('position_seq'), $1, 'post.create', $2, 1, $3, $4)`
-	rawLeafPostgres  = `INSERT INTO leaf (pos, body) VALUES (currval('position_seq'), $1)`
-
-	rawPool    = 16
+	rawConns   = 16
 	rawTimeout = 30 * time.Second
 )
 
-// rawBase is what both have in common.
-type rawBase struct {
-	minter     *act.Minter
-	places     map[string]act.ID
-	leaf, salt []byte
-	seq        int64
+// rawPG is a connection of a raw side to PostgreSQL. Everything up to the commit
+// travels with it.
+type rawPG struct {
+	ctx   context.Context
+	conn  *pgx.Conn
+	batch *pgx.Batch
 }
 
-// queryer is a connection or a pool.
-type queryer interface {
-	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
-	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
-}
-
-func newRawBase(ctx context.Context, db queryer) (rawBase, error) {
-	b := rawBase{minter: rawMinter(), places: make(map[string]act.ID), salt: make([]byte, 16)}
-	_, _ = rand.Read(b.salt)
-	rows, err := db.Query(ctx, rawPlaces)
-	if err != nil {
-		return b, err
+func openRawPostgres(ctx context.Context, url string, conns, most int) (*rawGroups, error) {
+	kept := context.WithoutCancel(ctx)
+	var dbs []rawDB
+	var open []*pgx.Conn
+	closeAll := func() {
+		for _, conn := range open {
+			_ = conn.Close(kept)
+		}
 	}
-	var name string
-	var id int64
-	if _, err := pgx.ForEachRow(rows, []any{&name, &id}, func() error { b.places[name] = act.ID(id); return nil }); err != nil {
-		return b, err
+	for range conns {
+		conn, err := pgx.Connect(ctx, url)
+		if err != nil {
+			closeAll()
+			return nil, err
+		}
+		open, dbs = append(open, conn), append(dbs, &rawPG{ctx: kept, conn: conn})
 	}
-	var pos int64
-	return b, errors.Join(
-		db.QueryRow(ctx, rawLeafLast).Scan(&b.leaf),
-		db.QueryRow(ctx, rawLastPos).Scan(&pos, &b.seq),
-	)
+	return openRawGroups(dbs, most, closeAll)
 }
 
-// queue puts the rows of a post into a batch; seq is its event's number, nil
-// for none.
-func (b *rawBase) queue(batch *pgx.Batch, p rawPost, seq any) error {
-	id, err := b.minter.New(act.KindPost)
+func (w *rawPG) load(q string, row func(n int64, b []byte)) error {
+	rows, err := w.conn.Query(w.ctx, q)
 	if err != nil {
 		return err
 	}
-	now := time.Now().UnixMicro()
-	batch.Queue(rawPostMake, int64(id), int64(b.places[p.place]), int64(p.author), p.title, p.content, b.salt, now)
-	batch.Queue(rawEventPostgres, seq, int64(id), int64(p.author), now)
-	batch.Queue(rawLeafPostgres, b.leaf)
+	var n int64
+	var b []byte
+	_, err = pgx.ForEachRow(rows, []any{&n, &b}, func() error { row(n, b); return nil })
+	return err
+}
+
+func (w *rawPG) exec(q string, args ...any) error {
+	if w.batch == nil {
+		w.batch = &pgx.Batch{}
+		w.batch.Queue("BEGIN")
+	}
+	w.batch.Queue(q, args...)
 	return nil
 }
 
-func openRawGroup(ctx context.Context, url string) (poster, error) {
-	conn, err := pgx.Connect(ctx, url)
-	if err != nil {
-		return nil, err
-	}
-	b, err := newRawBase(ctx, conn)
-	if err != nil {
-		_ = conn.Close(ctx)
-		return nil, err
-	}
-	ctx = context.WithoutCancel(ctx)
-	var places, agents counts
-	commit := func(group []*rawJob) error {
-		ctx, cancel := context.WithTimeout(ctx, rawTimeout)
-		defer cancel()
-		seq := b.seq
-		batch := &pgx.Batch{}
-		batch.Queue("BEGIN")
-		places.reset()
-		agents.reset()
-		for _, j := range group {
-			b.seq++
-			if err := b.queue(batch, j.rawPost, b.seq); err != nil {
-				return err
-			}
-			places.add(b.places[j.place])
-			agents.add(j.author)
-		}
-		for _, id := range places.sorted() {
-			batch.Queue(rawPlaceAdd, places.by[id], int64(id))
-		}
-		for _, id := range agents.sorted() {
-			batch.Queue(rawAuthorAdd, agents.by[id], int64(id))
-		}
-		batch.Queue("COMMIT")
-		if err := conn.SendBatch(ctx, batch).Close(); err != nil {
-			b.seq = seq
-			_, rerr := conn.Exec(ctx, "ROLLBACK")
-			return errors.Join(err, rerr)
-		}
-		return nil
-	}
-	return newGrouped(commit, func() { _ = conn.Close(ctx) }), nil
-}
-
-// rawEach stores each post in a transaction of its own.
-type rawEach struct {
-	rawBase
-	pool *pgxpool.Pool
-}
-
-func openRawTx(ctx context.Context, url string) (poster, error) {
-	config, err := pgxpool.ParseConfig(url)
-	if err != nil {
-		return nil, err
-	}
-	config.MaxConns = rawPool
-	pool, err := pgxpool.NewWithConfig(ctx, config)
-	if err != nil {
-		return nil, err
-	}
-	b, err := newRawBase(ctx, pool)
-	if err != nil {
-		pool.Close()
-		return nil, err
-	}
-	return &rawEach{b, pool}, nil
-}
-
-func (w *rawEach) post(p rawPost) error {
-	ctx, cancel := context.WithTimeout(context.Background(), rawTimeout)
+func (w *rawPG) commit() error {
+	ctx, cancel := context.WithTimeout(w.ctx, rawTimeout)
 	defer cancel()
-	batch := &pgx.Batch{}
-	batch.Queue("BEGIN")
-	if err := w.queue(batch, p, nil); err != nil {
-		return err
-	}
-	batch.Queue(rawPlaceAdd, int64(1), int64(w.places[p.place]))
-	batch.Queue(rawAuthorAdd, int64(1), int64(p.author))
-	batch.Queue("COMMIT")
-	conn, err := w.pool.Acquire(ctx)
-	if err != nil {
-		return err
-	}
-	defer conn.Release()
-	if err := conn.SendBatch(ctx, batch).Close(); err != nil {
-		_, rerr := conn.Exec(ctx, "ROLLBACK")
-		return errors.Join(err, rerr)
-	}
-	return nil
+	w.batch.Queue("COMMIT")
+	batch := w.batch
+	w.batch = nil
+	return w.conn.SendBatch(ctx, batch).Close()
 }
 
-func (w *rawEach) close() { w.pool.Close() }
+func (w *rawPG) fail() error {
+	w.batch = nil
+	_, err := w.conn.Exec(w.ctx, "ROLLBACK")
+	return err
+}

@@ -105,22 +105,12 @@ func (r *runner) firstAnswer(ctx context.Context, out io.Reader, pid int, began 
 	if !ok {
 		return 0, 0, fmt.Errorf("it said %q, want \"ready URL\"", line)
 	}
-	q, err := http.NewRequestWithContext(ctx, http.MethodGet, url+"/readyz", nil)
-	if err != nil {
-		return 0, 0, err
-	}
 	client := &http.Client{Timeout: loadTimeout}
 	defer client.CloseIdleConnections()
-	a, err := client.Do(q)
-	if err != nil {
+	if _, _, err := get(ctx, client, url+"/readyz", ""); err != nil {
 		return 0, 0, err
 	}
-	_, _ = io.Copy(io.Discard, a.Body)
-	_ = a.Body.Close()
 	ms = float64(time.Since(began).Microseconds()) / 1000
-	if a.StatusCode != http.StatusOK {
-		return 0, 0, fmt.Errorf("GET /readyz answered %s", a.Status)
-	}
 	time.Sleep(settled)
 	mb, err = resident(pid)
 	return ms, mb, err
@@ -132,11 +122,8 @@ func resident(pid int) (float64, error) {
 	if err != nil {
 		return 0, err
 	}
-	for line := range strings.Lines(string(text)) {
-		if value, ok := strings.CutPrefix(line, "VmRSS:"); ok {
-			kib, err := strconv.ParseFloat(strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(value), "kB")), 64)
-			return kib * 1024 / 1e6, err
-		}
-	}
-	return 0, errors.New("no VmRSS in /proc/PID/status")
+	var kib float64
+	_, after, _ := strings.Cut(string(text), "VmRSS:")
+	_, err = fmt.Sscan(after, &kib)
+	return kib * 1024 / 1e6, err
 }

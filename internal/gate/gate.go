@@ -81,6 +81,23 @@ func (g *Gate) Start(ctx context.Context, loads ...func(context.Context) error) 
 	return nil
 }
 
+const (
+	keepKeys   = 24 * time.Hour // idempotency keys are good for a day
+	keepFences = 24 * time.Hour // far longer than a node can be silent and live
+)
+
+// Housekeep drops idempotency keys and fences that nobody needs any more. The
+// server calls it now and then.
+func (g *Gate) Housekeep(ctx context.Context) error {
+	if err := g.ForgetKeys(ctx, act.Micros(g.clock().Add(-keepKeys))); err != nil {
+		return err
+	}
+	if err := g.db.MarkFenced(ctx, g.fence.number()); err != nil {
+		return err
+	}
+	return g.db.ForgetFences(ctx, act.Micros(g.clock().Add(-keepFences)))
+}
+
 // Flush puts every denial given so far on record.
 func (g *Gate) Flush() { g.denied.store(true) }
 
@@ -169,6 +186,9 @@ func (a *WriteAct[In, Out]) Do(ctx context.Context, p act.Principal, in In) (Out
 // DoOnce is Do under an idempotency key; an empty key name is no key.
 func (a *WriteAct[In, Out]) DoOnce(ctx context.Context, p act.Principal, key Key, in In) (out Out, err error) {
 	began := a.g.clock()
+	if p.ID == 0 {
+		key = Key{} // strangers have no name under which a key could be theirs
+	}
 	for range maxRedo {
 		out, err = a.once(ctx, p, key, in)
 		if !errors.Is(err, errMoved) {

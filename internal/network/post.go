@@ -89,7 +89,7 @@ func (n *Network) registerPost(g *gate.Gate) {
 		},
 	})
 	n.DeletePost = gate.RegisterWrite(g, gate.Write[Named, act.Ref]{
-		Info:    gate.Info{Name: "post.delete", Doc: "Delete one's own post: readers lose it at once, responders can unseal it for a time.", On: act.KindPost, Quota: gate.QuotaWrite},
+		Info:    gate.Info{Name: "post.delete", Doc: "Delete one's own post: readers lose it at once.", On: act.KindPost, Quota: gate.QuotaWrite},
 		Resolve: n.postTarget,
 		Run:     n.deletePost,
 		Replay: func(_ context.Context, _ *store.View, _ act.Principal, made act.Ref) (act.Ref, error) {

@@ -42,6 +42,7 @@ type Server struct {
 	Network   *network.Network
 	Tracer    *provenance.Tracer
 	Metrics   *telemetry.Metrics
+	API       *api.Kernel
 
 	log       *slog.Logger
 	listener  net.Listener
@@ -171,6 +172,7 @@ func (s *Server) listen() error {
 	}
 	kernel.Mount(moltbook.New(moltbook.Config{Kernel: kernel, Network: s.Network, Lifecycle: s.Lifecycle, PublicURL: s.URL}))
 	kernel.Mount(native.New(native.Config{Kernel: kernel, Network: s.Network, Lifecycle: s.Lifecycle}))
+	s.API = kernel
 	if s.listener, err = net.Listen("tcp", s.Config.Addr); err != nil {
 		return fmt.Errorf("listen on %s: %w", s.Config.Addr, err)
 	}
@@ -202,16 +204,26 @@ func (s *Server) URL() string {
 // Handler returns what is served, for tests that need no socket.
 func (s *Server) Handler() http.Handler { return s.http.Handler }
 
-const drainFor = 5 * time.Second
+const (
+	drainFor       = 5 * time.Second
+	housekeepEvery = 10 * time.Minute
+)
 
 // Run serves until ctx ends, then lets requests under way finish for a while.
 func (s *Server) Run(ctx context.Context) error {
 	failed := make(chan error, 1)
 	go func() { failed <- s.http.Serve(s.listener) }()
-	select {
-	case err := <-failed:
-		return err
-	case <-ctx.Done():
+	for tick := time.NewTicker(housekeepEvery); ctx.Err() == nil; {
+		select {
+		case err := <-failed:
+			return err
+		case <-tick.C:
+			if err := s.Gate.Housekeep(ctx); err != nil {
+				s.log.WarnContext(ctx, "housekeeping", "err", err)
+			}
+		case <-ctx.Done():
+			tick.Stop()
+		}
 	}
 	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainFor)
 	defer cancel()

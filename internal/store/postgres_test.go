@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"net/url"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -17,6 +18,36 @@ import (
 )
 
 const qBackendPostgres store.Q = `SELECT CAST(pg_backend_pid() AS BIGINT)`
+
+// ownDatabase is storetest.Config in a database that nobody else uses, for tests
+// that end sessions or read what PostgreSQL counts for a whole database.
+func ownDatabase(t testing.TB) store.Config {
+	t.Helper()
+	cfg := storetest.Config(t, store.Postgres)
+	u, err := url.Parse(cfg.URL)
+	if err != nil || u.Scheme == "" {
+		must(t, "DATABASE_URL is not of the form postgres://…, which is needed to name another database")
+	}
+	conn, err := pgx.Connect(t.Context(), cfg.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	name := pgx.Identifier{cfg.Schema}.Sanitize()
+	if _, err := conn.Exec(t.Context(), "CREATE DATABASE "+name); err != nil {
+		_ = conn.Close(t.Context())
+		must(t, "make a database: %v", err)
+	}
+	t.Cleanup(func() {
+		ctx := context.WithoutCancel(t.Context())
+		if _, err := conn.Exec(ctx, "DROP DATABASE "+name+" WITH (FORCE)"); err != nil {
+			t.Errorf("drop database: %v", err)
+		}
+		_ = conn.Close(ctx)
+	})
+	u.Path = "/" + cfg.Schema
+	cfg.URL = u.String()
+	return cfg
+}
 
 // admin is a connection beside the store, in the same schema.
 func admin(t testing.TB, cfg store.Config) *pgx.Conn {
@@ -82,7 +113,7 @@ func total(t testing.TB, db *store.DB, row act.ID) (n int64) {
 // Two transactions lock two rows in opposite order: PostgreSQL ends one of
 // them, Write runs it again, both succeed and count once.
 func TestDeadlockIsRetried(t *testing.T) {
-	cfg := storetest.Config(t, store.Postgres)
+	cfg := ownDatabase(t)
 	side := admin(t, cfg)
 	before := one(t, side, deadlocks)
 	db := storetest.OpenConfig(t, cfg)
@@ -133,7 +164,7 @@ func TestDeadlockIsRetried(t *testing.T) {
 // Acts that change the same counters in opposite order, as reciprocal votes do,
 // never wait for each other in a circle.
 func TestCountersNeverDeadlock(t *testing.T) {
-	cfg := storetest.Config(t, store.Postgres)
+	cfg := ownDatabase(t)
 	side := admin(t, cfg)
 	before := one(t, side, deadlocks)
 	db := storetest.OpenConfig(t, cfg)
@@ -188,7 +219,7 @@ func TestCountersNeverDeadlock(t *testing.T) {
 // The connection is lost in the middle of an act, before its commit, or while
 // nobody uses it: unavailable, nothing stored, and the store goes on.
 func TestConnectionIsLost(t *testing.T) {
-	cfg := storetest.Config(t, store.Postgres)
+	cfg := ownDatabase(t)
 	cfg.Readers = 4
 	side := admin(t, cfg)
 	l := newLedger(t, storetest.OpenConfig(t, cfg))
@@ -296,7 +327,7 @@ func TestPoolIsExhausted(t *testing.T) {
 
 // Barrier returns only when the writes that began before it have ended.
 func TestBarrierWaitsForRunningWrites(t *testing.T) {
-	cfg := storetest.Config(t, store.Postgres)
+	cfg := ownDatabase(t)
 	db := storetest.OpenConfig(t, cfg)
 	side := admin(t, cfg)
 	in, out := make(chan struct{}), make(chan struct{})

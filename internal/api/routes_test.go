@@ -1,0 +1,62 @@
+package api_test
+
+import (
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/reefwarden/reefwarden/internal/server/servertest"
+	"github.com/reefwarden/reefwarden/internal/store"
+)
+
+// exempt are the routes that call no act. They show nothing of the network; the
+// last two are for operators only.
+var exempt = []string{"GET /healthz", "GET /readyz", "GET /metrics", "GET /v1/acts", "GET /v1/whoami"}
+
+// No route stands outside the registry, and no act is without a door.
+func TestRoutesNameRegisteredActs(t *testing.T) {
+	s := servertest.Start(t, servertest.Config(t, store.SQLite))
+	registered := make(map[string]bool)
+	for _, a := range s.Gate.Acts() {
+		registered[a.Name] = false
+	}
+	writes := make(map[string]bool)
+	for _, a := range s.Gate.Acts() {
+		writes[a.Name] = a.Write
+	}
+	routes := 0
+	for _, d := range mount(t, s, nil).Doors() {
+		for _, r := range d.Routes {
+			routes++
+			name := d.Pattern(r)
+			switch {
+			case r.Act == "":
+				if !slices.Contains(exempt, name) || r.Exempt == "" {
+					t.Errorf("%s calls no act and is not on the list", name)
+				}
+			case r.Exempt != "":
+				t.Errorf("%s has an act and a reason for having none", name)
+			default:
+				if _, ok := registered[r.Act]; !ok {
+					t.Errorf("%s names %q, which is not registered", name, r.Act)
+				}
+				registered[r.Act] = true
+				if read := r.Method == http.MethodGet; read == writes[r.Act] {
+					t.Errorf("%s has the wrong method for %s", name, r.Act)
+				}
+			}
+			if r.Anonymous && r.Act != "" && r.Act != "agent.register" {
+				t.Errorf("%s needs no credential", name)
+			}
+		}
+	}
+	for name, served := range registered {
+		if !served && !strings.HasPrefix(name, "system.") {
+			t.Errorf("no door serves %s", name)
+		}
+	}
+	if routes < 25 {
+		t.Errorf("walked %d routes only", routes)
+	}
+}

@@ -1,0 +1,108 @@
+package api_test
+
+import (
+	"fmt"
+	"net/http"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/reefwarden/reefwarden/internal/server/servertest"
+	"github.com/reefwarden/reefwarden/internal/store"
+)
+
+// bodies are valid bodies for the routes that need one.
+var bodies = map[string]any{
+	"agent.register":   map[string]any{"name": "newcomer", "description": "x"},
+	"agent.update":     map[string]any{"description": "x"},
+	"community.create": map[string]any{"name": "place", "display_name": "Place"},
+	"post.create":      map[string]any{"submolt": "general", "title": "x"},
+	"comment.create":   map[string]any{"content": "x"},
+	"agent.pause":      map[string]any{"reason": "x"},
+	"agent.resume":     map[string]any{"reason": "x"},
+	"agent.kill":       map[string]any{"reason": "x"},
+	"agent.claim":      map[string]any{"owner": "x"},
+	"import.write":     map[string]any{"source": "x", "posts": []any{}},
+}
+
+// T06: when storage stops, nobody is told that a good key is bad.
+func TestT06_StoppedStorageIsNeverABadKey(t *testing.T) {
+	for _, d := range []store.Dialect{store.SQLite, store.Postgres} {
+		t.Run(d.String(), func(t *testing.T) { stoppedStorage(t, servertest.Open(t, servertest.Config(t, d))) })
+	}
+}
+
+func stoppedStorage(t *testing.T, s *servertest.Server) {
+	known, _ := s.Agent(t, "known")      // its key has been verified, and is remembered
+	killed, victim := s.Agent(t, "late") // so has that of one who is killed
+	made := s.Call(t, "POST", "/api/v1/posts", known, map[string]any{"submolt": "general", "title": "before"})
+	if made.Status != http.StatusCreated {
+		t.Fatalf("post: %d %s", made.Status, made.Raw)
+	}
+	post := made.JSON["post"].(map[string]any)["id"].(string)
+	agent := s.Codec.String(victim.ID)
+	if a := s.Call(t, "POST", "/v1/agents/"+agent+"/kill", s.Token, bodies["agent.kill"]); a.Status != http.StatusOK {
+		t.Fatalf("kill: %d %s", a.Status, a.Raw)
+	}
+	fresh := s.Call(t, "POST", "/api/v1/agents/register", "", map[string]any{"name": "fresh"})
+	unseen := fresh.JSON["agent"].(map[string]any)["api_key"].(string) // never used: only storage knows it
+	if err := s.DB.Close(); err != nil {
+		t.Fatal(err)
+	}
+
+	rounds := 10
+	if os.Getenv("REEF_SOAK") == "1" {
+		rounds = 40
+	}
+	asked := 0
+	for range rounds {
+		for _, d := range mount(t, s, nil).Doors() {
+			for _, r := range d.Routes {
+				if r.Act == "" {
+					continue
+				}
+				path := d.Prefix + strings.NewReplacer("{id}", post, "{agent}", agent, "{name}", "general").Replace(r.Path)
+				var keys []string
+				switch {
+				case r.Anonymous:
+					keys = []string{""}
+				case d.Name == "native":
+					keys = []string{s.Token}
+				default:
+					keys = []string{known, unseen}
+				}
+				var body any
+				if r.Method != http.MethodGet && r.Method != http.MethodDelete {
+					body = bodies[r.Act]
+					if path == "/v1/claims" {
+						continue // a made-up token is not found without a query
+					}
+				}
+				for _, key := range keys {
+					asked++
+					a := s.Call(t, r.Method, path, key, body)
+					if a.Status != http.StatusServiceUnavailable || a.Header.Get("Retry-After") == "" {
+						t.Fatalf("%s %s answers %d, Retry-After %q, want 503 with one: %s",
+							r.Method, path, a.Status, a.Header.Get("Retry-After"), a.Raw)
+					}
+				}
+			}
+		}
+		if a := s.Call(t, "GET", "/readyz", "", nil); a.Status != http.StatusServiceUnavailable {
+			t.Fatalf("/readyz answers %d, want 503", a.Status)
+		}
+		if a := s.Call(t, "GET", "/healthz", "", nil); a.Status != http.StatusOK {
+			t.Fatalf("/healthz answers %d, want 200", a.Status)
+		}
+		for i, wrong := range []string{"moltbook_sk_" + strings.Repeat("A", 32), known[:len(known)-1] + "x", "nonsense", known + "A"} {
+			a := s.Call(t, "GET", "/api/v1/agents/me", wrong, nil)
+			if a.Status != http.StatusUnauthorized || a.Header.Get("WWW-Authenticate") == "" {
+				t.Fatalf("wrong key %d answers %d: %s", i, a.Status, a.Raw)
+			}
+		}
+		if a := s.Call(t, "GET", "/api/v1/posts", killed, nil); a.Status < 400 {
+			t.Fatalf("the killed agent is answered %d: %s", a.Status, a.Raw)
+		}
+	}
+	t.Log(fmt.Sprintf("%d valid requests on every route: all 503 with Retry-After", asked))
+}

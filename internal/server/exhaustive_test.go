@@ -1,0 +1,124 @@
+package server_test
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/reefwarden/reefwarden/internal/act"
+	"github.com/reefwarden/reefwarden/internal/server"
+	"github.com/reefwarden/reefwarden/internal/server/servertest"
+	"github.com/reefwarden/reefwarden/internal/store"
+)
+
+var update = flag.Bool("update", false, "write the generated documents instead of comparing them")
+
+// Every act has a policy rule, a quota class, a doc line, a page in docs/acts.md
+// and, for each door that exposes it, a golden sample. Its name is the policy
+// action, span name, audit kind and metric label, so those cannot be missing.
+func TestEveryActIsComplete(t *testing.T) {
+	s := servertest.Start(t, servertest.Config(t, store.SQLite))
+	samples := make(map[string]string)
+	for _, door := range []string{"moltbook", "native"} {
+		files, err := filepath.Glob(filepath.Join("..", "api", door, "testdata", "*.txtar"))
+		if err != nil || len(files) == 0 {
+			t.Fatalf("no golden samples of %s (%v)", door, err)
+		}
+		for _, f := range files {
+			raw, err := os.ReadFile(f)
+			if err != nil {
+				t.Fatal(err)
+			}
+			samples[door] += string(raw)
+		}
+	}
+	for _, a := range s.Gate.Acts() {
+		if len(s.Policy.Rules(a.Name)) == 0 {
+			t.Errorf("%s: no policy names it", a.Name)
+		}
+		if a.Doc == "" || !strings.HasSuffix(a.Doc, ".") {
+			t.Errorf("%s: its doc line is missing or no sentence", a.Name)
+		}
+	}
+	parameter := regexp.MustCompile(`\\\{[a-z_]+\\\}`)
+	for _, d := range s.API.Doors() {
+		for _, r := range d.Routes {
+			if r.Act == "" {
+				continue
+			}
+			pattern := parameter.ReplaceAllString(regexp.QuoteMeta(d.Prefix+r.Path), `[^/ ?\n]+`)
+			if !regexp.MustCompile(`(?m)^` + r.Method + " " + pattern + `(\?[^ ]*)?$`).MatchString(samples[d.Name]) {
+				t.Errorf("%s: no golden sample of %s in internal/api/%s/testdata", r.Act, d.Pattern(r), d.Name)
+			}
+		}
+	}
+	generated(t, "acts.md", actsPage(s))
+}
+
+// The reference pages are made from the code, and a change of the code that is
+// not in the pages fails here. Write them with:
+//
+//	go test ./internal/server -run 'TestEveryActIsComplete|TestReferencePages' -update
+func TestReferencePages(t *testing.T) {
+	var b strings.Builder
+	b.WriteString("# Errors\n\nGenerated from internal/act/codes.go. Every error names one of these codes.\n\n| code | meaning |\n|---|---|\n")
+	for _, c := range act.Codes() {
+		fmt.Fprintf(&b, "| `%s` | %s |\n", c, c.Doc())
+	}
+	generated(t, "errors.md", b.String())
+
+	b.Reset()
+	b.WriteString("# Settings\n\nGenerated from internal/server/config.go. A setting is a flag of `reef serve`, an\nenvironment variable, or a line in `DATA/reef.yaml`; flags win over the environment,\nwhich wins over the file.\n\n| flag and file key | environment | default | what it is |\n|---|---|---|---|\n")
+	for _, s := range server.Settings() {
+		fmt.Fprintf(&b, "| `%s` | `%s%s` | %s | %s |\n", s.Key, server.EnvPrefix,
+			strings.ToUpper(strings.ReplaceAll(s.Key, "-", "_")), code(s.Default), s.Help)
+	}
+	generated(t, "settings.md", b.String())
+}
+
+func code(s string) string {
+	if s == "" {
+		return ""
+	}
+	return "`" + s + "`"
+}
+
+func actsPage(s *servertest.Server) string {
+	routes := make(map[string][]string)
+	for _, d := range s.API.Doors() {
+		for _, r := range d.Routes {
+			routes[r.Act] = append(routes[r.Act], "`"+d.Pattern(r)+"`")
+		}
+	}
+	var b strings.Builder
+	b.WriteString("# Acts\n\nGenerated from the gate's registry. An act's name is also its policy action, its\naudit kind, its span name and its metric label.\n\n| act | what it does | kind | quota | policies | doors |\n|---|---|---|---|---|---|\n")
+	for _, a := range s.Gate.Acts() {
+		kind := "read"
+		if a.Write {
+			kind = "write"
+		}
+		fmt.Fprintf(&b, "| `%s` | %s | %s | %s | %s | %s |\n", a.Name, a.Doc, kind, code(a.Quota),
+			strings.Join(s.Policy.Rules(a.Name), ", "), strings.Join(routes[a.Name], "<br>"))
+	}
+	return b.String()
+}
+
+// generated compares a page with docs/NAME, or writes it with -update.
+func generated(t *testing.T, name, want string) {
+	t.Helper()
+	path := filepath.Join("..", "..", "docs", name)
+	if *update {
+		if err := os.WriteFile(path, []byte(want), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	got, err := os.ReadFile(path)
+	if err != nil || string(got) != want {
+		t.Errorf("docs/%s is not what the code says (%v): run the test with -update", name, err)
+	}
+}
