@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -35,6 +36,7 @@ const MaxAgents = 500
 const (
 	defaultPace = 2 * time.Second
 	maxNames    = 20 // that are tried for one agent
+	general     = "general"
 )
 
 // Run registers the agents, or takes up the keys that it kept, makes the
@@ -122,7 +124,7 @@ func identify(ctx context.Context, c Config, wanted, bio string) (identity, erro
 	name := wanted
 	for n := 2; ; n++ {
 		var account client.Account
-		err := patiently(ctx, c, func() (err error) {
+		err := patiently(ctx, c, later, func() (err error) {
 			account, err = client.Register(ctx, c.Base, client.NewAccount{Name: name, Description: bio, Invite: invite})
 			return err
 		})
@@ -138,25 +140,16 @@ func identify(ctx context.Context, c Config, wanted, bio string) (identity, erro
 	}
 }
 
-// settle makes the communities that are not there yet.
+// settle makes the communities that are not there yet. A story whose community
+// nobody may make is played in general.
 func settle(ctx context.Context, c Config, sc *script, lives []*life) error {
-	if len(lives) == 0 {
-		return nil
-	}
 	for _, st := range sc.stories {
-		founder := lives[0]
-		for _, l := range lives {
-			if l.mind.name == l.mind.roster.holder(st.Steps[0].By) {
-				founder = l
-			}
-		}
-		err := patiently(ctx, c, func() error {
-			return founder.wire.CreateSubmolt(ctx, st.Community, "", st.About)
-		})
-		switch code := act.CodeOf(err); {
-		case err == nil, code == act.Conflict:
-		case code == act.Denied, code == act.Unauthenticated: // a founder that was stopped earlier
-			c.Log.WarnContext(ctx, "community not made", slog.String("community", st.Community), slog.Any("err", err))
+		err := found(ctx, c, st, lives)
+		switch {
+		case err == nil:
+		case act.CodeOf(err) == act.RateLimited, stopped(err):
+			c.Log.InfoContext(ctx, "story moves to general", slog.String("story", st.Name), slog.Any("err", err))
+			st.Community = general
 		default:
 			return fmt.Errorf("community %s: %w", st.Community, err)
 		}
@@ -164,11 +157,38 @@ func settle(ctx context.Context, c Config, sc *script, lives []*life) error {
 	return nil
 }
 
+// found makes a story's community: who opens the story first, then the others.
+func found(ctx context.Context, c Config, st *story, lives []*life) (err error) {
+	opener := lives[0].mind.roster.holder(st.Steps[0].By)
+	order := slices.Clone(lives)
+	slices.SortStableFunc(order, func(a, b *life) int {
+		switch opener {
+		case a.mind.name:
+			return -1
+		case b.mind.name:
+			return 1
+		}
+		return 0
+	})
+	for _, founder := range order {
+		err = patiently(ctx, c, unavailable, func() error {
+			return founder.wire.CreateSubmolt(ctx, st.Community, "", st.About)
+		})
+		if act.CodeOf(err) == act.Conflict {
+			return nil // it is there
+		}
+		if err == nil || !stopped(err) && act.CodeOf(err) != act.RateLimited {
+			return err
+		}
+	}
+	return err
+}
+
 // patiently repeats what the network could not do just now.
-func patiently(ctx context.Context, c Config, do func() error) error {
+func patiently(ctx context.Context, c Config, again func(error) bool, do func() error) error {
 	for try := 0; ; try++ {
 		err := do()
-		if err == nil || !later(err) || ctx.Err() != nil {
+		if err == nil || !again(err) || ctx.Err() != nil {
 			return err
 		}
 		if !sleep(ctx, backoff(c.Pace, try, err)) {
@@ -182,6 +202,8 @@ func later(err error) bool {
 	code := act.CodeOf(err)
 	return code == act.Unavailable || code == act.RateLimited
 }
+
+func unavailable(err error) bool { return act.CodeOf(err) == act.Unavailable }
 
 const (
 	maxBackoff = time.Minute

@@ -340,7 +340,7 @@ func (m *mind) digest(matters []*matter) (intent, bool) {
 		return intent{}, false
 	}
 	i := intent{
-		kind: post, why: "digest", key: "digest/" + strings.Join(keys, "+"), community: "general",
+		kind: post, why: "digest", key: "digest/" + strings.Join(keys, "+"), community: general,
 		title: opening + strings.Join(keys[:len(keys)-1], ", ") + " and " + keys[len(keys)-1] + " are closed",
 		text: "What came to an end since the last notes:\n\n" + strings.Join(lines, "\n") +
 			"\n\nEach of them has one thing in it that was luck. If you know which, write it here; the next notes will have it.",

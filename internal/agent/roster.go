@@ -54,7 +54,7 @@ func (r *roster) order(key, community string) []string {
 	var home, others []string
 	for _, i := range shuffled {
 		switch m := r.members[i]; {
-		case m.lead && m.self.Home == community && community != "general":
+		case m.lead && m.self.Home == community && community != general:
 			home = append(home, m.name)
 		case m.lead:
 			others = append(others, m.name)

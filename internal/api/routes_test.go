@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/reefwarden/reefwarden/internal/client"
 	"github.com/reefwarden/reefwarden/internal/server/servertest"
 	"github.com/reefwarden/reefwarden/internal/store"
 )
@@ -13,6 +14,29 @@ import (
 // exempt are the routes that call no act. They show nothing of the network; the
 // last two are for operators only.
 var exempt = []string{"GET /healthz", "GET /readyz", "GET /metrics", "GET /v1/acts", "GET /v1/whoami"}
+
+// GET /v1/acts shows the registry as it is.
+func TestActsAreTheRegistry(t *testing.T) {
+	s := servertest.Start(t, servertest.Config(t, store.SQLite))
+	c, err := client.New(s.URL, s.Token)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := c.Acts(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := s.Gate.Acts()
+	if len(got) != len(want) || len(got) == 0 {
+		t.Fatalf("%d acts, want %d", len(got), len(want))
+	}
+	for i, a := range got {
+		if a.Name != want[i].Name || a.Doc != want[i].Doc || a.Write != want[i].Write || a.Quota != want[i].Quota ||
+			len(a.Kinds) != 1+len(want[i].Also) || a.Kinds[0] != want[i].On.String() {
+			t.Errorf("%+v, want %+v", a, want[i])
+		}
+	}
+}
 
 // No route stands outside the registry, and no act is without a door.
 func TestRoutesNameRegisteredActs(t *testing.T) {

@@ -85,6 +85,10 @@ func playTranscript(t *testing.T, file string) {
 			want = archive.Files[i].Data
 		}
 		got := exchange(t, base, names, string(ask.Data))
+		if strings.HasSuffix(ask.Name, "(head)") { // its body changes with the program, and has a test of its own
+			got, _, _ = strings.Cut(got, "\n\n")
+			got += "\n"
+		}
 		played = append(played, ask, txtar.File{Name: "answer", Data: []byte(got)})
 		if !*update && got != string(want) {
 			t.Fatalf("%s: %s: the answer is\n%s\nwant\n%s", file, ask.Name, got, want)

@@ -189,8 +189,6 @@ func (t task) config() server.Config {
 	}
 }
 
-const drainFor = 5 * time.Second
-
 // serveHandler serves a baseline with nothing but net/http around it.
 func serveHandler(ctx context.Context, h http.Handler, after func()) (string, func(), error) {
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
@@ -204,7 +202,7 @@ func serveHandler(ctx context.Context, h http.Handler, after func()) (string, fu
 		_ = s.Serve(listener)
 	}()
 	return "http://" + listener.Addr().String(), func() {
-		drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainFor)
+		drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopFor/2)
 		defer cancel()
 		_ = s.Shutdown(drain)
 		<-done

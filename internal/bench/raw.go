@@ -163,6 +163,7 @@ func openRawGroups(dbs []rawDB, most int, after func()) (*rawGroups, error) {
 
 func (g *rawGroups) loop(db rawDB) {
 	var group []*rawJob
+	counts := map[string]map[act.ID]int64{rawPlaceAdd: {}, rawAuthorAdd: {}}
 	for {
 		select {
 		case j := <-g.jobs:
@@ -178,7 +179,9 @@ func (g *rawGroups) loop(db rawDB) {
 				more = false
 			}
 		}
-		err := g.store(db, group)
+		clear(counts[rawPlaceAdd])
+		clear(counts[rawAuthorAdd])
+		err := g.store(db, group, counts)
 		if err != nil {
 			err = errors.Join(err, db.fail())
 		}
@@ -190,8 +193,7 @@ func (g *rawGroups) loop(db rawDB) {
 
 // store commits a group. Counters are added up first and changed in the order
 // of their ids, communities first.
-func (g *rawGroups) store(db rawDB, group []*rawJob) error {
-	counts := map[string]map[act.ID]int64{rawPlaceAdd: {}, rawAuthorAdd: {}}
+func (g *rawGroups) store(db rawDB, group []*rawJob, counts map[string]map[act.ID]int64) error {
 	for _, j := range group {
 		counts[rawPlaceAdd][g.places[j.place]]++
 		counts[rawAuthorAdd][j.author]++

@@ -162,6 +162,10 @@ func examineStorage(ctx context.Context, cfg server.Config, add func(check, resu
 		return
 	}
 	db, err := store.Open(ctx, cfg.Store())
+	if errors.Is(err, store.ErrInUse) {
+		add("storage, policy, record, counters", "skip", "a running server has the database open", "stop it to have them checked")
+		return
+	}
 	if err != nil {
 		add("storage", "fail", err.Error(), "is another process using it?")
 		return

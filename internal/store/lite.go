@@ -106,6 +106,9 @@ func openLite(ctx context.Context, cfg Config) (_ *lite, err error) {
 	return l, nil
 }
 
+// ErrInUse says that another process has the SQLite directory open.
+var ErrInUse = errors.New("in use by another process")
+
 // lockDir makes sure that one process at a time has the directory open: the
 // writer's counters and the in-memory projections above would not survive two.
 func lockDir(dir string) (*os.File, error) {
@@ -115,7 +118,7 @@ func lockDir(dir string) (*os.File, error) {
 	}
 	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		_ = f.Close()
-		return nil, fmt.Errorf("%s is in use by another process: %w", dir, err)
+		return nil, fmt.Errorf("%s: %w", dir, ErrInUse)
 	}
 	return f, nil
 }

@@ -62,7 +62,7 @@ func (s secretStringer) String() string { return s.s }
 type secretValuer struct{ s string }
 
 func (s secretValuer) LogValue() slog.Value {
-	return slog.GroupValue(slog.String("inner", s.s), slog.Any("deeper", secretStringer{s.s}))
+	return slog.GroupValue(slog.String("inner", s.s), slog.Any("deeper", secretStringer(s)))
 }
 
 type secretText struct{ s string }

@@ -1,0 +1,282 @@
+package bench
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/reefwarden/reefwarden/internal/act"
+	"github.com/reefwarden/reefwarden/internal/cli"
+	"github.com/reefwarden/reefwarden/internal/store/storetest"
+)
+
+// TestMain makes the test binary the reef that the sides are processes of.
+func TestMain(m *testing.M) {
+	if len(os.Args) > 1 && (os.Args[1] == "bench" || os.Args[1] == "serve") {
+		os.Exit(cli.Main(os.Args[1:], os.Stdin, os.Stdout, os.Stderr, Command))
+	}
+	os.Exit(m.Run())
+}
+
+// bench runs a command line and returns its figures. Nothing may be left in the
+// directory it was given.
+func bench(t *testing.T, args ...string) []figure {
+	t.Helper()
+	dir := temporary(t)
+	var out bytes.Buffer
+	c := Command(&out, t.Output())
+	c.SetArgs(append(args, "-o", "json", "--dir", dir))
+	c.SilenceErrors, c.SilenceUsage = true, true
+	if err := c.ExecuteContext(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	left, err := os.ReadDir(dir)
+	if err != nil || len(left) > 0 {
+		t.Errorf("left behind: %v, %v", left, err)
+	}
+	var figures []figure
+	for line := range bytes.Lines(out.Bytes()) {
+		var f figure
+		d := json.NewDecoder(bytes.NewReader(line))
+		d.DisallowUnknownFields()
+		if err := d.Decode(&f); err != nil {
+			t.Fatalf("%s: %v", line, err)
+		}
+		figures = append(figures, f)
+	}
+	return figures
+}
+
+// temporary is a directory that a PostgreSQL server of another user can reach.
+func temporary(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "reef-bench-test-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// want checks that a figure is there once and above 0.
+func want(t *testing.T, figures []figure, db, variant, side, metric string) {
+	t.Helper()
+	var found []figure
+	for _, f := range figures {
+		if f.DB == db && f.Variant == variant && f.Side == side && f.Metric == metric {
+			found = append(found, f)
+		}
+	}
+	if len(found) != 1 {
+		t.Errorf("%d figures %s %s %s %s, want 1", len(found), db, variant, side, metric)
+		return
+	}
+	f := found[0]
+	if !(f.Value > 0 && f.Min > 0 && f.Max >= f.Min) || f.N < 1 || f.Reps != 1 || f.Unit == "" || f.At == "" || f.Commit == "" || f.CPU == "" {
+		t.Errorf("%+v", f)
+	}
+	if strings.HasPrefix(metric, "ratio_") && (f.Ratio == nil || *f.Ratio != f.Value || f.Baseline == "") {
+		t.Errorf("%s without its baseline: %+v", metric, f)
+	}
+	if metric == "rate" && (f.P50 == nil || f.P99 == nil || *f.P50 <= 0 || *f.P99 < *f.P50) {
+		t.Errorf("rate without latencies: %+v", f)
+	}
+}
+
+var small = []string{"--seconds", "0.2", "--reps", "1", "--conns", "8", "--agents", "32", "--scale", "1"}
+
+func TestPost(t *testing.T) {
+	t.Run("sqlite", func(t *testing.T) {
+		profile := filepath.Join(t.TempDir(), "post.prof")
+		figures := bench(t, append(small, "post", "--db", "sqlite", "--profile", profile)...)
+		for _, side := range []sideKind{governed, ungoverned, raw} {
+			want(t, figures, dbSQLite, "", string(side), "rate")
+			want(t, figures, dbSQLite, "", string(side), "cpu_per_op")
+			want(t, figures, dbSQLite, "", string(side), "allocs_per_op")
+		}
+		want(t, figures, dbSQLite, "", "governed", "ratio_raw")
+		want(t, figures, dbSQLite, "", "governed", "ratio_ungoverned")
+		if info, err := os.Stat(profile); err != nil || info.Size() == 0 {
+			t.Errorf("no profile: %v", err)
+		}
+	})
+	t.Run("postgres", func(t *testing.T) {
+		storetest.URL(t) // skips or fails without a server; the bench starts its own
+		figures := bench(t, append(small, "post", "--db", "postgres")...)
+		for _, metric := range []string{"ratio_raw", "ratio_raw_tx", "ratio_ungoverned"} {
+			want(t, figures, dbPostgres, "", "governed", metric)
+		}
+		if os.Getenv("DATABASE_URL") == "" {
+			want(t, figures, dbPostgres, "", "governed", "db_cpu_per_op")
+		}
+	})
+}
+
+func TestFeed(t *testing.T) {
+	t.Run("sqlite", func(t *testing.T) {
+		figures := bench(t, append(small, "feed", "--db", "sqlite")...)
+		for _, v := range []variant{fresh, again, cold} {
+			want(t, figures, dbSQLite, string(v), "governed", "rate")
+			want(t, figures, dbSQLite, string(v), "bare", "rate")
+			want(t, figures, dbSQLite, string(v), "governed", "ratio_bare")
+		}
+	})
+	t.Run("postgres", func(t *testing.T) {
+		figures := bench(t, append(small, "feed", "--db", "postgres", "--db-url", storetest.URL(t))...)
+		want(t, figures, dbPostgres, string(fresh), "governed", "ratio_bare")
+		want(t, figures, dbPostgres, string(again), "governed", "ratio_bare")
+	})
+}
+
+func TestStart(t *testing.T) {
+	for _, db := range []string{dbSQLite, dbPostgres} {
+		t.Run(db, func(t *testing.T) {
+			args := []string{"start", "--reps", "1", "--db", db}
+			if db == dbPostgres {
+				args = append(args, "--db-url", storetest.URL(t))
+			}
+			figures := bench(t, args...)
+			for _, v := range []string{"new", "existing"} {
+				want(t, figures, db, v, "governed", "empty_ms")
+				want(t, figures, db, v, "governed", "rss_mb")
+			}
+		})
+	}
+}
+
+// A side that answers and stores nothing must not become a figure.
+func TestLostRows(t *testing.T) {
+	o := options{dbs: []string{dbSQLite}, seconds: 0.05, reps: 1, conns: 4, agents: 16, dir: t.TempDir()}
+	if err := o.run(t.Context(), "test", io.Discard, t.Output(), func(r *runner, ctx context.Context) error {
+		st, err := r.newStage(ctx, dbSQLite)
+		if err != nil {
+			return err
+		}
+		if err := st.grow(ctx, size{agents: 16, places: 2, posts: 20}); err != nil {
+			return err
+		}
+		if _, err = r.postSide(ctx, st, bare, ""); err == nil || !strings.Contains(err.Error(), "lacks") {
+			t.Errorf("posts to a side that stores nothing: %v", err)
+		}
+		if _, err = r.postSide(ctx, st, "unheard-of", ""); err == nil || !strings.Contains(err.Error(), "unknown side") {
+			t.Errorf("an unknown side: %v", err)
+		}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestFlags(t *testing.T) {
+	for _, c := range []struct{ args, rule string }{
+		{"post -o yaml", "bench.output"},
+		{"post --db oracle", "bench.db"},
+		{"start --reps 0", "bench.reps"},
+		{"post --seconds 0", "bench.seconds"},
+		{"post --seconds NaN", "bench.seconds"},
+		{"feed --conns 0", "bench.conns"},
+		{"feed --conns 10 --agents 9", "bench.agents"},
+		{"post --scale 1,x", "bench.scale"},
+		{"post --scale 10,10", "bench.scale"},
+		{"post --scale 0", "bench.scale"},
+	} {
+		cmd := Command(io.Discard, io.Discard)
+		cmd.SetArgs(strings.Fields(c.args))
+		cmd.SetErr(io.Discard)
+		cmd.SilenceErrors, cmd.SilenceUsage = true, true
+		err := cmd.ExecuteContext(t.Context())
+		if e := act.AsError(err); err == nil || e.Code != act.Invalid || e.Rule != c.rule || e.Hint == "" {
+			t.Errorf("%s: %v (rule %q), want rule %q", c.args, err, e.Rule, c.rule)
+		}
+	}
+	o := options{reps: 5, seconds: 2, conns: 64, agents: 1000}
+	if err := o.set("json", "both", "100, 1,10", true); err != nil {
+		t.Fatal(err)
+	}
+	if !o.json || !slices.Equal(o.dbs, []string{dbSQLite, dbPostgres}) || !slices.Equal(o.scales, []int{1, 10, 100}) {
+		t.Errorf("%+v", o)
+	}
+	for _, name := range []string{"post", "feed", "start"} {
+		c, _, err := Command(io.Discard, io.Discard).Find([]string{name})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if reps, err := c.Flags().GetInt("reps"); err != nil || reps < 5 {
+			t.Errorf("%s repeats %d times by default, %v", name, reps, err)
+		}
+	}
+}
+
+// The load must tell answers apart, keep to one request at a time on each
+// connection, and go on after a connection was closed.
+func TestLoad(t *testing.T) {
+	task := task{Kind: bare, Page: []byte("hello")}
+	url, wait, err := serveHandler(t.Context(), http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case "/close":
+			w.Header().Set("Connection", "close")
+		case "/no":
+			http.Error(w, "not today", http.StatusServiceUnavailable)
+			return
+		case "/chunks":
+			w.(http.Flusher).Flush()
+		}
+		pageHandler(task.Page, nil).ServeHTTP(w, r)
+	}), func() {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer wait()
+	l, err := dial(t.Context(), strings.TrimPrefix(url, "http://"), 3)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.close()
+	each := func(paths ...string) script {
+		return func(_, i int, dst []byte) ([]byte, bool) {
+			if i >= len(paths) {
+				return nil, false
+			}
+			return append(appendHead(dst, "GET", paths[i], "key"), "\r\n"...), true
+		}
+	}
+	p, err := l.run(t.Context(), 0, each("/", "/close", "/no", "/"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p.answered != 9 || p.refused != 3 || p.bytes != 45 || p.p50 <= 0 || p.p99 < p.p50 || !strings.Contains(p.example, "503 not today") {
+		t.Errorf("%+v", p)
+	}
+	if _, err := l.run(t.Context(), 0, each("/chunks")); err == nil || !strings.Contains(err.Error(), "chunks") {
+		t.Errorf("an answer in chunks: %v", err)
+	}
+	l.close()
+
+	// A time ends a phase, and so does the end of a script.
+	for _, s := range []script{
+		func(_, _ int, dst []byte) ([]byte, bool) {
+			return append(appendHead(dst, "GET", "/", "key"), "\r\n"...), true
+		},
+		each("/"),
+	} {
+		l, err := dial(t.Context(), strings.TrimPrefix(url, "http://"), 2)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if p, err := l.run(t.Context(), 100*time.Millisecond, s); err != nil || p.answered == 0 || p.took > time.Minute {
+			t.Errorf("%+v, %v", p, err)
+		}
+		l.close()
+	}
+}
