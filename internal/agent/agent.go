@@ -69,9 +69,11 @@ func Run(ctx context.Context, c Config) error {
 		}
 		return err
 	}
+	request, done := lingering(ctx)
+	defer done()
 	var all sync.WaitGroup
 	for _, l := range lives {
-		all.Go(func() { l.run(ctx) })
+		all.Go(func() { l.run(ctx, request) })
 	}
 	all.Wait()
 	return nil
@@ -143,8 +145,9 @@ func identify(ctx context.Context, c Config, wanted, bio string) (identity, erro
 // settle makes the communities that are not there yet. A story whose community
 // nobody may make is played in general.
 func settle(ctx context.Context, c Config, sc *script, lives []*life) error {
+	spent := make(map[*life]bool) // those that may make no more
 	for _, st := range sc.stories {
-		err := found(ctx, c, st, lives)
+		err := found(ctx, c, st, lives, spent)
 		switch {
 		case err == nil:
 		case act.CodeOf(err) == act.RateLimited, stopped(err):
@@ -158,7 +161,8 @@ func settle(ctx context.Context, c Config, sc *script, lives []*life) error {
 }
 
 // found makes a story's community: who opens the story first, then the others.
-func found(ctx context.Context, c Config, st *story, lives []*life) (err error) {
+func found(ctx context.Context, c Config, st *story, lives []*life, spent map[*life]bool) error {
+	refused := act.Errorf(act.RateLimited, "nobody may make another community now")
 	opener := lives[0].mind.roster.holder(st.Steps[0].By)
 	order := slices.Clone(lives)
 	slices.SortStableFunc(order, func(a, b *life) int {
@@ -171,7 +175,10 @@ func found(ctx context.Context, c Config, st *story, lives []*life) (err error) 
 		return 0
 	})
 	for _, founder := range order {
-		err = patiently(ctx, c, unavailable, func() error {
+		if spent[founder] {
+			continue
+		}
+		err := patiently(ctx, c, unavailable, func() error {
 			return founder.wire.CreateSubmolt(ctx, st.Community, "", st.About)
 		})
 		if act.CodeOf(err) == act.Conflict {
@@ -180,8 +187,9 @@ func found(ctx context.Context, c Config, st *story, lives []*life) (err error) 
 		if err == nil || !stopped(err) && act.CodeOf(err) != act.RateLimited {
 			return err
 		}
+		spent[founder] = true
 	}
-	return err
+	return refused
 }
 
 // patiently repeats what the network could not do just now.
@@ -218,6 +226,17 @@ func backoff(pace time.Duration, try int, err error) time.Duration {
 		wait = max(wait, min(e.RetryAfter, maxObeyed))
 	}
 	return wait
+}
+
+// lingering returns a context that ends a little after ctx.
+func lingering(ctx context.Context) (context.Context, context.CancelFunc) {
+	const while = time.Second
+	out, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() {
+		sleep(out, while)
+		cancel()
+	})
+	return out, func() { stop(); cancel() }
 }
 
 // sleep waits; it is false when ctx ends first.

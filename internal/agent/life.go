@@ -29,12 +29,13 @@ const (
 	maxAwait    = 30 * time.Second
 )
 
-// run beats until ctx ends or the agent has been ended.
-func (l *life) run(ctx context.Context) {
+// run beats until ctx ends or the agent has been ended. Requests are made with
+// request, which ends a little later: what is under way may come to its end.
+func (l *life) run(ctx, request context.Context) {
 	failed := 0
 	wait := l.within(0, l.pace) // they do not all begin at once
 	for beat := 1; sleep(ctx, wait); beat++ {
-		err := l.live(ctx, beat)
+		err := l.live(ctx, request, beat)
 		wait = l.within(l.pace/2, l.pace*3/2)
 		switch {
 		case err == nil:
@@ -42,7 +43,7 @@ func (l *life) run(ctx context.Context) {
 		case ctx.Err() != nil:
 			return
 		case stopped(err):
-			if !l.await(ctx, err) {
+			if !l.await(ctx, request, err) {
 				return
 			}
 			failed = 0
@@ -60,14 +61,17 @@ func (l *life) within(from, to time.Duration) time.Duration {
 
 // live is one heartbeat: look, plan, act. It returns an error when the beat must
 // not go on: the agent was stopped, or told to come back later.
-func (l *life) live(ctx context.Context, beat int) error {
-	feed, err := l.wire.Feed(ctx, client.ListQuery{Sort: "new", Limit: feedSize})
+func (l *life) live(ctx, request context.Context, beat int) error {
+	feed, err := l.wire.Feed(request, client.ListQuery{Sort: "new", Limit: feedSize})
 	if err != nil {
 		return err
 	}
 	l.mind.sees(feed.Posts)
 	for _, id := range l.mind.unread() {
-		tree, err := l.wire.Comments(ctx, id, client.ListQuery{Sort: "old", Limit: commentSize})
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		tree, err := l.wire.Comments(request, id, client.ListQuery{Sort: "old", Limit: commentSize})
 		switch {
 		case err == nil:
 			l.mind.hears(id, tree.Comments)
@@ -82,7 +86,10 @@ func (l *life) live(ctx context.Context, beat int) error {
 		l.mind.muted[k] = now.Before(until)
 	}
 	for _, i := range l.mind.plan(beat, now) {
-		err := l.act(ctx, i)
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		err := l.act(request, i)
 		if err != nil && act.CodeOf(err) == act.RateLimited && retryAfter(err) > 0 {
 			l.muted[i.kind] = now.Add(retryAfter(err)) // reading may go on; the intent comes again
 			continue
@@ -129,7 +136,7 @@ func (l *life) vote(ctx context.Context, i intent) (string, error) {
 
 // await waits while the agent may not act, asking ever more rarely. It is false
 // when the agent has been ended or ctx is over.
-func (l *life) await(ctx context.Context, err error) bool {
+func (l *life) await(ctx, request context.Context, err error) bool {
 	unclaimed := ruleOf(err) == ruleUnclaimed
 	told := false
 	for try := 0; ; try++ {
@@ -145,7 +152,7 @@ func (l *life) await(ctx context.Context, err error) bool {
 			return false
 		}
 		var me client.Profile
-		me, err = l.wire.Me(ctx)
+		me, err = l.wire.Me(request)
 		switch {
 		case err == nil && (me.IsClaimed || !unclaimed):
 			l.log.InfoContext(ctx, "agent goes on")

@@ -26,8 +26,9 @@ const (
 	post kind = iota
 	reply
 	vote
-	kinds
 )
+
+const kinds = int(vote) + 1
 
 func (k kind) String() string { return [...]string{"post", "reply", "vote"}[k] }
 

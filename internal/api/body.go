@@ -43,8 +43,10 @@ func (k *Kernel) readBody(c *Call) error {
 	// timer sets it, because only timers and the connection know real time.
 	conn := http.NewResponseController(c.W)
 	timer := time.AfterFunc(k.BodyTime, func() { _ = conn.SetReadDeadline(time.Unix(1, 0)) })
-	c.body = k.bodies.Get().(*[]byte)
-	err := k.fill(c, limit)
+	err := k.takeBuffer(c)
+	if err == nil {
+		err = k.fill(c, limit)
+	}
 	if !timer.Stop() {
 		c.W.Header().Set("Connection", "close") // the deadline stands or is about to
 	}
@@ -62,6 +64,19 @@ var (
 	errTooLong = errors.New("over the limit")
 	errCoding  = errors.New("unknown content coding")
 )
+
+// takeBuffer gives the call a buffer to begin with. What the buffer has beyond
+// the first bytes counts against the budget, like what it grows by.
+func (k *Kernel) takeBuffer(c *Call) error {
+	c.body = k.bodies.Get().(*[]byte)
+	if more := int64(cap(*c.body) - firstBody); more > 0 {
+		c.held = more
+		if k.held.Add(more) > k.BodyMemory {
+			return errBudget
+		}
+	}
+	return nil
+}
 
 func (k *Kernel) fill(c *Call, limit int64) error {
 	packed := &counter{from: http.MaxBytesReader(c.W, c.R.Body, limit)}

@@ -214,7 +214,7 @@ func TestPeer(t *testing.T) {
 			r.Header.Set("X-Forwarded-For", c.forwarded)
 		}
 		got, direct := k.peer(r)
-		if got.WithZone("").String() != c.want || direct == (c.forwarded != "") {
+		if got.String() != c.want || direct == (c.forwarded != "") {
 			t.Errorf("%s with %q: %s (direct %v), want %s", c.remote, c.forwarded, got, direct, c.want)
 		}
 	}

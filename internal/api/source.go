@@ -18,7 +18,7 @@ func (k *Kernel) peer(r *http.Request) (addr netip.Addr, direct bool) {
 	if err != nil {
 		return netip.Addr{}, false
 	}
-	addr = at.Addr().Unmap()
+	addr = at.Addr().Unmap().WithZone("")
 	forwarded := r.Header["X-Forwarded-For"]
 	direct = len(forwarded) == 0 && len(r.Header["Forwarded"]) == 0 && len(r.Header["X-Real-Ip"]) == 0
 	if direct || !k.trusted(addr) {

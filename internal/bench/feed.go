@@ -80,8 +80,8 @@ func (r *runner) feedOn(ctx context.Context, db string) error {
 				grown[v] = &growth{}
 			}
 			grown[v].add(got[governed])
-			if r.profile != "" && n == len(r.scales)-1 && v == fresh {
-				if err := r.profiled(db, func(path string) error {
+			if r.profile != "" && n == len(r.scales)-1 {
+				if err := r.profiled(db+"-"+string(v), func(path string) error {
 					_, err := r.feedSide(ctx, st, governed, v, pages, path)
 					return err
 				}); err != nil {

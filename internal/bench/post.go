@@ -56,7 +56,11 @@ func (r *runner) postOn(ctx context.Context, db string) error {
 			grown[kind].add(s)
 		}
 		if r.profile != "" && n == len(r.scales)-1 {
-			if err := r.profiled(db, func(path string) error {
+			part := ""
+			if len(r.dbs) > 1 {
+				part = db
+			}
+			if err := r.profiled(part, func(path string) error {
 				_, err := r.postSide(ctx, st, governed, path)
 				return err
 			}); err != nil {

@@ -16,18 +16,19 @@ import (
 )
 
 // profiled runs the governed side once more under a CPU profile and prints
-// where the time went.
-func (r *runner) profiled(db string, run func(path string) error) error {
+// where the time went. Where a scenario makes several profiles, part tells their
+// files apart.
+func (r *runner) profiled(part string, run func(path string) error) error {
 	path := r.profile
-	if len(r.dbs) > 1 {
+	if part != "" {
 		ext := filepath.Ext(path)
-		path = strings.TrimSuffix(path, ext) + "." + db + ext
+		path = strings.TrimSuffix(path, ext) + "." + part + ext
 	}
 	path, err := filepath.Abs(path) // the side runs elsewhere
 	if err != nil {
 		return err
 	}
-	r.say("%s: one more run for the profile %s", db, path)
+	r.say("one more run for the profile %s", path)
 	if err := run(path); err != nil {
 		return err
 	}
@@ -35,7 +36,7 @@ func (r *runner) profiled(db string, run func(path string) error) error {
 	if err != nil {
 		return fmt.Errorf("read %s: %w", path, err)
 	}
-	p.print(r.diag, r.bench+" governed on "+db)
+	p.print(r.diag, strings.TrimSpace("governed "+r.bench+" "+part))
 	return nil
 }
 

@@ -63,6 +63,9 @@ func (o options) run(ctx context.Context, bench string, out, diag io.Writer, sce
 		}
 		defer r.pg.close(ctx)
 	}
+	if load, err := os.ReadFile("/proc/loadavg"); err == nil {
+		r.say("load average before the run: %.14s", load)
+	}
 	if o.reps < minReps {
 		r.say("fewer than %d repetitions: these figures support no claim", minReps)
 	}

@@ -90,8 +90,12 @@ func (a *ReadAct[In, Out]) once(ctx context.Context, p act.Principal, in In) (ou
 	}
 	var shown []act.Ref
 	if a.r.Shown != nil {
+		filter := itemFilter{ask: func(f Facts) bool {
+			d, err := g.decide(p, a.r.Info, f)
+			return err == nil && d.Allow
+		}}
 		out = a.r.Shown(p, out, func(ref act.Ref, f Facts) bool {
-			if d, err := g.decide(p, a.r.Info, f); err != nil || !d.Allow {
+			if !filter.allow(f) {
 				return false
 			}
 			shown = append(shown, ref)
@@ -111,4 +115,27 @@ func (a *ReadAct[In, Out]) once(ctx context.Context, p act.Principal, in In) (ou
 		return out, errMoved
 	}
 	return out, g.touch(p) // a page that took long must not outlive what this node knows
+}
+
+// itemFilter remembers the last few answers of a page, which has far fewer kinds
+// of items than items.
+type itemFilter struct {
+	ask  func(Facts) bool
+	last [8]struct {
+		facts Facts
+		allow bool
+	}
+	n int
+}
+
+func (f *itemFilter) allow(x Facts) bool {
+	for i := range min(f.n, len(f.last)) {
+		if f.last[i].facts == x {
+			return f.last[i].allow
+		}
+	}
+	slot := &f.last[f.n%len(f.last)]
+	f.n++
+	slot.facts, slot.allow = x, f.ask(x)
+	return slot.allow
 }

@@ -193,12 +193,19 @@ func (n *Network) feedSQL(v *store.View, place act.ID, in FeedQuery, since int64
 // shownPosts lists the foreign posts of a page and takes out what the reader
 // may not see.
 func (n *Network) shownPosts(p act.Principal, page act.Page[Post], item func(act.Ref, gate.Facts) bool) act.Page[Post] {
-	kept := make([]Post, 0, len(page.Items)) // the items may be the cache's own
-	for _, post := range page.Items {
-		if post.Author.ID == p.ID || item(act.Ref{ID: post.ID, Version: post.Version}, n.postFacts(post)) {
-			kept = append(kept, post)
+	var kept []Post
+	for i := range page.Items {
+		post := &page.Items[i]
+		shown := post.Author.ID == p.ID || item(act.Ref{ID: post.ID, Version: post.Version}, n.postFacts(post))
+		switch {
+		case !shown && kept == nil: // the items may be the cache's own: leave them as they are
+			kept = append(make([]Post, 0, len(page.Items)), page.Items[:i]...)
+		case shown && kept != nil:
+			kept = append(kept, *post)
 		}
 	}
-	page.Items = kept
+	if kept != nil {
+		page.Items = kept
+	}
 	return page
 }

@@ -72,6 +72,7 @@ func New(g *gate.Gate, db *store.DB, c Config) *Network {
 	n.registerFeed(g)
 	n.registerImport(g)
 	g.OnFence(act.KindPost, n.forget)
+	g.OnFence(act.KindAgent, n.authorsFenced) // after lifecycle's own: see New's place in server
 	g.OnDoubt(n.cards.allMoved)
 	return n
 }

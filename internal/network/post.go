@@ -83,7 +83,7 @@ func (n *Network) registerPost(g *gate.Gate) {
 		},
 		Shown: func(p act.Principal, post Post, item func(act.Ref, gate.Facts) bool) Post {
 			if post.Author.ID != p.ID {
-				item(act.Ref{ID: post.ID, Version: post.Version}, n.postFacts(post))
+				item(act.Ref{ID: post.ID, Version: post.Version}, n.postFacts(&post))
 			}
 			return post
 		},
@@ -98,10 +98,8 @@ func (n *Network) registerPost(g *gate.Gate) {
 	})
 }
 
-func (n *Network) postFacts(p Post) gate.Facts {
-	f := n.classFacts(act.KindPost, p.Place.ID, p.Author.ID, p.Origin)
-	f.AuthorStanding = p.Author.Standing
-	return f
+func (n *Network) postFacts(p *Post) gate.Facts {
+	return gate.Facts{Kind: act.KindPost, Community: p.Place.ID, Origin: p.Origin, AuthorStanding: p.Author.Standing}
 }
 
 // postPlace resolves the community a new post goes to.
@@ -269,6 +267,14 @@ func (n *Network) deletePost(_ context.Context, tx *store.Tx, _ act.Principal, i
 	tx.Fence(act.KindPost, id)
 	made := act.Ref{ID: id, Version: 2}
 	return made, gate.Effects{Out: made}, nil
+}
+
+// authorsFenced marks authors whose standing has changed: posts show it.
+func (n *Network) authorsFenced(_ context.Context, ids []act.ID) error {
+	for _, id := range ids {
+		n.cards.authorMoved(id)
+	}
+	return nil
 }
 
 // forget drops fenced posts from memory before their fence is acknowledged.

@@ -2,14 +2,18 @@ package server_test
 
 import (
 	"context"
+	"log/slog"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 
 	natsserver "github.com/nats-io/nats-server/v2/server"
 
 	"github.com/reefwarden/reefwarden/internal/act"
+	"github.com/reefwarden/reefwarden/internal/identity"
 	"github.com/reefwarden/reefwarden/internal/provenance"
+	"github.com/reefwarden/reefwarden/internal/server"
 	"github.com/reefwarden/reefwarden/internal/server/servertest"
 	"github.com/reefwarden/reefwarden/internal/store"
 )
@@ -62,4 +66,44 @@ func eventually(t *testing.T, what string, cond func() bool) {
 		}
 	}
 	t.Fatalf("waited in vain: %s", what)
+}
+
+// Nodes that start at the same moment on an empty network agree on one policy
+// bundle, one community and one key, and differ in their node numbers.
+func TestNodesThatStartTogetherAgree(t *testing.T) {
+	cfg := servertest.Config(t, store.Postgres)
+	cfg.KeyFile = filepath.Join(t.TempDir(), "network.key")
+	cfg.NATS = startNATS(t)
+	if _, err := identity.LoadKeys(cfg.KeyFile); err != nil {
+		t.Fatal(err)
+	}
+	nodes := make([]*server.Server, 3)
+	var wg sync.WaitGroup
+	for i := range nodes {
+		c := cfg
+		c.Data = t.TempDir()
+		wg.Go(func() {
+			s, err := server.New(context.Background(), c, slog.New(slog.DiscardHandler))
+			if err != nil {
+				t.Errorf("node %d: %v", i, err)
+				return
+			}
+			nodes[i] = s
+		})
+	}
+	wg.Wait()
+	numbers := make(map[int]bool)
+	for i, s := range nodes {
+		if s == nil {
+			continue
+		}
+		defer s.Close()
+		if err := s.Policy.Ready(); err != nil {
+			t.Errorf("node %d: %v", i, err)
+		}
+		numbers[s.DB.Node()] = true
+	}
+	if len(numbers) != len(nodes) {
+		t.Errorf("%d nodes have %d numbers", len(nodes), len(numbers))
+	}
 }

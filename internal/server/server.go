@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"crypto/ed25519"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -89,12 +90,17 @@ func New(ctx context.Context, c Config, log *slog.Logger) (_ *Server, err error)
 	// The gate and the domains that register their acts on it.
 	s.Gate = gate.New(s.DB, s.Bus, gate.Config{Limits: gate.Limits(c.Limits), Log: log, Bare: c.Bare})
 	s.Identity = identity.New(s.DB, s.Keys, identity.Config{Log: log})
-	s.Network = network.New(s.Gate, s.DB, network.Config{Log: log})
+	// Lifecycle comes before network: a fence must have changed the standings in
+	// memory before it drops the copies that show them.
 	s.Lifecycle = lifecycle.New(s.Gate, s.DB, s.Identity, lifecycle.Config{
 		Registration: lifecycle.Registration(c.Registration), ClaimRequired: c.Claim, AutoClaim: c.AutoClaim,
-		Born: s.Network.Born, Log: log,
+		Born: func(ctx context.Context, tx *store.Tx, id act.ID, name, description string) error {
+			return s.Network.Born(ctx, tx, id, name, description)
+		},
+		Log: log,
 	})
-	if s.Policy, err = s.openPolicy(); err != nil {
+	s.Network = network.New(s.Gate, s.DB, network.Config{Log: log})
+	if s.Policy, err = s.openPolicy(ctx); err != nil {
 		return nil, err
 	}
 	s.Tracer = provenance.New(s.DB, provenance.Config{Recheck: s.Lifecycle.Recheck, Log: log})
@@ -124,9 +130,8 @@ func New(ctx context.Context, c Config, log *slog.Logger) (_ *Server, err error)
 	return s, s.listen()
 }
 
-// openPolicy makes the engine and activates the embedded bundle, signed with
-// the network's own policy key.
-func (s *Server) openPolicy() (*policy.Engine, error) {
+// openPolicy makes the engine and puts a bundle in force.
+func (s *Server) openPolicy(ctx context.Context) (*policy.Engine, error) {
 	key := s.Keys.PolicyKey()
 	var acts []policy.ActInfo
 	for _, a := range s.Gate.Acts() {
@@ -136,19 +141,51 @@ func (s *Server) openPolicy() (*policy.Engine, error) {
 		Key: policyPublic(key), Codec: s.Codec, Directory: directory{s.Lifecycle}, Acts: acts,
 		AnonymousAPI: s.Config.AnonymousAPI, Log: s.log,
 	})
+	// The bundle in force is the newest that is kept. A server that brings a newer
+	// default signs and keeps it; of two nodes that do so at once, one wins.
+	for range 2 {
+		kept, found, err := s.keptBundle(ctx, policyPublic(key))
+		if err != nil {
+			return nil, fmt.Errorf("the policy bundle that is kept: %w", err)
+		}
+		if found && kept.Version >= policy.DefaultVersion {
+			return engine, engine.Activate(kept)
+		}
+		err = s.keepDefault(ctx, engine, key)
+		if act.CodeOf(err) != act.Conflict {
+			return engine, err
+		}
+	}
+	return nil, errors.New("the policy bundle cannot be kept")
+}
+
+func (s *Server) keptBundle(ctx context.Context, pub ed25519.PublicKey) (b *policy.Bundle, found bool, err error) {
+	err = s.DB.View(ctx, func(v *store.View) error {
+		b, found, err = policy.Load(v, pub)
+		return err
+	})
+	return b, found, err
+}
+
+// keepDefault signs the embedded bundle with the network's own policy key, puts
+// it in force and keeps it.
+func (s *Server) keepDefault(ctx context.Context, engine *policy.Engine, key ed25519.PrivateKey) error {
 	unsigned, err := policy.Default(s.DB.Clock()())
 	if err != nil {
-		return nil, err
+		return err
 	}
 	raw, err := policy.Sign(unsigned, key)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	bundle, err := policy.Parse(raw, policyPublic(key))
 	if err != nil {
-		return nil, err
+		return err
 	}
-	return engine, engine.Activate(bundle)
+	if err := s.DB.Write(ctx, func(tx *store.Tx) error { return policy.Save(tx, bundle) }); err != nil {
+		return err
+	}
+	return engine.Activate(bundle)
 }
 
 // ensureGeneral makes the community every network has.

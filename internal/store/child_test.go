@@ -213,9 +213,13 @@ func (p *process) all(t testing.TB) (lines []string) {
 }
 
 // ids returns the ids that the child printed until it ended, and how it ended.
-func (p *process) ids(t testing.TB) (ids []act.ID, ended error) {
+// It calls first when the first one is there.
+func (p *process) ids(t testing.TB, first func()) (ids []act.ID, ended error) {
 	t.Helper()
 	for p.lines.Scan() {
+		if len(ids) == 0 {
+			first()
+		}
 		id, err := strconv.ParseInt(p.lines.Text(), 10, 64)
 		if err != nil {
 			t.Fatalf("child printed %q", p.lines.Text())

@@ -37,8 +37,25 @@ func TestLeaderIsFenced(t *testing.T) {
 		t.Fatalf("the leader numbered %d, %v", n, err)
 	}
 
-	// A leader in the middle of a transaction is not overtaken.
+	expire := func(db *store.DB) {
+		t.Helper()
+		if err := db.Write(t.Context(), func(tx *store.Tx) error {
+			n, err := tx.Exec(qLeaseEnds, store.SequencerLease)
+			if n != 1 {
+				t.Errorf("%d leases ended", n)
+			}
+			return err
+		}); err != nil {
+			t.Fatal(err)
+		}
+	}
+
+	// A leader that extends its lease in the last moment, in a transaction that
+	// has not ended, is not overtaken.
+	expire(first)
 	in, out := make(chan struct{}), make(chan struct{})
+	free := sync.OnceFunc(func() { close(out) })
+	t.Cleanup(free)
 	wrote := make(chan error, 1)
 	go func() {
 		wrote <- first.Write(t.Context(), func(tx *store.Tx) error {
@@ -58,9 +75,9 @@ func TestLeaderIsFenced(t *testing.T) {
 	}()
 	side := admin(t, cfg)
 	until(t, "the second waits for the row", func() bool {
-		return one(t, side, `SELECT COUNT(*) FROM pg_stat_activity WHERE application_name = 'reef' AND wait_event_type = 'Lock' AND query LIKE 'UPDATE leader SET holder%'`) > 0
+		return one(t, side, `SELECT COUNT(*) FROM pg_stat_activity WHERE application_name = 'reef' AND wait_event_type = 'Lock' AND query LIKE '%leader%'`) > 0
 	})
-	close(out)
+	free()
 	if err := soon(t, "end the leader's transaction", wrote); err != nil {
 		t.Error(err)
 	}
@@ -69,18 +86,6 @@ func TestLeaderIsFenced(t *testing.T) {
 	}
 
 	// The lease runs out, the other takes over.
-	expire := func(db *store.DB) {
-		t.Helper()
-		if err := db.Write(t.Context(), func(tx *store.Tx) error {
-			n, err := tx.Exec(qLeaseEnds, store.SequencerLease)
-			if n != 1 {
-				t.Errorf("%d leases ended", n)
-			}
-			return err
-		}); err != nil {
-			t.Fatal(err)
-		}
-	}
 	expire(first)
 	fresh := lead(t, second)
 	makeRows(t, first, 2)

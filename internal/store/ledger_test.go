@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"sync"
 	"testing"
 	"time"
 
@@ -201,13 +202,15 @@ func soon[T any](t testing.TB, what string, c <-chan T) (v T) {
 func hold(t testing.TB, db *store.DB) (free func()) {
 	t.Helper()
 	in, out, done := make(chan struct{}), make(chan struct{}), make(chan error, 1)
+	let := sync.OnceFunc(func() { close(out) })
+	t.Cleanup(let) // a test that fails must not hang
 	go func() {
 		done <- db.Write(context.WithoutCancel(t.Context()), func(*store.Tx) error { close(in); <-out; return nil })
 	}()
 	soon(t, "hold the writer", in)
 	return func() {
 		t.Helper()
-		close(out)
+		let()
 		if err := soon(t, "let the writer go", done); err != nil {
 			t.Errorf("the write that held the writer: %v", err)
 		}

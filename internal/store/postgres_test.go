@@ -296,6 +296,8 @@ func TestPoolIsExhausted(t *testing.T) {
 	cfg.Readers = 2
 	l := newLedger(t, storetest.OpenConfig(t, cfg))
 	out, in := make(chan struct{}), make(chan struct{}, cfg.Readers)
+	free := sync.OnceFunc(func() { close(out) })
+	t.Cleanup(free)
 	held := make(chan error, cfg.Readers)
 	for range cfg.Readers {
 		go func() {
@@ -312,7 +314,7 @@ func TestPoolIsExhausted(t *testing.T) {
 	if !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("%v: want its deadline as the cause", err)
 	}
-	close(out)
+	free()
 	for range cfg.Readers {
 		if err := soon(t, "end a held write", held); err != nil {
 			t.Errorf("a held write: %v", err)
@@ -331,6 +333,8 @@ func TestBarrierWaitsForRunningWrites(t *testing.T) {
 	db := storetest.OpenConfig(t, cfg)
 	side := admin(t, cfg)
 	in, out := make(chan struct{}), make(chan struct{})
+	free := sync.OnceFunc(func() { close(out) })
+	t.Cleanup(free)
 	var ended atomic.Bool
 	wrote, passed := make(chan error, 1), make(chan error, 1)
 	go func() {
@@ -354,7 +358,7 @@ func TestBarrierWaitsForRunningWrites(t *testing.T) {
 		return one(t, side, `SELECT COUNT(*) FROM pg_locks AS l JOIN pg_stat_activity AS a ON a.pid = l.pid
 WHERE l.locktype = 'advisory' AND l.mode = 'ExclusiveLock' AND NOT l.granted AND a.datname = current_database()`) == 1
 	})
-	close(out)
+	free()
 	if err := soon(t, "end the write", wrote); err != nil {
 		t.Error(err)
 	}
