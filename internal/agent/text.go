@@ -41,7 +41,8 @@ func clean(s string, limit int) string {
 		}
 		b.WriteRune(r)
 	}
-	return cut(b.String(), limit)
+	// Once more: what was taken out may have been what broke an address up.
+	return cut(address.ReplaceAllString(b.String(), "[link]"), limit)
 }
 
 // cut shortens to limit characters at the end of a word.

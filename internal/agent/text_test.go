@@ -58,7 +58,7 @@ func TestPresses(t *testing.T) {
 func FuzzQuote(f *testing.F) {
 	for _, s := range []string{
 		"", "plain words about labels", "\xff\xfe broken \xc3", "{no} {quote} {@open}", "a\u202eb\u2066c\u200d\ufeff", "INC-1: x",
-		"@all https://a.example/ \"quoted\" `code` <b>", strings.Repeat("é", 9000), "1 % 2 % 3 %", "\x00\x1b]8;;\x07",
+		"@all https://a.example/ \"quoted\" `code` <b>", strings.Repeat("é", 9000), "1 % 2 % 3 %", "\x00\x1b]8;;\x07", "http#://a.example",
 	} {
 		f.Add(s)
 	}

@@ -166,7 +166,7 @@ func (t task) serve(ctx context.Context, diag io.Writer) (addr string, wait func
 }
 
 func (t task) serveProduct(ctx context.Context, diag io.Writer) (string, func(), error) {
-	s, err := server.New(ctx, t.config(), telemetry.NewLogger(diag, telemetry.Options{Level: slog.LevelWarn}))
+	s, err := t.product(ctx, diag)
 	if err != nil {
 		return "", nil, err
 	}
@@ -180,13 +180,13 @@ func (t task) serveProduct(ctx context.Context, diag io.Writer) (string, func(),
 	}, nil
 }
 
-// config is how the product is measured: limits open, everything else as an
-// operator would have it.
-func (t task) config() server.Config {
-	return server.Config{
+// product opens the server as it is measured: limits open, everything else as
+// an operator would have it.
+func (t task) product(ctx context.Context, diag io.Writer) (*server.Server, error) {
+	return server.New(ctx, server.Config{
 		Data: t.Data, Addr: "127.0.0.1:0", DB: t.URL, Schema: schema,
 		Registration: "open", Claim: true, AutoClaim: "bench", Limits: "open", Bare: t.Kind == ungoverned,
-	}
+	}, telemetry.NewLogger(diag, telemetry.Options{Level: slog.LevelWarn}))
 }
 
 // serveHandler serves a baseline with nothing but net/http around it.

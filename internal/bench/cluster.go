@@ -163,15 +163,15 @@ func (c *cluster) with(ctx context.Context, url string, fn func(*pgx.Conn) error
 	return fn(conn)
 }
 
-// url returns the URL of a database, with a further setting of its sessions.
-func (c *cluster) url(name, setting, value string) string {
+// url returns the URL of a database, with settings of its sessions: name, value.
+func (c *cluster) url(name string, settings ...string) string {
 	u := *c.base
 	u.Path = "/" + name
-	if setting != "" {
-		q := u.Query()
-		q.Set(setting, value)
-		u.RawQuery = q.Encode()
+	q := u.Query()
+	for pair := range slices.Chunk(settings, 2) {
+		q.Set(pair[0], pair[1])
 	}
+	u.RawQuery = q.Encode()
 	return u.String()
 }
 
@@ -183,16 +183,16 @@ func (c *cluster) create(ctx context.Context, name, template string) error {
 	if template != "" {
 		q += " TEMPLATE " + pgx.Identifier{template}.Sanitize()
 	}
-	return c.exec(ctx, q, "CHECKPOINT")
+	return c.exec(ctx, c.base.String(), q, "CHECKPOINT")
 }
 
 func (c *cluster) drop(ctx context.Context, name string) error {
 	c.made = slices.DeleteFunc(c.made, func(n string) bool { return n == name })
-	return c.exec(ctx, "DROP DATABASE IF EXISTS "+pgx.Identifier{name}.Sanitize()+" WITH (FORCE)")
+	return c.exec(ctx, c.base.String(), "DROP DATABASE IF EXISTS "+pgx.Identifier{name}.Sanitize()+" WITH (FORCE)")
 }
 
-func (c *cluster) exec(ctx context.Context, statements ...string) error {
-	return c.with(ctx, c.base.String(), func(conn *pgx.Conn) error {
+func (c *cluster) exec(ctx context.Context, url string, statements ...string) error {
+	return c.with(ctx, url, func(conn *pgx.Conn) error {
 		for _, q := range statements {
 			if _, err := conn.Exec(ctx, q); err != nil {
 				return fmt.Errorf("%s: %w", q, err)

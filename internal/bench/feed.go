@@ -223,12 +223,12 @@ func (r *runner) feedSide(ctx context.Context, st *stage, kind sideKind, v varia
 
 // write has posts appear for the length of a repetition.
 func (r *runner) write(ctx context.Context, st *stage, l *load) error {
-	requests := postRequests(st, 1)[0]
+	next := prepared(postRequests(st, 1), false)
 	tick := time.NewTicker(time.Second / appear)
 	defer tick.Stop()
-	_, err := l.run(ctx, r.span(), func(_, i int, _ []byte) ([]byte, bool) {
+	_, err := l.run(ctx, r.span(), func(conn, i int, dst []byte) ([]byte, bool) {
 		<-tick.C
-		return requests[i%len(requests)], true
+		return next(conn, i, dst)
 	})
 	return err
 }

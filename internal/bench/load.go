@@ -15,9 +15,21 @@ import (
 	"time"
 )
 
-// script writes the i-th request of a connection into dst, the whole of its
+// script appends the i-th request of a connection to dst, the whole of its
 // bytes. ok is false when there is none left.
 type script func(conn, i int, dst []byte) (request []byte, ok bool)
+
+// prepared sends requests that were made before: each connection its own list,
+// once or until the time is over.
+func prepared(lists [][][]byte, once bool) script {
+	return func(conn, i int, dst []byte) ([]byte, bool) {
+		list := lists[conn]
+		if once && i >= len(list) {
+			return nil, false
+		}
+		return append(dst, list[i%len(list)]...), true
+	}
+}
 
 // load is a set of connections that each send one request after the other. It
 // is lean on purpose, because it runs on the processors that it loads: no
@@ -34,8 +46,8 @@ type loadConn struct {
 	out  []byte
 	took []uint32 // microseconds of each answer in this phase
 
-	answered, refused, bytes int64
-	example                  string // of a refusal
+	answered, refused int64
+	example           string // of a refusal
 }
 
 const (
@@ -79,11 +91,10 @@ func (c *loadConn) connect(ctx context.Context) error {
 // phase is what a phase of load gave.
 type phase struct {
 	took     time.Duration
-	answered int64 // 2xx
-	refused  int64 // anything else
-	bytes    int64 // of answered bodies
-	p50, p99 float64
-	example  string
+	answered int64   // 2xx
+	refused  int64   // anything else
+	p50, p99 float64 // milliseconds
+	example  string  // of a refusal
 }
 
 // run sends requests until the time is over or a connection's script ends; with
@@ -126,7 +137,6 @@ func (l *load) run(ctx context.Context, limit time.Duration, next script) (phase
 		all = append(all, c.took...)
 		p.answered += c.answered
 		p.refused += c.refused
-		p.bytes += c.bytes
 		if c.example != "" {
 			p.example = c.example
 		}
@@ -137,7 +147,7 @@ func (l *load) run(ctx context.Context, limit time.Duration, next script) (phase
 }
 
 func (c *loadConn) run(ctx context.Context, stop *atomic.Bool, n int, next script) error {
-	c.took, c.answered, c.refused, c.bytes, c.example = c.took[:0], 0, 0, 0, ""
+	c.took, c.answered, c.refused, c.example = c.took[:0], 0, 0, ""
 	for i := 0; !stop.Load(); i++ {
 		request, ok := next(n, i, c.out[:0])
 		if !ok {
@@ -145,7 +155,7 @@ func (c *loadConn) run(ctx context.Context, stop *atomic.Bool, n int, next scrip
 		}
 		c.out = request
 		began := time.Now()
-		status, size, again, err := c.exchange(request)
+		status, again, err := c.exchange(request)
 		if err != nil {
 			return fmt.Errorf("connection %d, request %d: %w", n, i, err)
 		}
@@ -164,7 +174,6 @@ func (c *loadConn) run(ctx context.Context, stop *atomic.Bool, n int, next scrip
 			continue
 		}
 		c.answered++
-		c.bytes += size
 		c.took = append(c.took, uint32(min(took.Microseconds(), 1<<31)))
 	}
 	return nil
@@ -178,27 +187,28 @@ var (
 
 // exchange sends a request and reads its answer. again reports whether the
 // connection can be used again.
-func (c *loadConn) exchange(request []byte) (status int, size int64, again bool, err error) {
+func (c *loadConn) exchange(request []byte) (status int, again bool, err error) {
 	if err := c.conn.SetDeadline(time.Now().Add(loadTimeout)); err != nil {
-		return 0, 0, false, err
+		return 0, false, err
 	}
 	if _, err := c.conn.Write(request); err != nil {
-		return 0, 0, false, err
+		return 0, false, err
 	}
 	line, err := c.in.ReadSlice('\n')
 	if err != nil {
-		return 0, 0, false, err
+		return 0, false, err
 	}
 	if len(line) < 12 || !bytes.HasPrefix(line, []byte("HTTP/1.1 ")) {
-		return 0, 0, false, fmt.Errorf("not an HTTP/1.1 answer: %q", line)
+		return 0, false, fmt.Errorf("not an HTTP/1.1 answer: %q", line)
 	}
 	if status, err = strconv.Atoi(string(line[9:12])); err != nil {
-		return 0, 0, false, fmt.Errorf("status line %q", line)
+		return 0, false, fmt.Errorf("status line %q", line)
 	}
+	var size int64
 	again = true
 	for {
 		if line, err = c.in.ReadSlice('\n'); err != nil {
-			return 0, 0, false, err
+			return 0, false, err
 		}
 		if line = bytes.TrimRight(line, "\r\n"); len(line) == 0 {
 			break
@@ -206,22 +216,21 @@ func (c *loadConn) exchange(request []byte) (status int, size int64, again bool,
 		switch {
 		case hasFold(line, headLength):
 			if size, err = strconv.ParseInt(string(bytes.TrimSpace(line[len(headLength):])), 10, 64); err != nil {
-				return 0, 0, false, err
+				return 0, false, err
 			}
 		case hasFold(line, headChunks):
-			return 0, 0, false, errors.New("an answer in chunks, which the load does not read: every side knows its lengths")
+			return 0, false, errors.New("an answer in chunks, which the load does not read: every side knows its lengths")
 		case hasFold(line, headClose):
 			again = false
 		}
 	}
-	rest := size
 	if status/100 != 2 && c.example == "" {
 		text, _ := io.ReadAll(io.LimitReader(c.in, min(size, exampleSize)))
 		c.example = fmt.Sprintf("%d %s", status, text)
-		rest -= int64(len(text))
+		size -= int64(len(text))
 	}
-	_, err = c.in.Discard(int(rest))
-	return status, size, again, err
+	_, err = c.in.Discard(int(size))
+	return status, again, err
 }
 
 // hasFold reports whether line begins with the lower-case text, in any case.

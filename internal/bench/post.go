@@ -88,19 +88,9 @@ func (r *runner) postSide(ctx context.Context, st *stage, kind sideKind, profile
 	var warm phase
 	if err := r.onSide(ctx, sc.task(kind), r.conns, func(s *side, l *load) error {
 		// Every agent writes once before it counts: its key is verified then.
-		warm, err = l.run(ctx, 0, func(conn, i int, _ []byte) ([]byte, bool) {
-			list := requests[conn]
-			if i >= len(list) {
-				return nil, false
-			}
-			return list[i], true
-		})
-		if err != nil {
-			return err
+		if warm, err = l.run(ctx, 0, prepared(requests, true)); err == nil {
+			m, err = r.watch(ctx, s, l, profile, prepared(requests, false))
 		}
-		m, err = r.watch(ctx, s, l, profile, func(conn, i int, _ []byte) ([]byte, bool) {
-			return requests[conn][i%len(requests[conn])], true
-		})
 		return err
 	}); err != nil {
 		return m, err

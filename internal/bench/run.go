@@ -5,19 +5,15 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"math"
 	"os"
 	"slices"
-	"strconv"
-	"strings"
 	"time"
 )
 
 const (
 	dbSQLite   = "sqlite"
 	dbPostgres = "postgres"
-	warnings   = slog.LevelWarn
 )
 
 // options is what the command line says.
@@ -147,11 +143,7 @@ func (s series) answered() (n int64) {
 	return n
 }
 
-func rateOf(m measure) float64    { return m.rate }
-func cpuOf(m measure) float64     { return m.cpu }
-func dbCPUOf(m measure) float64   { return m.dbCPU }
-func loadCPUOf(m measure) float64 { return m.loadCPU }
-func allocsOf(m measure) float64  { return m.allocs }
+func rateOf(m measure) float64 { return m.rate }
 
 // compared is a side with the name of its ratio to the governed one.
 type compared struct {
@@ -165,25 +157,29 @@ func (r *runner) publish(f figure, sides []compared, got map[sideKind]series) (e
 	for _, c := range sides {
 		s := got[c.kind]
 		f.Side = string(c.kind)
-		put := func(metric, unit string, list []float64, base []float64) {
-			g := f
-			g.Metric = metric
-			g = g.with(spreadOf(list), unit, len(s), s.answered())
-			if metric == "rate" {
+		for _, m := range []struct {
+			metric, unit string
+			of           func(measure) float64
+		}{
+			{"rate", "1/s", rateOf},
+			{"cpu_per_op", "µs", func(m measure) float64 { return m.cpu }},
+			{"db_cpu_per_op", "µs", func(m measure) float64 { return m.dbCPU }},
+			{"allocs_per_op", "objects", func(m measure) float64 { return m.allocs }},
+			{"load_cpu_per_op", "µs", func(m measure) float64 { return m.loadCPU }},
+			{"refused", "requests", func(m measure) float64 { return float64(m.refused) }},
+		} {
+			f.Metric = m.metric
+			g := f.with(spreadOf(s.of(m.of)), m.unit, len(s), s.answered())
+			switch {
+			case g.Max == 0:
+				continue // none refused, or no server of ours
+			case m.metric == "rate":
 				g = g.latency(median(s.of(func(m measure) float64 { return m.p50 })), median(s.of(func(m measure) float64 { return m.p99 })))
-			} else if c.ratio != "" && base != nil {
-				g = g.against(string(c.kind), median(ratios(base, list)))
+			case c.ratio != "":
+				g = g.against(string(c.kind), median(ratios(base.of(m.of), s.of(m.of))))
 			}
-			if g.Value > 0 {
-				err = errors.Join(err, r.press.put(g))
-			}
+			err = errors.Join(err, r.press.put(g))
 		}
-		put("rate", "1/s", s.of(rateOf), nil)
-		put("cpu_per_op", "µs", s.of(cpuOf), base.of(cpuOf))
-		put("db_cpu_per_op", "µs", s.of(dbCPUOf), base.of(dbCPUOf))
-		put("load_cpu_per_op", "µs", s.of(loadCPUOf), nil)
-		put("allocs_per_op", "objects", s.of(allocsOf), base.of(allocsOf))
-		put("refused", "requests", s.of(func(m measure) float64 { return float64(m.refused) }), nil)
 	}
 	f.Side = string(sides[0].kind)
 	for _, c := range sides[1:] {
@@ -208,7 +204,7 @@ func (g *growth) add(s series) {
 }
 
 func (g *growth) publish(r *runner, f figure) error {
-	f.Data = "rows " + joined(g.rows)
+	f.Data = fmt.Sprintf("rows %.0f", g.rows)
 	for _, m := range []struct {
 		metric string
 		cost   []float64
@@ -227,12 +223,4 @@ func (g *growth) publish(r *runner, f figure) error {
 		}
 	}
 	return nil
-}
-
-func joined(list []float64) string {
-	texts := make([]string, len(list))
-	for i, v := range list {
-		texts[i] = strconv.FormatFloat(v, 'f', 0, 64)
-	}
-	return strings.Join(texts, ", ")
 }

@@ -22,7 +22,6 @@ import (
 	"github.com/reefwarden/reefwarden/internal/lifecycle"
 	"github.com/reefwarden/reefwarden/internal/network"
 	"github.com/reefwarden/reefwarden/internal/server"
-	"github.com/reefwarden/reefwarden/internal/telemetry"
 )
 
 const (
@@ -81,7 +80,7 @@ func (s *stage) grow(ctx context.Context, to size) (err error) {
 		// What is filled in need not be durable before it is copied.
 		t.URL = s.r.pg.url(s.name, "synchronous_commit", "off")
 	}
-	srv, err := server.New(ctx, t.config(), telemetry.NewLogger(s.r.diag, telemetry.Options{Level: warnings}))
+	srv, err := t.product(ctx, s.r.diag)
 	if err != nil {
 		return err
 	}
@@ -103,10 +102,7 @@ func (s *stage) grow(ctx context.Context, to size) (err error) {
 	}
 	srv.Close()
 	if s.db == dbPostgres {
-		return s.r.pg.with(ctx, s.r.pg.url(s.name, "", ""), func(conn *pgx.Conn) error {
-			_, err := conn.Exec(ctx, "VACUUM ANALYZE")
-			return err
-		})
+		return s.r.pg.exec(ctx, s.r.pg.url(s.name), "VACUUM ANALYZE")
 	}
 	return nil
 }
@@ -229,7 +225,7 @@ func (c *scene) url(kind sideKind) string {
 	if kind == raw || kind == rawTx {
 		return c.s.r.pg.url(c.name, "search_path", schema)
 	}
-	return c.s.r.pg.url(c.name, "", "")
+	return c.s.r.pg.url(c.name)
 }
 
 // rows counts what stands in a table after a side has stopped.

@@ -38,7 +38,7 @@ func start(r *runner, ctx context.Context) error {
 				if err := r.pg.create(ctx, name, ""); err != nil {
 					return err
 				}
-				args = append(args, "--db", r.pg.url(name, "", ""), "--schema", schema)
+				args = append(args, "--db", r.pg.url(name), "--schema", schema)
 			}
 			for _, v := range []string{"new", "existing"} {
 				ms, mb, err := r.startOnce(ctx, args)

@@ -24,6 +24,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/reefwarden/reefwarden/internal/act"
+	"github.com/reefwarden/reefwarden/internal/audit"
 	"github.com/reefwarden/reefwarden/internal/identity"
 	"github.com/reefwarden/reefwarden/internal/provenance"
 	"github.com/reefwarden/reefwarden/internal/server/servertest"
@@ -299,6 +300,9 @@ func (c *cluster) kill(t *testing.T, agent clusterAgent) (acknowledged time.Time
 	return time.Now(), time.Since(began)
 }
 
+// qTestActsOf lists what an agent did or what was done to it.
+const qTestActsOf store.Q = `SELECT e.seq, l.body FROM event AS e JOIN leaf AS l ON l.pos = e.pos WHERE e.actor = $1 OR e.ref = $1 ORDER BY e.seq`
+
 // quiet fails if the agent did anything after the acknowledgement: on the wire,
 // or on record.
 func (c *cluster) quiet(t *testing.T, agent clusterAgent, l *load, acknowledged time.Time) {
@@ -328,27 +332,23 @@ func (c *cluster) quiet(t *testing.T, agent clusterAgent, l *load, acknowledged 
 		return numbered
 	})
 	if err := db.View(context.Background(), func(v *store.View) error {
-		var killed int64
-		for after := int64(0); ; {
-			events, err := v.EventsAfter(after, 1000)
+		killed := false
+		if err := v.All(qTestActsOf, func(r *store.Row) error {
+			l, err := audit.Parse(r.Bytes(1))
 			if err != nil {
 				return err
 			}
-			if len(events) == 0 {
-				break
+			if l.Act == "agent.kill" && l.Outcome == "done" {
+				killed = true
 			}
-			for _, e := range events {
-				after = e.Seq
-				if e.Act == "agent.kill" && e.Ref.ID == id {
-					killed = e.Seq
-				}
-				done := e.Act == "comment.create" || e.Act == "vote.cast" || e.Act == "post.create"
-				if killed != 0 && e.Actor == id && done && e.At > acknowledged.UnixMicro() {
-					t.Errorf("%s: %s is on record after the acknowledgement (event %d)", agent.name, e.Act, e.Seq)
-				}
+			if l.Principal.ID == agent.id && l.Outcome == "done" && l.At > acknowledged.UnixMicro() {
+				t.Errorf("%s: %s is on record after the acknowledgement (event %d)", agent.name, l.Act, r.Int(0))
 			}
+			return nil
+		}, id); err != nil {
+			return err
 		}
-		if killed == 0 {
+		if !killed {
 			t.Errorf("the kill of %s is not on record", agent.name)
 		}
 		return provenance.Exposures(v, id, func(x provenance.Exposure) error {

@@ -162,6 +162,54 @@ func TestDiskFullInsideAGroup(t *testing.T) {
 	d.all(t, cfg)
 }
 
+const qBulkOrRollbackSQLite store.Q = `INSERT OR ROLLBACK INTO meta (name, value) VALUES ($1, $2)`
+
+// SQLite may roll the whole transaction back under one act of a group, as it
+// may on a full disk; here a statement makes it. Every act is told, the one that
+// ignores the error and goes on among them, and nothing is stored.
+func TestWholeGroupIsRolledBack(t *testing.T) {
+	l := newLedger(t, storetest.Open(t, store.SQLite))
+	if err := l.db.Write(t.Context(), func(tx *store.Tx) error { _, err := tx.Exec(qBulkAdd, "there", []byte{1}); return err }); err != nil {
+		t.Fatal(err)
+	}
+	for _, acts := range []int{1, 5} {
+		for culprit := range acts {
+			for _, ignores := range []bool{false, true} {
+				fns := make([]func(*store.Tx) error, acts)
+				for i := range fns {
+					_, fn := l.act(t)
+					fns[i] = fn
+					if i == culprit {
+						fns[i] = func(tx *store.Tx) error {
+							if _, err := tx.Exec(qBulkOrRollbackSQLite, "there", []byte{2}); err == nil || !ignores {
+								return err
+							}
+							_ = fn(tx)
+							return nil
+						}
+					}
+				}
+				refused := 0
+				for _, err := range together(t, l.db, fns...) {
+					if err != nil {
+						unavailable(t, "an act of the group", err)
+						refused++
+					}
+				}
+				// The writer's own order decides who is behind the culprit; the
+				// acts of one group share its fate all the same.
+				if stored := l.check(t); refused != acts || len(stored) != 0 {
+					t.Errorf("culprit %d of %d, ignores %v: %d refused, %d stored", culprit, acts, ignores, refused, len(stored))
+				}
+			}
+		}
+	}
+	id, fn := l.act(t)
+	if err := l.db.Write(t.Context(), fn); err != nil || !l.check(t)[id] {
+		t.Errorf("the write after: %v", err)
+	}
+}
+
 // The same on a file system that is really full, where the log of SQLite cannot
 // grow and every step of a commit may fail.
 func TestFileSystemFull(t *testing.T) {

@@ -2,7 +2,6 @@ package store_test
 
 import (
 	"context"
-	"fmt"
 	"os"
 	"sync"
 	"testing"
@@ -260,5 +259,5 @@ func must(t testing.TB, format string, args ...any) {
 	if os.Getenv("REEF_REQUIRE_ALL") == "1" {
 		t.Fatalf(format, args...)
 	}
-	t.Skip(fmt.Sprintf(format, args...))
+	t.Skipf(format, args...)
 }

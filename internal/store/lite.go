@@ -237,7 +237,12 @@ const (
 
 func (c *liteConn) do(q Q) error { _, err := c.run(q, nil); return err }
 
+// exec runs a statement of an act, inside the writer's transaction only: had the
+// database rolled that back, an act that went on would change things outside it.
 func (c *liteConn) exec(q Q, args []any) (int64, error) {
+	if c.conn.AutocommitEnabled() {
+		return 0, unavailable("storage failed", errRolledBack)
+	}
 	if c.fault != nil {
 		if err := c.fault(StepStatement); err != nil {
 			return 0, unavailable("storage failed", err)

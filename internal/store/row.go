@@ -91,7 +91,12 @@ func (r *Row) Bytes(i int) []byte {
 // int64, string, []byte. Anything else is a programmer's error.
 func plain(arg any) any {
 	switch v := arg.(type) {
-	case nil, int64, string, []byte:
+	case nil, int64, string:
+		return v
+	case []byte:
+		if v == nil { // empty, not NULL: PostgreSQL's driver would take it for NULL
+			return []byte{}
+		}
 		return v
 	case int:
 		return int64(v)
