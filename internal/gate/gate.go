@@ -398,7 +398,11 @@ func (g *Gate) finish(ctx context.Context, p act.Principal, i Info, began time.T
 	case act.Internal:
 		g.log.ErrorContext(ctx, "act failed", "act", i.Name, "err", err)
 	case act.Unavailable:
-		g.log.WarnContext(ctx, "act unavailable", "act", i.Name, "err", err)
+		level := slog.LevelWarn
+		if ctx.Err() != nil {
+			level = slog.LevelDebug // the caller left; nothing is wrong here
+		}
+		g.log.Log(ctx, level, "act unavailable", "act", i.Name, "err", err)
 	case act.Invalid, act.NotFound, act.Conflict, act.TooLarge, act.Gone, act.Mismatch, act.Method:
 	}
 	g.Meter.ActDone(i.Name, outcome.String(), g.clock().Sub(began))
