@@ -61,7 +61,7 @@ var crossings = map[string]string{
 	"audit.qVerifyNumbered event":                 "verifying compares every leaf with its event, in the order of the sequence",
 	"audit.qVerifyWaiting event":                  "verifying compares every leaf with its event, in the order of the sequence",
 	"audit.qVerifyOrphans event":                  "verifying compares every leaf with its event, in the order of the sequence",
-	"store.qUnnumberedExposuresPostgres exposure": "the sequencer of the one event sequence gives exposure rows their place in it",
+	"store.qUnnumberedPostgres exposure": "the sequencer of the one event sequence gives exposure rows their place in it",
 	"store.qNumberExposuresPostgres exposure":     "the sequencer of the one event sequence gives exposure rows their place in it",
 }
 

@@ -21,7 +21,7 @@ const SequencerLease = "sequencer"
 // Both hold only if events and exposures are read in one snapshot and cut at
 // one position, so one statement reads both, those of an exposure marked shown.
 const (
-	qUnnumberedExposuresPostgres Q = `SELECT fresh.pos, fresh.shown FROM (
+	qUnnumberedPostgres Q = `SELECT fresh.pos, fresh.shown FROM (
   SELECT event.pos, 0 AS shown FROM event WHERE event.seq IS NULL
   UNION ALL SELECT exposure.pos, 1 AS shown FROM exposure WHERE exposure.after_seq IS NULL
 ) AS fresh ORDER BY pos LIMIT $1`
@@ -46,7 +46,7 @@ func (db *DB) SequencePass(ctx context.Context, l Lease) (numbered int, err erro
 			return err
 		}
 		var events, seqs, shown, after []int64
-		err := tx.All(qUnnumberedExposuresPostgres, func(r *Row) error {
+		err := tx.All(qUnnumberedPostgres, func(r *Row) error {
 			if r.Bool(1) {
 				shown, after = append(shown, r.Int(0)), append(after, last)
 				return nil
