@@ -1,7 +1,6 @@
 package api_test
 
 import (
-	"fmt"
 	"net/http"
 	"os"
 	"strings"
@@ -104,5 +103,5 @@ func stoppedStorage(t *testing.T, s *servertest.Server) {
 			t.Fatalf("the killed agent is answered %d: %s", a.Status, a.Raw)
 		}
 	}
-	t.Log(fmt.Sprintf("%d valid requests on every route: all 503 with Retry-After", asked))
+	t.Logf("%d valid requests on every route: all 503 with Retry-After", asked)
 }

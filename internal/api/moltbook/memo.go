@@ -7,17 +7,17 @@ import (
 )
 
 const (
-	memoSlots = 4096
-	memoMax   = 8 << 10 // bytes of a rendered post; longer ones are not kept
+	memoSets = 8192
+	memoMax  = 4 << 10 // bytes of a rendered post; longer ones are not kept
 )
 
 // memo remembers how posts were rendered. It is a memo of a pure function: a
 // rendering is used only for a post that equals, in every field, the one it was
-// made of, so it cannot be out of date. Slots are shared by posts with the same
-// hash; the last one stays. Memory is at most memoSlots × memoMax bytes, and the
-// posts.
+// made of, so it cannot be out of date. Two posts with the same hash have a
+// place each; of three the newest two stay, because they are on more pages.
+// Memory is at most 2 × memoSets × memoMax bytes, and the posts.
 type memo struct {
-	slots [memoSlots]atomic.Pointer[rendered]
+	sets [memoSets][2]atomic.Pointer[rendered]
 }
 
 type rendered struct {
@@ -27,16 +27,29 @@ type rendered struct {
 
 func newMemo() *memo { return &memo{} }
 
+// place returns where p's rendering is, or where it should go.
+func (m *memo) place(p *network.Post) *atomic.Pointer[rendered] {
+	set := &m.sets[uint64(p.ID)*0x9E3779B97F4A7C15>>51]
+	first, second := set[0].Load(), set[1].Load()
+	switch {
+	case first == nil || first.post.ID == p.ID:
+		return &set[0]
+	case second == nil || second.post.ID == p.ID || second.post.ID < first.post.ID:
+		return &set[1]
+	}
+	return &set[0]
+}
+
 // appendKnownPost appends a post as appendPost does.
 func (d *door) appendKnownPost(b []byte, p *network.Post) []byte {
-	slot := &d.memo.slots[uint64(p.ID)*0x9E3779B97F4A7C15>>52]
-	if r := slot.Load(); r != nil && r.post == *p {
+	place := d.memo.place(p)
+	if r := place.Load(); r != nil && r.post == *p {
 		return append(b, r.wire...)
 	}
 	from := len(b)
 	b = d.appendPost(b, p)
 	if len(b)-from <= memoMax {
-		slot.Store(&rendered{post: *p, wire: append([]byte(nil), b[from:]...)})
+		place.Store(&rendered{post: *p, wire: append([]byte(nil), b[from:]...)})
 	}
 	return b
 }
