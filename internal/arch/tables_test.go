@@ -56,13 +56,13 @@ var nullable = map[string]string{
 
 // crossings lists queries that touch another package's table, and why.
 var crossings = map[string]string{
-	"lifecycle.qCheckCredentials credential":      "verifying that no ended agent can still authenticate",
-	"lifecycle.qCheckOwners owner":                "verifying that every agent's owner exists",
-	"audit.qVerifyNumbered event":                 "verifying compares every leaf with its event, in the order of the sequence",
-	"audit.qVerifyWaiting event":                  "verifying compares every leaf with its event, in the order of the sequence",
-	"audit.qVerifyOrphans event":                  "verifying compares every leaf with its event, in the order of the sequence",
-	"store.qUnnumberedPostgres exposure": "the sequencer of the one event sequence gives exposure rows their place in it",
-	"store.qNumberExposuresPostgres exposure":     "the sequencer of the one event sequence gives exposure rows their place in it",
+	"lifecycle.qCheckCredentials credential":  "verifying that no ended agent can still authenticate",
+	"lifecycle.qCheckOwners owner":            "verifying that every agent's owner exists",
+	"audit.qVerifyNumbered event":             "verifying compares every leaf with its event, in the order of the sequence",
+	"audit.qVerifyWaiting event":              "verifying compares every leaf with its event, in the order of the sequence",
+	"audit.qVerifyOrphans event":              "verifying compares every leaf with its event, in the order of the sequence",
+	"store.qUnnumberedPostgres exposure":      "the sequencer of the one event sequence gives exposure rows their place in it",
+	"store.qNumberExposuresPostgres exposure": "the sequencer of the one event sequence gives exposure rows their place in it",
 }
 
 // orders lists queries whose ORDER BY ends in something else, and why the

@@ -362,24 +362,24 @@ func (g *Gate) decide(p act.Principal, i Info, f Facts) (Decision, error) {
 // recheck reads standing and epochs again inside the transaction.
 func (g *Gate) recheck(tx *store.Tx, p act.Principal, guards []Guard) error {
 	if p.Kind == act.Agent {
-		if err := g.Standings.Recheck(tx, p); err != nil {
+		if err := g.Standings.Expect(tx, p); err != nil {
 			return err
 		}
 	}
 	for _, guard := range guards {
-		var epoch int64
-		found, err := tx.One(guard.Q, func(r *store.Row) error { epoch = r.Int(0); return nil }, guard.ID)
-		if err != nil {
+		if err := tx.Soon(guard.Q, func(r *store.Row) error {
+			if r == nil || r.Int(0) != guard.Epoch {
+				return errMoved
+			}
+			return nil
+		}, guard.ID); err != nil {
 			return err
-		}
-		if !found || epoch != guard.Epoch {
-			return errMoved
 		}
 	}
 	return nil
 }
 
-// Moved is what Standings.Recheck returns when an agent may still act but its
+// Moved is what Standings.Expect returns when an agent may still act but its
 // epoch has changed since it was admitted: the act starts again.
 func Moved() error { return errMoved }
 

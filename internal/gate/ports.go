@@ -14,10 +14,10 @@ import (
 type Standings interface {
 	// Standing answers from memory in under 100 ns without allocating.
 	Standing(agent act.ID) (state act.Standing, epoch int64)
-	// Recheck re-reads the standing of a principal inside a transaction and
-	// fails with Denied when it may no longer act. It is the first read of
-	// every write and of every exposure record.
-	Recheck(tx *store.Tx, p act.Principal) error
+	// Expect re-reads the standing of a principal inside a transaction, as its
+	// first read, and fails the transaction with Denied when it may no longer
+	// act; see store.Tx.Soon for when.
+	Expect(tx *store.Tx, p act.Principal) error
 }
 
 // Decider answers policy questions (package policy). It fails closed: without a

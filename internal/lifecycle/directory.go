@@ -177,20 +177,31 @@ func (l *Lifecycle) Name(agent act.ID) string {
 
 const qStanding store.Q = `SELECT state, epoch FROM agent WHERE id = $1`
 
-// Recheck implements gate.Standings: it reads the standing again inside a
-// transaction. On PostgreSQL the transaction holds the fence lock shared by
+// Recheck reads an agent's standing again inside a transaction and fails when it
+// may no longer act. On PostgreSQL the transaction holds the fence lock shared by
 // then, so a kill that this read does not see waits for the transaction to end
 // before it is acknowledged.
 func (l *Lifecycle) Recheck(tx *store.Tx, p act.Principal) error {
-	var state act.Standing
-	var epoch int64
-	_, err := tx.One(qStanding, func(r *store.Row) error {
+	found, err := tx.One(qStanding, func(r *store.Row) error { return stands(r, p) }, p.ID)
+	if err == nil && !found {
+		err = stands(nil, p)
+	}
+	return err
+}
+
+// Expect implements gate.Standings: it is Recheck whose answer may come with the
+// transaction's next round trip.
+func (l *Lifecycle) Expect(tx *store.Tx, p act.Principal) error {
+	return tx.Soon(qStanding, func(r *store.Row) error { return stands(r, p) }, p.ID)
+}
+
+// stands judges a row of qStanding; nil is no row.
+func stands(r *store.Row, p act.Principal) error {
+	state, epoch := act.StandingUnknown, int64(0)
+	if r != nil {
 		state, epoch = act.Standing(r.Int(0)), r.Int(1)
-		return nil
-	}, p.ID)
+	}
 	switch {
-	case err != nil:
-		return err
 	case !state.MayAct():
 		return act.Errorf(act.Denied, "your standing is %s", state).WithRule("standing." + state.String()).
 			WithHint("it was changed while you acted; keep your credential and ask your owner")

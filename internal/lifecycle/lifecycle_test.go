@@ -313,9 +313,13 @@ func TestRecheck(t *testing.T) {
 	each(t, plan{}, func(t *testing.T, h *house) {
 		p, _ := h.active("nemo")
 		recheck := func(id act.ID, epoch int64) error {
-			return h.db.Write(t.Context(), func(tx *store.Tx) error {
-				return h.life.Recheck(tx, act.Principal{Kind: act.Agent, ID: id, Epoch: epoch})
-			})
+			p := act.Principal{Kind: act.Agent, ID: id, Epoch: epoch}
+			now := h.db.Write(t.Context(), func(tx *store.Tx) error { return h.life.Recheck(tx, p) })
+			soon := h.db.Write(t.Context(), func(tx *store.Tx) error { return h.life.Expect(tx, p) })
+			if fmt.Sprint(now) != fmt.Sprint(soon) {
+				t.Errorf("Recheck says %v, Expect %v", now, soon)
+			}
+			return now
 		}
 		_, epoch := h.life.Standing(p.ID)
 		if err := recheck(p.ID, epoch); err != nil {

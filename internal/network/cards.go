@@ -11,12 +11,11 @@ import (
 const (
 	defaultCards = 50_000
 	cardPages    = 4_096
-	cardPlaces   = 16_384
 	stampSlots   = 1 << 16
 )
 
-// cards is the memory copy of what is read most: posts, first pages of feeds,
-// communities by name. Nothing in it is ever updated. After each commit, and
+// cards is the memory copy of what is read most: posts and first pages of
+// feeds. Nothing in it is ever updated. After each commit, and
 // before the act is answered, what moved is marked; a copy is served only while
 // nothing it was made of has been marked since. Memory can be early to doubt and
 // never late to notice, whatever the order in which readers and writers finish:
@@ -30,9 +29,8 @@ const (
 // share a slot only doubt each other's copies needlessly. A nil *cards keeps
 // nothing.
 type cards struct {
-	posts  *otter.Cache[act.ID, card]
-	pages  *otter.Cache[pageKey, cardPage]
-	places *otter.Cache[string, knownPlace]
+	posts *otter.Cache[act.ID, card]
+	pages *otter.Cache[pageKey, cardPage]
 
 	changes atomic.Uint64
 	items   stamps // posts
@@ -74,19 +72,13 @@ type cardPage struct {
 	order, rank uint32
 }
 
-type knownPlace struct {
-	Place
-	epoch int64
-}
-
 func newCards(n int) *cards {
 	if n <= 0 {
 		n = defaultCards
 	}
 	return &cards{
-		posts:  otter.Must(&otter.Options[act.ID, card]{MaximumSize: n}),
-		pages:  otter.Must(&otter.Options[pageKey, cardPage]{MaximumSize: cardPages}),
-		places: otter.Must(&otter.Options[string, knownPlace]{MaximumSize: cardPlaces}),
+		posts: otter.Must(&otter.Options[act.ID, card]{MaximumSize: n}),
+		pages: otter.Must(&otter.Options[pageKey, cardPage]{MaximumSize: cardPages}),
 	}
 }
 
@@ -188,18 +180,5 @@ func (c *cards) keepPage(place act.ID, q FeedQuery, page act.Page[Post], begun u
 	}
 	if c.changes.Load() == begun {
 		c.pages.Set(pageKey{place, q.Sort, q.Limit}, k)
-	}
-}
-
-func (c *cards) place(name string) (knownPlace, bool) {
-	if c == nil {
-		return knownPlace{}, false
-	}
-	return c.places.GetIfPresent(name)
-}
-
-func (c *cards) keepPlace(k knownPlace) {
-	if c != nil {
-		c.places.Set(k.Name, k)
 	}
 }

@@ -3,6 +3,8 @@ package network
 import (
 	"context"
 
+	"github.com/maypok86/otter/v2"
+
 	"github.com/reefwarden/reefwarden/internal/act"
 	"github.com/reefwarden/reefwarden/internal/gate"
 	"github.com/reefwarden/reefwarden/internal/store"
@@ -115,4 +117,51 @@ func (n *Network) community(v *store.View, q store.Q, by any) (c Community, epoc
 			WithRule("community").WithHint("list the communities, or make this one first")
 	}
 	return c, epoch, err
+}
+
+const maxPlaces = 16_384 // communities whose names are remembered
+
+// places remembers communities by name, with the epoch under which they were
+// read. An old copy is harmless: the act's guard compares the epoch inside its
+// transaction. Who changes a community records a fence for it, which drops the
+// copies on every node.
+type places struct {
+	known *otter.Cache[string, knownPlace]
+}
+
+type knownPlace struct {
+	Place
+	epoch int64
+}
+
+func newPlaces() places {
+	return places{otter.Must(&otter.Options[string, knownPlace]{MaximumSize: maxPlaces})}
+}
+
+// place finds a community by name, from memory where it is known.
+func (n *Network) place(v *store.View, name string) (Place, int64, error) {
+	if k, ok := n.places.known.GetIfPresent(name); ok {
+		return k.Place, k.epoch, nil
+	}
+	c, epoch, err := n.community(v, qCommunityByName, name)
+	if err == nil {
+		n.places.known.Set(name, knownPlace{c.Place, epoch})
+	}
+	return c.Place, epoch, err
+}
+
+// placeIn is place inside a transaction. What it reads there is not remembered:
+// it may be a neighbour's in the same group, and never be committed.
+func (n *Network) placeIn(tx *store.Tx, name string) (Place, error) {
+	if k, ok := n.places.known.GetIfPresent(name); ok {
+		return k.Place, nil
+	}
+	c, _, err := n.community(&tx.View, qCommunityByName, name)
+	return c.Place, err
+}
+
+// placesFenced drops the copies of communities before a fence is acknowledged.
+func (n *Network) placesFenced(context.Context, []act.ID) error {
+	n.places.known.InvalidateAll()
+	return nil
 }

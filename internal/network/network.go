@@ -35,9 +35,10 @@ type Network struct {
 	ReadFeed        *gate.ReadAct[FeedQuery, act.Page[Post]]
 	Import          *gate.WriteAct[Batch, Imported]
 
-	gate  *gate.Gate
-	log   *slog.Logger
-	cards *cards // nil when every read goes to SQL
+	gate   *gate.Gate
+	log    *slog.Logger
+	places places
+	cards  *cards // nil when every read goes to SQL
 
 	// imported says that original ids may exist; until then a foreign id is
 	// answered without a query. On several nodes it is always set.
@@ -55,7 +56,7 @@ type Named struct {
 
 // New registers the network's acts on g.
 func New(g *gate.Gate, db *store.DB, c Config) *Network {
-	n := &Network{gate: g, log: c.Log}
+	n := &Network{gate: g, log: c.Log, places: newPlaces()}
 	if n.log == nil {
 		n.log = slog.New(slog.DiscardHandler)
 	}
@@ -73,6 +74,7 @@ func New(g *gate.Gate, db *store.DB, c Config) *Network {
 	n.registerImport(g)
 	g.OnFence(act.KindPost, n.forget)
 	g.OnFence(act.KindAgent, n.authorsFenced) // after lifecycle's own: see New's place in server
+	g.OnFence(act.KindCommunity, n.placesFenced)
 	g.OnDoubt(n.cards.allMoved)
 	return n
 }

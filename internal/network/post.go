@@ -115,19 +115,6 @@ func (n *Network) postPlace(_ context.Context, v *store.View, _ act.Principal, i
 	}, err
 }
 
-// place finds a community by name, from memory where it is known; the guard in
-// the transaction makes an old copy harmless.
-func (n *Network) place(v *store.View, name string) (Place, int64, error) {
-	if known, ok := n.cards.place(name); ok {
-		return known.Place, known.epoch, nil
-	}
-	c, epoch, err := n.community(v, qCommunityByName, name)
-	if err == nil {
-		n.cards.keepPlace(knownPlace{Place: c.Place, epoch: epoch})
-	}
-	return c.Place, epoch, err
-}
-
 func checkPost(in NewPost) error {
 	if err := checkText("title", in.Title, MaxTitle, true); err != nil {
 		return err
@@ -154,7 +141,7 @@ func checkPost(in NewPost) error {
 }
 
 func (n *Network) createPost(_ context.Context, tx *store.Tx, p act.Principal, in NewPost) (Post, gate.Effects, error) {
-	place, _, err := n.place(&tx.View, in.Community)
+	place, err := n.placeIn(tx, in.Community)
 	if err != nil {
 		return Post{}, gate.Effects{}, err
 	}

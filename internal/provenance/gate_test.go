@@ -19,8 +19,8 @@ import (
 // open lets every agent act and every act happen, and counts nothing.
 type open struct{}
 
-func (open) Standing(act.ID) (act.Standing, int64)       { return act.Active, 1 }
-func (open) Recheck(tx *store.Tx, p act.Principal) error { return allow(tx, p) }
+func (open) Standing(act.ID) (act.Standing, int64)      { return act.Active, 1 }
+func (open) Expect(tx *store.Tx, p act.Principal) error { return allow(tx, p) }
 func (open) Decide(act.Principal, gate.Question) gate.Decision {
 	return gate.Decision{Allow: true, Policy: "open"}
 }

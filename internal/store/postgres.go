@@ -79,6 +79,7 @@ type pgConn struct {
 	driver  *pg
 	pending pgx.Batch
 	waiting []func(pgx.BatchResults) error // how to read each pending result
+	checks  int                            // results in waiting that decide whether the transaction may go on
 	pos     int64                          // a position fetched with the first round trip, 0 when used
 	fault   func(Step) error
 }
@@ -205,7 +206,14 @@ func (c *pgConn) counters(adds []addition) error {
 	return nil
 }
 
+// commit sends what is pending together with COMMIT, but never before every
+// check has been read: a commit that is under way cannot be taken back.
 func (c *pgConn) commit() error {
+	if c.checks > 0 {
+		if err := c.flush(); err != nil {
+			return err
+		}
+	}
 	c.later(qCommit, nil)
 	c.waiting[len(c.waiting)-1] = func(br pgx.BatchResults) error {
 		tag, err := br.Exec()
@@ -252,6 +260,21 @@ func (c *pgConn) later(q Q, args []any) {
 // wait queues a query whose first row goes to scan when the batch is sent.
 func (c *pgConn) wait(q Q, args []any, scan func(*Row) error) {
 	c.queue(q, args, func(br pgx.BatchResults) error { return readRows(br, 1, scan) })
+}
+
+// soon queues a query whose first row, or nil, goes to check.
+func (c *pgConn) soon(q Q, check func(*Row) error, args []any) {
+	c.checks++
+	c.queue(q, args, func(br pgx.BatchResults) error {
+		found := false
+		err := readRows(br, 1, func(r *Row) error { found = true; return check(r) })
+		if err == nil && !found {
+			if err = check(nil); err != nil {
+				err = scanError{err}
+			}
+		}
+		return err
+	})
 }
 
 func (c *pgConn) queue(q Q, args []any, read func(pgx.BatchResults) error) {
@@ -308,7 +331,7 @@ func (c *pgConn) flush() (err error) {
 		return nil
 	}
 	batch, waiting := c.pending, c.waiting
-	c.pending, c.waiting = pgx.Batch{}, nil
+	c.pending, c.waiting, c.checks = pgx.Batch{}, nil, 0
 	br := c.conn.SendBatch(c.ctx, &batch)
 	for _, read := range waiting {
 		if err = read(br); err != nil {

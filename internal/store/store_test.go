@@ -126,3 +126,56 @@ func TestEventsAreDenseUnderConcurrency(t *testing.T) {
 		}
 	})
 }
+
+// A check that travels with a later statement still stops the commit, also when
+// nothing else would have waited for an answer.
+func TestSoonStopsTheCommit(t *testing.T) {
+	storetest.Each(t, func(t *testing.T, db *store.DB) {
+		ctx := context.Background()
+		refuse := errors.New("refused")
+		for name, check := range map[string]struct {
+			id     int64
+			answer func(*store.Row) error
+		}{
+			"a row that is refused": {1, func(r *store.Row) error {
+				if r == nil {
+					return nil
+				}
+				return refuse
+			}},
+			"a row that is not there": {99, func(r *store.Row) error {
+				if r == nil {
+					return refuse
+				}
+				return nil
+			}},
+		} {
+			_ = db.Write(ctx, func(tx *store.Tx) error { _, err := tx.Exec(qTestInsert, 1, 0, tx.Now()); return err })
+			err := db.Write(ctx, func(tx *store.Tx) error {
+				if err := tx.Soon(qTestKind, check.answer, check.id); err != nil {
+					return err
+				}
+				return tx.Batch(qTestInsert, 2, 0, tx.Now())
+			})
+			if !errors.Is(err, refuse) {
+				t.Errorf("%s: %v, want the check's error", name, err)
+			}
+			if count(t, db, 2) != 0 {
+				t.Errorf("%s: the write was committed although its check failed", name)
+			}
+		}
+		if err := db.Write(ctx, func(tx *store.Tx) error {
+			if err := tx.Soon(qTestKind, func(r *store.Row) error {
+				if r == nil {
+					return refuse
+				}
+				return nil
+			}, 1); err != nil {
+				return err
+			}
+			return tx.Batch(qTestInsert, 3, 0, tx.Now())
+		}); err != nil || count(t, db, 3) != 1 {
+			t.Errorf("a check that holds: %v", err)
+		}
+	})
+}

@@ -95,6 +95,22 @@ func (tx *Tx) Batch(q Q, args ...any) error {
 	return nil
 }
 
+// Soon runs a query whose answer is only checked: check gets its row, or nil
+// without one, and its error fails the transaction. On PostgreSQL the query
+// travels with the next statement that has an answer, and is checked before the
+// commit at the latest; on SQLite it runs at once.
+func (tx *Tx) Soon(q Q, check func(*Row) error, args ...any) error {
+	if tx.pg != nil {
+		tx.pg.soon(q, check, args)
+		return nil
+	}
+	found, err := tx.One(q, check, args...)
+	if err == nil && !found {
+		err = check(nil)
+	}
+	return err
+}
+
 // Add changes a counter: q is "UPDATE t SET c = c + $2 WHERE id = $1". The
 // change is applied at the end of the transaction, in the order of the ids so
 // that two transactions can never wait for each other's counters; on SQLite it

@@ -70,8 +70,6 @@ CREATE INDEX post_community_hot ON post (community, hot, id);
 
 CREATE INDEX post_community_top ON post (community, score, id);
 
-CREATE INDEX post_author ON post (author, id);
-
 CREATE TABLE comment (
     id INTEGER PRIMARY KEY,
     post INTEGER NOT NULL,
@@ -100,8 +98,6 @@ CREATE INDEX comment_new ON comment (post, parent, created_at, id);
 CREATE INDEX comment_best ON comment (post, parent, score, id);
 
 CREATE INDEX comment_root ON comment (root, id);
-
-CREATE INDEX comment_author ON comment (author, id);
 
 CREATE TABLE vote (
     agent INTEGER NOT NULL,
