@@ -22,9 +22,11 @@ func policyPublic(key ed25519.PrivateKey) ed25519.PublicKey {
 	return key.Public().(ed25519.PublicKey)
 }
 
-// busPrefix keeps the signals of networks on one NATS apart.
-func busPrefix(c Config) string {
+// busPrefix keeps the signals of networks on one NATS apart, and is the same on
+// all nodes of a network however each reaches the database: it comes from the
+// check value of the network's key.
+func busPrefix(check []byte) string {
 	h := fnv.New64a()
-	_, _ = h.Write([]byte(c.DB + "\x00" + c.Schema))
+	_, _ = h.Write(check)
 	return "n" + strconv.FormatUint(h.Sum64(), 36)
 }

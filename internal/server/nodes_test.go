@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -106,4 +107,28 @@ func TestNodesThatStartTogetherAgree(t *testing.T) {
 	if len(numbers) != len(nodes) {
 		t.Errorf("%d nodes have %d numbers", len(nodes), len(numbers))
 	}
+}
+
+// Nodes hear each other's signals also when each reaches the database by another
+// URL: what they share is the network's key.
+func TestNodesHearEachOtherWhateverTheirURL(t *testing.T) {
+	cfg := servertest.Config(t, store.Postgres)
+	cfg.KeyFile = filepath.Join(t.TempDir(), "network.key")
+	cfg.NATS = startNATS(t)
+	a := servertest.Open(t, cfg)
+	cfg.Data = t.TempDir()
+	cfg.DB += "&application_name=other"
+	b := servertest.Open(t, cfg)
+	var heard atomic.Int32
+	cancel, err := a.Bus.Subscribe("probe", func([]byte) { heard.Add(1) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cancel()
+	eventually(t, "a signal crosses", func() bool {
+		if err := b.Bus.Publish("probe", nil); err != nil {
+			t.Fatal(err)
+		}
+		return heard.Load() > 0
+	})
 }

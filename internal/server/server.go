@@ -82,7 +82,7 @@ func New(ctx context.Context, c Config, log *slog.Logger) (_ *Server, err error)
 		return nil, err
 	}
 	if s.Bus, err = bus.Open(ctx, bus.Config{
-		URL: c.NATS, Prefix: busPrefix(c), Name: fmt.Sprintf("reef-%d", s.DB.Node()), Log: log,
+		URL: c.NATS, Prefix: busPrefix(s.Keys.Check()), Name: fmt.Sprintf("reef-%d", s.DB.Node()), Log: log,
 	}); err != nil {
 		return nil, err
 	}
