@@ -45,7 +45,6 @@ var tables = map[string]table{
 	"policy_bundle": {owner: "policy", unique: []string{"version"}, small: "a row for each bundle ever activated"},
 
 	"idempotency": {owner: "gate", unique: []string{"principal, name"}},
-	"quota":       {owner: "gate", unique: []string{"principal, name"}},
 }
 
 // nullable lists unique columns that may be NULL, and why an ORDER BY may end

@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/schollz/progressbar/v3"
@@ -74,16 +77,9 @@ func (a *app) send(ctx context.Context, api *client.Client, w *moltbookWorld) (t
 	posts := w.ordered()
 	tick := a.progress(len(posts))
 	defer tick(-1)
-	for len(posts) > 0 {
-		n, nodes := 0, 0
-		for n < len(posts) && n < importBatch && (n == 0 || nodes+len(posts[n].Tree) <= importComments) {
-			nodes += len(posts[n].Tree)
-			n++
-		}
-		done, err := api.Import(ctx, client.Batch{Source: "moltbook", Posts: posts[:n]})
-		if err != nil {
-			return total, err
-		}
+	add := func(b client.Batch) error {
+		b.Source = "moltbook"
+		done, err := api.Import(ctx, b)
 		total.Posts += done.Posts
 		total.Comments += done.Comments
 		total.Authors += done.Authors
@@ -91,11 +87,38 @@ func (a *app) send(ctx context.Context, api *client.Client, w *moltbookWorld) (t
 		total.Known += done.Known
 		total.Filled += done.Filled
 		total.Placeholders += done.Placeholders
+		return err
+	}
+	// Authors and communities come first: some of them wrote nothing that was
+	// captured, or hold nothing.
+	for list := range slices.Chunk(slices.SortedFunc(maps.Values(w.authors), byAuthor), importBatch) {
+		if err := add(client.Batch{Authors: list}); err != nil {
+			return total, err
+		}
+	}
+	for list := range slices.Chunk(slices.SortedFunc(maps.Values(w.communities), byCommunity), importBatch) {
+		if err := add(client.Batch{Communities: list}); err != nil {
+			return total, err
+		}
+	}
+	for len(posts) > 0 {
+		n, nodes := 0, 0
+		for n < len(posts) && n < importBatch && (n == 0 || nodes+len(posts[n].Tree) <= importComments) {
+			nodes += len(posts[n].Tree)
+			n++
+		}
+		if err := add(client.Batch{Posts: posts[:n]}); err != nil {
+			return total, err
+		}
 		tick(n)
 		posts = posts[n:]
 	}
 	return total, nil
 }
+
+func byAuthor(a, b client.ForeignAuthor) int { return strings.Compare(a.ID, b.ID) }
+
+func byCommunity(a, b client.ForeignCommunity) int { return strings.Compare(a.Name, b.Name) }
 
 // progress shows a bar on a terminal and a line now and then elsewhere. The
 // returned function takes how many posts were done; -1 ends it.

@@ -62,6 +62,15 @@ func TestImportMoltbookAndReadBack(t *testing.T) {
 		if done.Posts != len(world.posts) || done.Comments != world.comments() || done.Placeholders != world.absent() {
 			t.Errorf("imported %+v, the files hold %d posts, %d comments, %d absent parents", done, len(world.posts), world.comments(), world.absent())
 		}
+		unknown := 0 // the stand-in for authors that the source did not tell
+		for _, p := range world.posts {
+			if p.Author.ID == "" {
+				unknown = 1
+			}
+		}
+		if done.Authors != len(world.authors)+unknown {
+			t.Errorf("%d authors are new, the files hold %d", done.Authors, len(world.authors)+unknown)
+		}
 		if dry.Posts != done.Posts || dry.Comments != done.Comments || dry.Placeholders != done.Placeholders {
 			t.Errorf("dry run said %+v, the import did %+v", dry, done)
 		}
@@ -78,6 +87,9 @@ func TestImportMoltbookAndReadBack(t *testing.T) {
 				t.Fatalf("%s: %d: %s", path, a.Status, a.Raw)
 			}
 			return a.JSON
+		}
+		for name := range world.communities {
+			get("/api/v1/submolts/" + url.PathEscape(name) + "/feed")
 		}
 		for id, want := range world.posts {
 			p := get("/api/v1/posts/" + url.PathEscape(id))["post"].(map[string]any) // by its old id

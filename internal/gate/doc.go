@@ -20,5 +20,5 @@
 //   - a denial never needs storage to be given (denial.go records it later);
 //   - a node that cannot confirm its fences for FreshBound serves no agent.
 //
-// Tables: idempotency, quota. Start with gate.go.
+// Tables: idempotency. Rates are counted in memory. Start with gate.go.
 package gate

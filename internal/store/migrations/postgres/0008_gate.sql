@@ -12,11 +12,3 @@ CREATE TABLE idempotency (
 );
 
 CREATE INDEX idempotency_age ON idempotency (created_at, principal, name);
-
-CREATE TABLE quota (
-    principal BIGINT NOT NULL,
-    name TEXT COLLATE "C" NOT NULL,
-    used BIGINT NOT NULL,
-    reset_at BIGINT NOT NULL,
-    PRIMARY KEY (principal, name)
-);

@@ -12,11 +12,3 @@ CREATE TABLE idempotency (
 ) STRICT, WITHOUT ROWID;
 
 CREATE INDEX idempotency_age ON idempotency (created_at, principal, name);
-
-CREATE TABLE quota (
-    principal INTEGER NOT NULL,
-    name TEXT NOT NULL,
-    used INTEGER NOT NULL,
-    reset_at INTEGER NOT NULL,
-    PRIMARY KEY (principal, name)
-) STRICT, WITHOUT ROWID;
