@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -111,7 +112,9 @@ func TestFenceMovedDuringReadRedoesThePage(t *testing.T) {
 		// page and waits to have it recorded; then the exposure is held until the
 		// delete's fence is applied.
 		var commits atomic.Int32
-		deleting, release, fenced := make(chan struct{}), make(chan struct{}), make(chan struct{})
+		deleting, held, exposing := make(chan struct{}), make(chan struct{}), make(chan struct{})
+		release, fenced := sync.OnceFunc(func() { close(held) }), sync.OnceFunc(func() { close(exposing) })
+		t.Cleanup(func() { release(); fenced() }) // a failure must not wait for them for ever
 		f := func(step store.Step) error {
 			if step != store.StepCommit {
 				return nil
@@ -119,9 +122,9 @@ func TestFenceMovedDuringReadRedoesThePage(t *testing.T) {
 			switch commits.Add(1) {
 			case 1:
 				close(deleting)
-				<-release
+				<-held
 			case 2:
-				<-fenced
+				<-exposing
 			}
 			return nil
 		}
@@ -143,9 +146,9 @@ func TestFenceMovedDuringReadRedoesThePage(t *testing.T) {
 			read <- result{page, err}
 		}()
 		eventually(t, "the reader's page waits to be recorded", func() bool { return s.DB.QueueDepth() > 0 || commits.Load() > 1 })
-		close(release)
+		release()
 		eventually(t, "the fence is applied", func() bool { return s.Gate.Fences() > before })
-		close(fenced)
+		fenced()
 		if err := <-deleted; err != nil {
 			t.Fatal(err)
 		}

@@ -46,7 +46,7 @@ func (db *DB) LastFence(ctx context.Context) (n int64, err error) {
 
 // MarkFenced tells the other nodes that this one has applied every fence up to n.
 func (db *DB) MarkFenced(ctx context.Context, n int64) error {
-	return db.Write(ctx, func(tx *Tx) error {
+	return db.upkeep(ctx, func(tx *Tx) error {
 		_, err := tx.Exec(qNodeFenced, int64(db.node.n), n, db.node.holder)
 		return err
 	})
@@ -68,7 +68,7 @@ func (db *DB) LaggingNodes(ctx context.Context, n int64) (nodes []int, err error
 // ForgetFences drops fences made before the given time (Unix microseconds) that
 // every live node has applied.
 func (db *DB) ForgetFences(ctx context.Context, before int64) error {
-	return db.Write(ctx, func(tx *Tx) error {
+	return db.upkeep(ctx, func(tx *Tx) error {
 		now, err := tx.databaseTime(db.cfg.Clock)
 		if err != nil {
 			return err

@@ -26,7 +26,7 @@ const (
 // holds it. The lease lasts as long as the node's own; Hold extends it.
 func (db *DB) Lead(ctx context.Context, name string) (l Lease, ok bool, err error) {
 	l = Lease{Name: name, holder: db.node.holder}
-	err = db.Write(ctx, func(tx *Tx) error {
+	err = db.upkeep(ctx, func(tx *Tx) error {
 		now, err := tx.databaseTime(db.cfg.Clock)
 		if err != nil {
 			return err
@@ -66,7 +66,7 @@ func (tx *Tx) Hold(l Lease) error {
 
 // Resign gives a lease back so that another process can take it at once.
 func (db *DB) Resign(ctx context.Context, l Lease) error {
-	return db.Write(ctx, func(tx *Tx) error {
+	return db.upkeep(ctx, func(tx *Tx) error {
 		_, err := tx.Exec(qLeaderResign, l.Name, l.holder, l.token)
 		return err
 	})

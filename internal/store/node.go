@@ -63,7 +63,7 @@ func leaseNode(ctx context.Context, db *DB) (*node, error) {
 	if db.lite != nil {
 		return n, n.takeLite()
 	}
-	_, err := db.pg.write(ctx, n, func(tx *Tx) error {
+	_, err := db.pg.write(ctx, n, nil, func(tx *Tx) error {
 		// Processes that start together would all choose the same number.
 		tx.pg.later(qLockPostgres, []any{db.pg.nodeKey})
 		now, err := tx.databaseTime(db.cfg.Clock)
@@ -140,7 +140,7 @@ func (n *node) renew(ctx context.Context) error {
 		return n.db.Write(ctx, func(*Tx) error { return nil }) // the writer reserves before each group
 	}
 	ceiling := max(n.until.Load(), act.IDMillis(n.db.cfg.Clock())+idWindow.Milliseconds())
-	err := n.db.Write(ctx, func(tx *Tx) error {
+	err := n.db.upkeep(ctx, func(tx *Tx) error {
 		now, err := tx.databaseTime(n.db.cfg.Clock)
 		if err != nil {
 			return err
@@ -186,7 +186,7 @@ func (n *node) release() {
 		}
 		ctx, cancel := context.WithTimeout(context.Background(), nodeRenew) //arch:allow the process ends
 		defer cancel()
-		err := n.db.Write(ctx, func(tx *Tx) error {
+		err := n.db.upkeep(ctx, func(tx *Tx) error {
 			_, err := tx.Exec(qNodeRelease, int64(n.n), n.holder)
 			return err
 		})

@@ -114,9 +114,9 @@ const (
 	qLockPostgres          Q = `SELECT pg_advisory_xact_lock($1)`
 )
 
-func (p *pg) write(ctx context.Context, n *node, fn func(*Tx) error) (int64, error) {
+func (p *pg) write(ctx context.Context, n *node, fault func(Step) error, fn func(*Tx) error) (int64, error) {
 	for try := 1; ; try++ {
-		fence, err := p.attempt(ctx, n, fn)
+		fence, err := p.attempt(ctx, n, fault, fn)
 		if err == nil || !retryable(err) || try == pgTries {
 			return fence, err
 		}
@@ -142,7 +142,7 @@ func retryable(err error) bool {
 // attempt runs fn in one transaction. The request's context bounds the wait for
 // a connection; once running, the transaction has its own bound, because a
 // cancelled statement would cost the connection.
-func (p *pg) attempt(ctx context.Context, n *node, fn func(*Tx) error) (_ int64, err error) {
+func (p *pg) attempt(ctx context.Context, n *node, fault func(Step) error, fn func(*Tx) error) (_ int64, err error) {
 	c, err := p.acquire(ctx)
 	if err != nil {
 		return 0, err
@@ -150,7 +150,7 @@ func (p *pg) attempt(ctx context.Context, n *node, fn func(*Tx) error) (_ int64,
 	defer c.Release()
 	run, cancel := context.WithTimeout(context.WithoutCancel(ctx), pgTxTimeout)
 	defer cancel()
-	pc := &pgConn{ctx: run, conn: c.Conn(), driver: p, fault: p.cfg.Fault}
+	pc := &pgConn{ctx: run, conn: c.Conn(), driver: p, fault: fault}
 	tx := &Tx{View: View{pg: pc}, node: n, now: act.Micros(p.cfg.Clock())}
 	if err := pc.inject(StepBegin); err != nil {
 		return 0, err

@@ -36,7 +36,7 @@ func (db *DB) SequencePass(ctx context.Context, l Lease) (numbered int, err erro
 	if db.pg == nil {
 		return 0, nil
 	}
-	err = db.Write(ctx, func(tx *Tx) error {
+	err = db.upkeep(ctx, func(tx *Tx) error {
 		numbered = 0
 		if err := tx.Hold(l); err != nil {
 			return err
