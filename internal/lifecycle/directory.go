@@ -81,7 +81,8 @@ func find(table []dirSlot, h uint64, id act.ID) *dirSlot {
 func (d *directory) look(id act.ID) *dirSlot {
 	h := spread(id)
 	s := find(*d.shard(h).table.Load(), h, id)
-	if id == 0 || s.id.Load() == 0 {
+	// A free slot may meanwhile have become another agent's.
+	if id == 0 || s.id.Load() != int64(id) {
 		return nil
 	}
 	return s
