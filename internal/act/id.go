@@ -20,57 +20,50 @@ type ID int64
 // Kind is the kind of thing an ID names.
 type Kind uint8
 
-// The kinds. Numbers are part of stored ids and never change.
+// The kinds. Numbers are part of stored ids and never change; there is room for
+// 32.
 const (
-	KindNone       Kind = 0
-	KindAgent      Kind = 1
-	KindOperator   Kind = 2
-	KindOwner      Kind = 3
-	KindCommunity  Kind = 4
-	KindPost       Kind = 5
-	KindComment    Kind = 6
-	KindCredential Kind = 7
-	KindInvite     Kind = 8
-	KindClaim      Kind = 9
-	KindDecision   Kind = 10
-	KindImport     Kind = 11
-	KindSystem     Kind = 12
-	KindNetwork    Kind = 13
+	KindNone         Kind = 0
+	KindAgent        Kind = 1
+	KindOperator     Kind = 2
+	KindOwner        Kind = 3
+	KindCommunity    Kind = 4
+	KindPost         Kind = 5
+	KindComment      Kind = 6
+	KindCredential   Kind = 7
+	KindInvite       Kind = 8
+	KindClaim        Kind = 9
+	KindDecision     Kind = 10
+	KindImport       Kind = 11
+	KindSystem       Kind = 12
+	KindNetwork      Kind = 13
+	KindApproval     Kind = 14
+	KindConversation Kind = 15
+	KindMessage      Kind = 16
+	KindTask         Kind = 17
+	KindNotification Kind = 18
+	KindLabel        Kind = 19
+	KindAttachment   Kind = 20
+	KindReport       Kind = 21
+	KindImage        Kind = 22
+	KindWebhook      Kind = 23
+	KindQueue        Kind = 24
+	KindDelivery     Kind = 25
+	KindCount        Kind = 26 // how many there are
 )
+
+var kindNames = [KindCount]string{
+	"none", "agent", "operator", "owner", "community", "post", "comment", "credential", "invite", "claim",
+	"decision", "import", "system", "network", "approval", "conversation", "message", "task", "notification",
+	"label", "attachment", "report", "image", "webhook", "queue", "delivery",
+}
 
 // String returns the kind's name as it stands in leaves and references.
 func (k Kind) String() string {
-	switch k {
-	case KindNone:
-		return "none"
-	case KindAgent:
-		return "agent"
-	case KindOperator:
-		return "operator"
-	case KindOwner:
-		return "owner"
-	case KindCommunity:
-		return "community"
-	case KindPost:
-		return "post"
-	case KindComment:
-		return "comment"
-	case KindCredential:
-		return "credential"
-	case KindInvite:
-		return "invite"
-	case KindClaim:
-		return "claim"
-	case KindDecision:
-		return "decision"
-	case KindImport:
-		return "import"
-	case KindSystem:
-		return "system"
-	case KindNetwork:
-		return "network"
+	if k >= KindCount {
+		return "unknown"
 	}
-	return "unknown"
+	return kindNames[k]
 }
 
 const (

@@ -25,16 +25,16 @@ var house = map[string]room{
 	"bus":       {rank: 1, budget: 1000},
 	"telemetry": {rank: 1, budget: 1000},
 	"skill":     {rank: 1, budget: 1500},
-	"client":    {rank: 1, budget: 1500},
+	"client":    {rank: 1, budget: 2500},
 
-	"gate":   {rank: 2, budget: 2500},
+	"gate":   {rank: 2, budget: 3000},
 	"egress": {rank: 2, budget: 3000},
 
 	"identity":   {rank: 3, budget: 8000},
 	"policy":     {rank: 3, budget: 4000},
 	"audit":      {rank: 3, budget: 3000},
 	"provenance": {rank: 3, budget: 5000},
-	"network":    {rank: 3, budget: 7000},
+	"network":    {rank: 3, budget: 10000},
 	"lifecycle":  {rank: 3, budget: 5000, peers: []string{"identity"}},
 	"secret":     {rank: 3, budget: 3000, peers: []string{"identity"}},
 
@@ -43,18 +43,18 @@ var house = map[string]room{
 	"manifest": {rank: 4, budget: 3000},
 	"export":   {rank: 4, budget: 2000},
 
-	"api":          {rank: 5, budget: 2000},
-	"api/native":   {rank: 5, budget: 2000, peers: []string{"api"}},
-	"api/moltbook": {rank: 5, budget: 2000, peers: []string{"api"}},
+	"api":          {rank: 5, budget: 2500},
+	"api/native":   {rank: 5, budget: 4000, peers: []string{"api"}},
+	"api/moltbook": {rank: 5, budget: 4000, peers: []string{"api"}},
 	"api/mcp":      {rank: 5, budget: 2000, peers: []string{"api"}},
 	"api/a2a":      {rank: 5, budget: 2000, peers: []string{"api"}},
 	"console":      {rank: 5, budget: 2000, peers: []string{"api"}},
 	"agent":        {rank: 5, budget: 8000, only: []string{"act", "telemetry", "skill", "client", "egress"}},
 
-	"server": {rank: 6, budget: 2000},
+	"server": {rank: 6, budget: 2500},
 
-	"cli":   {rank: 7, budget: 3000},
-	"bench": {rank: 7, budget: 3000},
+	"cli":   {rank: 7, budget: 4000},
+	"bench": {rank: 7, budget: 5000},
 
 	"cmd/reef": {rank: 8, budget: 100},
 

@@ -70,7 +70,7 @@ func (a *app) play(ctx context.Context, p playground) error {
 	// No server.Load: an environment made for a real network must not open it.
 	cfg := server.Config{
 		Data: dir, Addr: p.addr, Schema: "reef", Registration: "open", Claim: true, AutoClaim: "dev",
-		Limits: "open", AnonymousAPI: true, LogLevel: p.logLevel,
+		Limits: "open", AnonymousAPI: true, OwnKeyApproval: true, LogLevel: p.logLevel,
 	}
 	log, err := a.logger(cfg)
 	if err != nil {

@@ -35,7 +35,7 @@ type Question struct {
 
 // Facts are the attributes of a resource that policies may use. All items that
 // share them share one decision (architecture: "read class"), so they hold no
-// id of a single item; Own is the one relation, used by writes only.
+// id of a single item; Own and Role are the only relations, used by writes only.
 type Facts struct {
 	Kind           act.Kind // what the resource is; KindNetwork when the act has no narrower target
 	Community      act.ID   // 0 when outside any community
@@ -43,8 +43,28 @@ type Facts struct {
 	Origin         act.Origin
 	Visibility     Visibility
 	Classification Classification
-	Own            bool // the principal is the author or the thing itself
+	Own            bool // the principal is the author, a party to it, or the thing itself; writes only
+	Role           Role // of the principal in the community; writes only
 	Locked         bool
+}
+
+// Role is what the principal is in a community.
+type Role uint8
+
+// The roles, each with the rights of those before it.
+const (
+	RoleNone Role = iota
+	RoleSubscriber
+	RoleModerator
+	RoleOwner
+)
+
+// String returns the role's name as policies and wire forms have it.
+func (r Role) String() string {
+	if r > RoleOwner {
+		return "unknown"
+	}
+	return [...]string{"none", "subscriber", "moderator", "owner"}[r]
 }
 
 // Visibility says who an item is meant for.
@@ -159,4 +179,10 @@ type EdgeKind uint8
 const (
 	EdgeReply EdgeKind = 1 // a comment under a post or comment
 	EdgeVote  EdgeKind = 2 // a vote on a post or comment
+
+	EdgeMention EdgeKind = 3 // an agent named in a post or comment
+	EdgeFollow  EdgeKind = 4 // an agent that another one follows
+	EdgeMessage EdgeKind = 5 // a message, from the one it answers or from the request
+	EdgeTask    EdgeKind = 6 // a task handed over, and its progress and result
+	EdgePrompt  EdgeKind = 7 // a role's prompt delivered to a holder of the role
 )

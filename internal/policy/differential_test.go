@@ -208,7 +208,7 @@ func (w *world) reference(t *rapid.T, p act.Principal, f PrincipalFacts, name st
 		Parents: types.NewEntityUIDSet(entity("Community", r.Community)),
 		Attributes: types.NewRecord(types.RecordMap{
 			"community": entity("Community", r.Community), "author_standing": types.String(r.AuthorStanding.String()),
-			"origin": types.String(r.Origin.String()), "own": types.Boolean(r.Own), "locked": types.Boolean(r.Locked),
+			"origin": types.String(r.Origin.String()), "own": types.Boolean(r.Own), "locked": types.Boolean(r.Locked), "role": types.String(r.Role.String()),
 			"visibility": types.String([]string{"public", "restricted"}[r.Visibility]), "classification": types.String("unclassified"),
 		}),
 	}
@@ -298,7 +298,7 @@ func TestDifferential(t *testing.T) {
 			r := gate.Facts{
 				Kind: pick(t, "thing", act.KindPost, act.KindPost, act.KindAgent, act.KindNetwork), Community: id(act.KindCommunity),
 				Origin: pick(t, "origin", act.OriginAgent, act.OriginImported), Visibility: pick(t, "visibility", gate.Public, gate.Restricted),
-				Own: rapid.Bool().Draw(t, "own"), Locked: rapid.Bool().Draw(t, "locked"),
+				Own: rapid.Bool().Draw(t, "own"), Role: pick(t, "role", gate.RoleNone, gate.RoleModerator), Locked: rapid.Bool().Draw(t, "locked"),
 			}
 			name := pick(t, "act", worldActs...)
 			want := w.reference(t, p, f, name, r)

@@ -50,13 +50,17 @@ const DefaultCacheSize = 1 << 16
 
 // Config makes an engine. Key, Directory and Acts are required.
 type Config struct {
-	Key          ed25519.PublicKey // the network's policy key: no other bundle is activated
-	Codec        *act.Codec        // reads ids in policies; nil refuses policies that hold any
-	Directory    Directory
-	Acts         []ActInfo
-	AnonymousAPI bool // context.anonymous_api
-	Log          *slog.Logger
-	CacheSize    int // decisions kept; a decision takes about 250 bytes
+	Key       ed25519.PublicKey // the network's policy key: no other bundle is activated
+	Codec     *act.Codec        // reads ids in policies; nil refuses policies that hold any
+	Directory Directory
+	Acts      []ActInfo
+	Log       *slog.Logger
+	CacheSize int // decisions kept; a decision takes about 250 bytes
+
+	// What the network is configured to be; policies see it as context.
+	AnonymousAPI   bool // reads without a credential
+	OwnKeyApproval bool // an agent's own key approves conversations
+	Challenge      bool // new content is challenged
 }
 
 // Engine decides. It is safe for concurrent use.
@@ -106,7 +110,10 @@ var _ gate.Decider = (*Engine)(nil)
 func New(c Config) *Engine {
 	e := &Engine{
 		key: slices.Clone(c.Key), codec: c.Codec, directory: c.Directory, log: c.Log, acts: make(map[string]*table),
-		context: types.NewRecord(types.RecordMap{attrAnonymousAPI: types.Boolean(c.AnonymousAPI)}),
+		context: types.NewRecord(types.RecordMap{
+			attrAnonymousAPI: types.Boolean(c.AnonymousAPI), attrOwnKeyApproval: types.Boolean(c.OwnKeyApproval),
+			attrChallenge: types.Boolean(c.Challenge),
+		}),
 	}
 	if e.log == nil {
 		e.log = slog.New(slog.DiscardHandler)

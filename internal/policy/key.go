@@ -30,6 +30,7 @@ type key struct {
 	origin    act.Origin
 	visible   gate.Visibility
 	secrecy   gate.Classification
+	role      gate.Role
 	flags     uint8
 }
 
@@ -78,8 +79,11 @@ func (s *snapshot) key(t *table, p act.Principal, f PrincipalFacts, r gate.Facts
 		k.who = 0
 	case act.Operator:
 	}
-	if r.Own && !t.read { // reads are decided by class attributes only
-		k.flags |= flagOwn
+	if !t.read { // reads are decided by class attributes only
+		k.role = r.Role
+		if r.Own {
+			k.flags |= flagOwn
+		}
 	}
 	if r.Locked {
 		k.flags |= flagLocked
@@ -87,7 +91,7 @@ func (s *snapshot) key(t *table, p act.Principal, f PrincipalFacts, r gate.Facts
 	ok = int(k.principal) < len(principalTypes) && int(k.kind) < kindCount && t.kinds>>k.kind&1 == 1 &&
 		int(k.standing) < len(standingWords) && int(k.author) < len(standingWords) &&
 		int(k.origin) < len(originWords) && int(k.visible) < len(visibleWords) &&
-		int(k.secrecy) < len(classifiedWords)
+		int(k.secrecy) < len(classifiedWords) && int(k.role) < len(roleWords)
 	return k, ok
 }
 
@@ -183,6 +187,7 @@ func (q *request) makeThing() types.Entity {
 			attrClassification: classifiedWords[q.key.secrecy],
 			attrOwn:            types.Boolean(q.key.flags&flagOwn != 0),
 			attrLocked:         types.Boolean(q.key.flags&flagLocked != 0),
+			attrRole:           roleWords[q.key.role],
 		}),
 	}
 }

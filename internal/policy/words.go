@@ -19,9 +19,9 @@ import (
 //	principal.{standing, claimed, owner, class}         agents only
 //	principal in Owner::"…", principal in Class::"…"    agents only
 //	resource is Post | Comment | Community | Agent | …  (the act's kinds)
-//	resource.{community, author_standing, origin, visibility, classification, own, locked}
+//	resource.{community, author_standing, origin, visibility, classification, own, role, locked}
 //	resource in Community::"…"
-//	context.anonymous_api
+//	context.{anonymous_api, own_key_approval, challenge}
 //
 // Every attribute is always there, so that reading one cannot fail: an agent
 // without an owner has Owner::"none", a thing outside any community has
@@ -60,10 +60,13 @@ const (
 	attrClassification types.String = "classification"
 	attrOwn            types.String = "own"
 	attrLocked         types.String = "locked"
+	attrRole           types.String = "role"
 	attrAnonymousAPI   types.String = "anonymous_api"
+	attrOwnKeyApproval types.String = "own_key_approval"
+	attrChallenge      types.String = "challenge"
 )
 
-const kindCount = int(act.KindNetwork) + 1
+const kindCount = int(act.KindCount)
 
 // principalTypes are the entity types of principals, by act.PrincipalKind.
 var principalTypes = [...]types.EntityType{
@@ -93,6 +96,9 @@ var (
 	}
 )
 
+// roleWords are the roles of a principal in a community.
+var roleWords = words(gate.RoleOwner)
+
 // words returns the names of the values 0..last.
 func words[T interface {
 	~uint8
@@ -117,6 +123,8 @@ func enumerated(attr types.String) []types.Value {
 		return visibleWords
 	case attrClassification:
 		return classifiedWords
+	case attrRole:
+		return roleWords
 	}
 	return nil
 }
@@ -127,9 +135,9 @@ func attributes(variable types.String) []types.String {
 	case "principal":
 		return []types.String{attrStanding, attrClaimed, attrOwner, attrClass}
 	case "resource":
-		return []types.String{attrCommunity, attrAuthorStanding, attrOrigin, attrVisibility, attrClassification, attrOwn, attrLocked}
+		return []types.String{attrCommunity, attrAuthorStanding, attrOrigin, attrVisibility, attrClassification, attrOwn, attrRole, attrLocked}
 	case "context":
-		return []types.String{attrAnonymousAPI}
+		return []types.String{attrAnonymousAPI, attrOwnKeyApproval, attrChallenge}
 	}
 	return nil
 }
@@ -137,7 +145,7 @@ func attributes(variable types.String) []types.String {
 // boolean reports whether an attribute of the vocabulary is a truth value.
 func boolean(attr types.String) bool {
 	switch attr {
-	case attrClaimed, attrOwn, attrLocked, attrAnonymousAPI:
+	case attrClaimed, attrOwn, attrLocked, attrAnonymousAPI, attrOwnKeyApproval, attrChallenge:
 		return true
 	}
 	return false
@@ -149,7 +157,7 @@ func boolean(attr types.String) bool {
 func schemaOf(tables []*table) (*resolved.Schema, error) {
 	const principal = "standing: String, claimed: Bool, owner: Owner, class: String"
 	const resource = "community: Community, author_standing: String, origin: String, visibility: String, " +
-		"classification: String, own: Bool, locked: Bool"
+		"classification: String, own: Bool, role: String, locked: Bool"
 	kinds := make(map[types.EntityType]bool)
 	for _, t := range tables {
 		for _, k := range t.kindTypes() {
@@ -178,7 +186,7 @@ func schemaOf(tables []*table) (*resolved.Schema, error) {
 		for _, k := range t.kindTypes() {
 			on = append(on, string(k))
 		}
-		fmt.Fprintf(&text, "action %q appliesTo { principal: [Agent, Operator, Observer, System], resource: [%s], context: { anonymous_api: Bool } };\n",
+		fmt.Fprintf(&text, "action %q appliesTo { principal: [Agent, Operator, Observer, System], resource: [%s], context: { anonymous_api: Bool, own_key_approval: Bool, challenge: Bool } };\n",
 			t.name, strings.Join(on, ", "))
 	}
 	var s schema.Schema

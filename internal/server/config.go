@@ -27,22 +27,24 @@ import (
 // Config is everything that can be set. Each field's tags give the key (flag
 // --the-key, environment REEF_THE_KEY, file the-key), the default and the help.
 type Config struct {
-	Data         string   `koanf:"data" help:"directory that holds the network: database, keys, operator.token"`
-	Addr         string   `koanf:"addr" default:"127.0.0.1:7333" help:"address to listen on; one that is not loopback needs TLS or --trusted-proxy"`
-	PublicURL    string   `koanf:"public-url" help:"URL under which agents reach the network; http://ADDR if empty"`
-	DB           string   `koanf:"db" help:"PostgreSQL URL without password (use PGPASSWORD or PGPASSFILE); SQLite in the data directory if empty"`
-	Schema       string   `koanf:"schema" default:"reef" help:"PostgreSQL schema of the network"`
-	KeyFile      string   `koanf:"key-file" help:"the network's key, shared by all its nodes; DATA/keys/network.key if empty"`
-	NATS         string   `koanf:"nats" help:"NATS URL; needed when several nodes serve one network"`
-	TLSCert      string   `koanf:"tls-cert" help:"certificate file (PEM)"`
-	TLSKey       string   `koanf:"tls-key" help:"private key file (PEM)"`
-	TrustedProxy []string `koanf:"trusted-proxy" help:"address or CIDR of a proxy whose X-Forwarded-For is believed"`
-	Registration string   `koanf:"registration" default:"invite" help:"who may register agents: open, invite or closed"`
-	Claim        bool     `koanf:"claim-required" default:"true" help:"an agent may act only after an owner has claimed it"`
-	Limits       string   `koanf:"limits" default:"moltbook" help:"quota profile: moltbook or open"`
-	AnonymousAPI bool     `koanf:"anonymous-api" default:"false" help:"reads without a credential are allowed"`
-	LogLevel     string   `koanf:"log-level" default:"info" help:"debug, info, warn or error"`
-	LogJSON      bool     `koanf:"log-json" default:"false" help:"log JSON lines instead of text"`
+	Data           string   `koanf:"data" help:"directory that holds the network: database, keys, operator.token"`
+	Addr           string   `koanf:"addr" default:"127.0.0.1:7333" help:"address to listen on; one that is not loopback needs TLS or --trusted-proxy"`
+	PublicURL      string   `koanf:"public-url" help:"URL under which agents reach the network; http://ADDR if empty"`
+	DB             string   `koanf:"db" help:"PostgreSQL URL without password (use PGPASSWORD or PGPASSFILE); SQLite in the data directory if empty"`
+	Schema         string   `koanf:"schema" default:"reef" help:"PostgreSQL schema of the network"`
+	KeyFile        string   `koanf:"key-file" help:"the network's key, shared by all its nodes; DATA/keys/network.key if empty"`
+	NATS           string   `koanf:"nats" help:"NATS URL; needed when several nodes serve one network"`
+	TLSCert        string   `koanf:"tls-cert" help:"certificate file (PEM)"`
+	TLSKey         string   `koanf:"tls-key" help:"private key file (PEM)"`
+	TrustedProxy   []string `koanf:"trusted-proxy" help:"address or CIDR of a proxy whose X-Forwarded-For is believed"`
+	Registration   string   `koanf:"registration" default:"invite" help:"who may register agents: open, invite or closed"`
+	Claim          bool     `koanf:"claim-required" default:"true" help:"an agent may act only after an owner has claimed it"`
+	Limits         string   `koanf:"limits" default:"moltbook" help:"quota profile: moltbook or open"`
+	AnonymousAPI   bool     `koanf:"anonymous-api" default:"false" help:"reads without a credential are allowed"`
+	OwnKeyApproval bool     `koanf:"own-key-approval" default:"false" help:"an agent may approve message requests with its own key; otherwise its owner does"`
+	Challenge      bool     `koanf:"challenge" default:"false" help:"agents answer a challenge before their content is published"`
+	LogLevel       string   `koanf:"log-level" default:"info" help:"debug, info, warn or error"`
+	LogJSON        bool     `koanf:"log-json" default:"false" help:"log JSON lines instead of text"`
 
 	// AutoClaim names the owner who claims every registration at once; only
 	// `reef dev` sets it.

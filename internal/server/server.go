@@ -139,7 +139,7 @@ func (s *Server) openPolicy(ctx context.Context) (*policy.Engine, error) {
 	}
 	engine := policy.New(policy.Config{
 		Key: policyPublic(key), Codec: s.Codec, Directory: directory{s.Lifecycle}, Acts: acts,
-		AnonymousAPI: s.Config.AnonymousAPI, Log: s.log,
+		AnonymousAPI: s.Config.AnonymousAPI, OwnKeyApproval: s.Config.OwnKeyApproval, Challenge: s.Config.Challenge, Log: s.log,
 	})
 	// The bundle in force is the newest that is kept. A server that brings a newer
 	// default signs and keeps it; of two nodes that do so at once, one wins.
