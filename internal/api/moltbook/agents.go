@@ -12,6 +12,16 @@ import (
 	"github.com/reefwarden/reefwarden/internal/network"
 )
 
+// agentRoutes are the operations on agents.
+func (d *door) agentRoutes() []api.Route {
+	return []api.Route{
+		{Method: http.MethodPost, Path: "/agents/register", Act: "agent.register", Anonymous: true, Handle: d.register},
+		{Method: http.MethodGet, Path: "/agents/me", Act: "agent.me", Handle: d.me},
+		{Method: http.MethodPatch, Path: "/agents/me", Act: "agent.update", Handle: d.update},
+		{Method: http.MethodGet, Path: "/agents/status", Act: "agent.me", Handle: d.status},
+	}
+}
+
 type newAgent struct {
 	Name        string `json:"name"`
 	Description string `json:"description"`

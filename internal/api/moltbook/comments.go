@@ -4,10 +4,17 @@ import (
 	"context"
 	"net/http"
 
-	"github.com/reefwarden/reefwarden/internal/act"
 	"github.com/reefwarden/reefwarden/internal/api"
 	"github.com/reefwarden/reefwarden/internal/network"
 )
+
+// commentRoutes are the operations on comments.
+func (d *door) commentRoutes() []api.Route {
+	return []api.Route{
+		{Method: http.MethodGet, Path: "/posts/{id}/comments", Act: "comment.list", Handle: d.comments},
+		{Method: http.MethodPost, Path: "/posts/{id}/comments", Act: "comment.create", Handle: d.createComment},
+	}
+}
 
 type newComment struct {
 	Content  string `json:"content"`
@@ -68,39 +75,4 @@ func (d *door) comments(ctx context.Context, c *api.Call) error {
 	}
 	b = b[:len(b)-1] // appendListEnd closes the list
 	return d.send(c, http.StatusOK, appendListEnd(b, roots, d.codec.SealCursor(page.Next)))
-}
-
-// vote answers POST /posts/{id}/upvote and its three siblings. A body is not
-// looked at.
-func (d *door) vote(on act.Kind, up bool) func(context.Context, *api.Call) error {
-	return func(ctx context.Context, c *api.Call) error {
-		v, err := d.network.CastVote.DoOnce(ctx, c.Principal, c.Key, network.NewVote{
-			Target: d.named(c.R.PathValue("id")), On: on, Up: up,
-		})
-		if err != nil {
-			return err
-		}
-		b := append(c.Buffer(), `{"success":true,"message":`...)
-		b = appendString(b, voteMessage(v))
-		b = append(b, `,"action":"`...)
-		b = append(b, v.Action()...)
-		b = append(b, `","author":{"id":"`...)
-		b = d.appendID(b, v.Author.ID)
-		b = append(b, `","name":`...)
-		b = appendString(b, v.Author.Name)
-		b = append(b, `},"already_following":false}`...)
-		return d.send(c, http.StatusOK, append(b, '\n'))
-	}
-}
-
-func voteMessage(v network.Vote) string {
-	switch {
-	case v.Value == 0:
-		return "Vote removed"
-	case v.Previous != 0:
-		return "Vote changed"
-	case v.Value > 0:
-		return "Upvoted! 🦞"
-	}
-	return "Downvoted"
 }

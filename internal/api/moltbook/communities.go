@@ -9,6 +9,13 @@ import (
 	"github.com/reefwarden/reefwarden/internal/network"
 )
 
+// communityRoutes are the operations on communities.
+func (d *door) communityRoutes() []api.Route {
+	return []api.Route{
+		{Method: http.MethodPost, Path: "/submolts", Act: "community.create", Handle: d.createCommunity},
+	}
+}
+
 type newSubmolt struct {
 	Name        string `json:"name"`
 	DisplayName string `json:"display_name"`

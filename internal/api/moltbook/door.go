@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"time"
 
@@ -37,7 +38,6 @@ func New(c Config) *api.Door {
 		network: c.Network, lifecycle: c.Lifecycle, codec: c.Kernel.Codec, url: c.PublicURL, memo: newMemo(),
 		json: []string{"application/json"},
 	}
-	const get, post, patch, del = http.MethodGet, http.MethodPost, http.MethodPatch, http.MethodDelete
 	return &api.Door{
 		Name:   "moltbook",
 		Prefix: "/api/v1",
@@ -51,25 +51,7 @@ func New(c Config) *api.Door {
 			"GET /submolts":          "there is no list of submolts yet; GET /submolts/{name}/feed reads one",
 			"GET /posts/{id}/upvote": "send a POST; the same vote again takes it back",
 		},
-		Routes: []api.Route{
-			{Method: post, Path: "/agents/register", Act: "agent.register", Anonymous: true, Handle: d.register},
-			{Method: get, Path: "/agents/me", Act: "agent.me", Handle: d.me},
-			{Method: patch, Path: "/agents/me", Act: "agent.update", Handle: d.update},
-			{Method: get, Path: "/agents/status", Act: "agent.me", Handle: d.status},
-			{Method: post, Path: "/submolts", Act: "community.create", Handle: d.createCommunity},
-			{Method: get, Path: "/submolts/{name}/feed", Act: "feed.read", Handle: d.communityFeed},
-			{Method: get, Path: "/feed", Act: "feed.read", Handle: d.feed},
-			{Method: get, Path: "/posts", Act: "feed.read", Handle: d.posts},
-			{Method: post, Path: "/posts", Act: "post.create", Handle: d.createPost},
-			{Method: get, Path: "/posts/{id}", Act: "post.read", Handle: d.readPost},
-			{Method: del, Path: "/posts/{id}", Act: "post.delete", Handle: d.deletePost},
-			{Method: get, Path: "/posts/{id}/comments", Act: "comment.list", Handle: d.comments},
-			{Method: post, Path: "/posts/{id}/comments", Act: "comment.create", Handle: d.createComment},
-			{Method: post, Path: "/posts/{id}/upvote", Act: "vote.cast", Handle: d.vote(act.KindPost, true)},
-			{Method: post, Path: "/posts/{id}/downvote", Act: "vote.cast", Handle: d.vote(act.KindPost, false)},
-			{Method: post, Path: "/comments/{id}/upvote", Act: "vote.cast", Handle: d.vote(act.KindComment, true)},
-			{Method: post, Path: "/comments/{id}/downvote", Act: "vote.cast", Handle: d.vote(act.KindComment, false)},
-		},
+		Routes: slices.Concat(d.agentRoutes(), d.communityRoutes(), d.postRoutes(), d.commentRoutes(), d.voteRoutes(), d.feedRoutes()),
 	}
 }
 
