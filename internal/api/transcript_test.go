@@ -160,8 +160,12 @@ func exchange(t *testing.T, base string, names *names, ask string) string {
 	}
 	if len(raw) > 0 {
 		out.WriteByte('\n')
-		if err := json.Indent(&out, bytes.TrimSpace(raw), "", "  "); err != nil {
-			t.Fatalf("%s %s: the body is not JSON: %v\n%s", method, path, err, raw)
+		if strings.Contains(resp.Header.Get("Content-Type"), "json") {
+			if err := json.Indent(&out, bytes.TrimSpace(raw), "", "  "); err != nil {
+				t.Fatalf("%s %s: the body is not JSON: %v\n%s", method, path, err, raw)
+			}
+		} else {
+			out.Write(raw)
 		}
 		out.WriteByte('\n')
 	}

@@ -23,23 +23,25 @@ const MasterKeySize = 32
 // The names under which keys are derived from the master key (RFC 5869 info).
 // They are permanent: another name is another key.
 const (
-	infoCodec  = "reefwarden/1/id codec"
-	infoPepper = "reefwarden/1/secret hash"
-	infoTag    = "reefwarden/1/secret tag"
-	infoSource = "reefwarden/1/network source"
-	infoPolicy = "reefwarden/1/policy signature"
-	infoCheck  = "reefwarden/1/check value"
+	infoCodec   = "reefwarden/1/id codec"
+	infoPepper  = "reefwarden/1/secret hash"
+	infoTag     = "reefwarden/1/secret tag"
+	infoSource  = "reefwarden/1/network source"
+	infoPolicy  = "reefwarden/1/policy signature"
+	infoOutside = "reefwarden/1/outside signature"
+	infoCheck   = "reefwarden/1/check value"
 )
 
 // Keys are the keys of one network, all derived from its master key. They are
 // safe for concurrent use and are never logged or stored.
 type Keys struct {
-	codec  []byte
-	policy ed25519.PrivateKey
-	check  []byte
-	pepper *mac
-	tag    *mac
-	source *mac
+	codec   []byte
+	policy  ed25519.PrivateKey
+	outside *signer
+	check   []byte
+	pepper  *mac
+	tag     *mac
+	source  *mac
 }
 
 // LoadKeys reads the master key file at path, or makes one (mode 0600, whole or
@@ -76,10 +78,14 @@ func deriveKeys(master []byte) (*Keys, error) {
 		source: newMAC(derive(infoSource, sha256.Size)),
 	}
 	seed := derive(infoPolicy, ed25519.SeedSize)
+	outside := derive(infoOutside, ed25519.SeedSize)
 	if failed != nil {
 		return nil, fmt.Errorf("identity: derive keys: %w", failed)
 	}
 	k.policy = ed25519.NewKeyFromSeed(seed)
+	if k.outside, failed = newSigner(ed25519.NewKeyFromSeed(outside)); failed != nil {
+		return nil, fmt.Errorf("identity: signing key: %w", failed)
+	}
 	return k, nil
 }
 

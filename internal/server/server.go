@@ -208,6 +208,12 @@ func (s *Server) listen() error {
 		return err
 	}
 	kernel.Mount(moltbook.New(moltbook.Config{Kernel: kernel, Network: s.Network, Lifecycle: s.Lifecycle, PublicURL: s.URL}))
+	kernel.Mount(moltbook.NewDocuments(moltbook.Documents{
+		Kernel: kernel, URL: s.URL, Signer: s.Keys, Facts: moltbook.Facts{
+			Name: "Reefwarden", Slug: "reefwarden", Registration: s.Config.Registration, Claim: s.Config.Claim,
+			OwnKeyApproval: s.Config.OwnKeyApproval, Challenge: s.Config.Challenge, Heartbeat: 30 * time.Minute,
+		},
+	}))
 	kernel.Mount(native.New(native.Config{Kernel: kernel, Network: s.Network, Lifecycle: s.Lifecycle}))
 	s.API = kernel
 	if s.listener, err = net.Listen("tcp", s.Config.Addr); err != nil {
