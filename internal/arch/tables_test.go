@@ -37,6 +37,9 @@ var tables = map[string]table{
 	"vote":      {owner: "network", unique: []string{"agent, target"}},
 	"alias":     {owner: "network", unique: []string{"original, source"}},
 
+	"notification": {owner: "network", unique: []string{"id"}},
+	"inbox":        {owner: "network", unique: []string{"agent"}},
+
 	"leaf": {owner: "audit", unique: []string{"pos"}},
 
 	"exposure":   {owner: "provenance", unique: []string{"pos"}},

@@ -51,6 +51,12 @@ ORDER BY m.id LIMIT 10`
 	qCheckEnds store.Q = `SELECT p.id, p.author, p.community, 0, 0 FROM post AS p
 LEFT JOIN profile AS a ON a.id = p.author LEFT JOIN community AS c ON c.id = p.community
 WHERE a.id IS NULL OR c.id IS NULL ORDER BY p.id LIMIT 10`
+	qCheckUnread store.Q = `SELECT b.agent, b.unread, COALESCE(n.n, 0), 0, 0
+FROM inbox AS b LEFT JOIN (SELECT agent, COUNT(*) AS n FROM notification WHERE read_at = 0 GROUP BY agent) AS n ON n.agent = b.agent
+WHERE b.unread <> COALESCE(n.n, 0) ORDER BY b.agent LIMIT 10`
+	qCheckNotices store.Q = `SELECT n.id, n.agent, n.actor, n.post, n.comment FROM notification AS n
+LEFT JOIN inbox AS b ON b.agent = n.agent LEFT JOIN post AS p ON p.id = n.post LEFT JOIN comment AS m ON m.id = n.comment
+WHERE b.agent IS NULL OR n.actor = n.agent OR (n.post <> 0 AND p.id IS NULL) OR (n.comment <> 0 AND m.id IS NULL) ORDER BY n.id LIMIT 10`
 )
 
 var checks = [...]check{
@@ -65,6 +71,8 @@ var checks = [...]check{
 	{"reply_count equals rows", qCheckReplies},
 	{"trees agree with themselves", qCheckTree},
 	{"posts have their author and community", qCheckEnds},
+	{"unread equals rows", qCheckUnread},
+	{"notifications have their ends", qCheckNotices},
 }
 
 // Check verifies the package's invariants in one snapshot and returns a line for

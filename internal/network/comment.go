@@ -82,7 +82,9 @@ m.reply_count, m.deleted_at, m.origin, m.created_at, m.score, p.community, ` + a
 
 	qCommentTarget store.Q = `SELECT p.community, m.author, m.origin, m.epoch, m.deleted_at FROM comment AS m JOIN post AS p ON p.id = m.post WHERE m.id = $1`
 	qCommentEpoch  store.Q = `SELECT epoch FROM comment WHERE id = $1`
-	qCommentParent store.Q = `SELECT post, root, depth, author, epoch, deleted_at FROM comment WHERE id = $1`
+	qCommentParent store.Q = `SELECT m.post, m.root, m.depth, m.author, m.epoch, m.deleted_at, p.author
+FROM comment AS m JOIN post AS p ON p.id = m.post WHERE m.id = $1`
+	qPostAuthor store.Q = `SELECT author FROM post WHERE id = $1`
 
 	qCommentMake store.Q = `INSERT INTO comment (id, post, parent, root, author, depth, content, salt, up, down, reply_count,
 legacy_up, legacy_down, origin, version, epoch, created_at, updated_at, deleted_at)
@@ -160,11 +162,12 @@ type parentNode struct {
 	post, root, author act.ID
 	depth, epoch       int64
 	deleted            bool
+	postAuthor         act.ID
 }
 
 func (n *Network) parent(v *store.View, id act.ID) (at parentNode, found bool, err error) {
 	found, err = v.One(qCommentParent, func(r *store.Row) error {
-		at = parentNode{post: r.ID(0), root: r.ID(1), depth: r.Int(2), author: r.ID(3), epoch: r.Int(4), deleted: r.Int(5) != 0}
+		at = parentNode{post: r.ID(0), root: r.ID(1), depth: r.Int(2), author: r.ID(3), epoch: r.Int(4), deleted: r.Int(5) != 0, postAuthor: r.ID(6)}
 		return nil
 	}, id)
 	return at, found, err
@@ -184,6 +187,7 @@ func (n *Network) createComment(_ context.Context, tx *store.Tx, p act.Principal
 		Author: Author{ID: p.ID, Name: p.Name, Standing: n.standing(p.ID)},
 	}
 	edge := gate.Edge{From: act.Ref{ID: post}, Kind: gate.EdgeReply}
+	var postAuthor, replied act.ID
 	if in.Parent != (Named{}) {
 		if made.Parent, err = n.itemID(&tx.View, in.Parent, act.KindComment); err != nil {
 			return Comment{}, gate.Effects{}, err
@@ -193,7 +197,10 @@ func (n *Network) createComment(_ context.Context, tx *store.Tx, p act.Principal
 			return Comment{}, gate.Effects{}, cmp.Or(err, notFound(act.KindComment))
 		}
 		made.Root, made.Depth, edge.From.ID = at.root, at.depth+1, made.Parent
+		postAuthor, replied = at.postAuthor, at.author
 		tx.Add(qAddReplies, made.Parent, 1)
+	} else if _, err := tx.One(qPostAuthor, func(r *store.Row) error { postAuthor = r.ID(0); return nil }, post); err != nil {
+		return Comment{}, gate.Effects{}, err
 	}
 	salt, sum := seal(in.Content)
 	if err := tx.Batch(qCommentMake, id, post, made.Parent, made.Root, p.ID, made.Depth, in.Content, salt, tx.Now()); err != nil {
@@ -201,7 +208,25 @@ func (n *Network) createComment(_ context.Context, tx *store.Tx, p act.Principal
 	}
 	tx.Add(qAddPostComments, post, 1)
 	tx.Add(qAddComments, p.ID, 1)
+	if err := n.notifyComment(tx, &made, postAuthor, replied); err != nil {
+		return Comment{}, gate.Effects{}, err
+	}
 	return made, gate.Effects{Out: act.Ref{ID: id, Version: 1}, Edges: []gate.Edge{edge}, In: sum}, nil
+}
+
+// notifyComment tells the author of what was replied to, and the post's author if
+// that is somebody else.
+func (n *Network) notifyComment(tx *store.Tx, c *Comment, postAuthor, replied act.ID) error {
+	if replied != 0 {
+		x := notice{To: replied, Actor: c.Author.ID, Kind: NoticeCommentReply, Post: c.Post, Comment: c.ID}
+		if err := n.notify(tx, x); err != nil {
+			return err
+		}
+	}
+	if postAuthor == replied {
+		return nil
+	}
+	return n.notify(tx, notice{To: postAuthor, Actor: c.Author.ID, Kind: NoticePostComment, Post: c.Post, Comment: c.ID})
 }
 
 func (n *Network) comment(v *store.View, id act.ID) (c Comment, err error) {

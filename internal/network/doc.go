@@ -7,7 +7,7 @@
 // carry no wire tags: each door has its own wire form.
 //
 // Invariants (checked by [Check] after every test that ran a server):
-//   - counters equal their rows: votes, comments, posts, karma;
+//   - counters equal their rows: votes, comments, posts, karma, unread;
 //   - a vote is one row for each agent and target, written by one upsert;
 //   - a comment's parent, root and post agree, and its depth is its parent's
 //     plus one;
@@ -16,6 +16,6 @@
 //   - memory holds candidates and copies, never permission: a cached page is
 //     shown only after the gate has filtered and recorded it.
 //
-// Tables: profile, community, post, comment, vote, alias.
+// Tables: profile, community, post, comment, vote, alias, notification, inbox.
 // Read comment.go first: one act with its SQL and its rule.
 package network

@@ -89,6 +89,9 @@ func (n *Network) Born(_ context.Context, tx *store.Tx, id act.ID, name, descrip
 	if err := checkText("description", description, MaxDescription, false); err != nil {
 		return err
 	}
+	if err := tx.Batch(qInboxBorn, id); err != nil {
+		return err
+	}
 	_, err := tx.Exec(qProfileBorn, id, name, description, 0, 0, 0, int64(act.OriginAgent), tx.Now())
 	if act.CodeOf(err) == act.Conflict {
 		return act.Errorf(act.Conflict, "the name %q is taken", name).

@@ -24,6 +24,7 @@ type Vote struct {
 	Author   Author
 	Value    int64
 	Previous int64
+	told     bool // the author has an unread notification of upvotes on the post
 }
 
 // Action names the change as clients read it.
@@ -48,8 +49,11 @@ ON CONFLICT (agent, target) DO UPDATE SET previous = vote.value,
 RETURNING value, previous`
 	qVoteRead store.Q = `SELECT value, previous FROM vote WHERE agent = $1 AND target = $2`
 
-	qVotedPost    store.Q = `SELECT id, community, author FROM post WHERE id = $1`
-	qVotedComment store.Q = `SELECT m.post, p.community, m.author FROM comment AS m JOIN post AS p ON p.id = m.post WHERE m.id = $1`
+	// Whether an unread notification tells of upvotes already is asked here, where
+	// it costs no round trip of its own.
+	qVotedPost store.Q = `SELECT p.id, p.community, p.author, (SELECT COUNT(*) FROM notification AS n
+  WHERE n.agent = p.author AND n.post = p.id AND n.kind = 5 AND n.read_at = 0) FROM post AS p WHERE p.id = $1`
+	qVotedComment store.Q = `SELECT m.post, p.community, m.author, 0 FROM comment AS m JOIN post AS p ON p.id = m.post WHERE m.id = $1`
 	qVotedAuthor  store.Q = `SELECT ` + authorColumns + ` FROM profile AS a WHERE a.id = $1`
 
 	qAddPostUp      store.Q = `UPDATE post SET up = up + $2 WHERE id = $1`
@@ -95,7 +99,7 @@ func (n *Network) voted(v *store.View, target act.ID) (out Vote, err error) {
 	}
 	out.Target = target
 	found, err := v.One(q, func(r *store.Row) error {
-		out.Post, out.Place, out.Author.ID = r.ID(0), r.ID(1), r.ID(2)
+		out.Post, out.Place, out.Author.ID, out.told = r.ID(0), r.ID(1), r.ID(2), r.Bool(3)
 		return nil
 	}, target)
 	if err != nil {
@@ -132,6 +136,11 @@ func (n *Network) castVote(_ context.Context, tx *store.Tx, p act.Principal, in 
 	tx.Add(up, target, max(out.Value, 0)-max(out.Previous, 0))
 	tx.Add(down, target, max(-out.Value, 0)-max(-out.Previous, 0))
 	tx.Add(qAddKarma, out.Author.ID, out.Value-out.Previous)
+	if in.On == act.KindPost && out.Value > 0 && !out.told {
+		if err := n.notify(tx, notice{To: out.Author.ID, Actor: p.ID, Kind: NoticePostUpvote, Post: out.Post}); err != nil {
+			return Vote{}, gate.Effects{}, err
+		}
+	}
 	return out, gate.Effects{
 		Out: act.Ref{ID: target}, Edges: []gate.Edge{{From: act.Ref{ID: target}, Kind: gate.EdgeVote}},
 	}, nil
