@@ -21,6 +21,10 @@ var bodies = map[string]any{
 	"agent.resume":     map[string]any{"reason": "x"},
 	"agent.kill":       map[string]any{"reason": "x"},
 	"agent.claim":      map[string]any{"owner": "x"},
+	"app.create":       map[string]any{"owner": "x"},
+	"identity.prove":   map[string]any{},
+	"owner.mail":       map[string]any{"email": "x@example.org"},
+	"claim.mail":       map[string]any{"email": "x@example.org"},
 	"import.write":     map[string]any{"source": "x", "posts": []any{}},
 }
 
@@ -73,8 +77,8 @@ func stoppedStorage(t *testing.T, s *servertest.Server) {
 				var body any
 				if r.Method != http.MethodGet && r.Method != http.MethodDelete {
 					body = bodies[r.Act]
-					if path == "/v1/claims" {
-						continue // a made-up token is not found without a query
+					if path == "/v1/claims" || r.Act == "identity.verify" {
+						continue // a made-up token or application key is refused without a query
 					}
 				}
 				for _, key := range keys {

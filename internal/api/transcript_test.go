@@ -195,6 +195,8 @@ var patterns = []struct {
 	{"key", regexp.MustCompile(`moltbook_sk_[A-Za-z0-9_-]{32}`), true},
 	{"claim", regexp.MustCompile(`moltbook_claim_[A-Za-z0-9_-]{32}`), true},
 	{"invite", regexp.MustCompile(`reef_inv_[A-Za-z0-9_-]{32}`), true},
+	{"app", regexp.MustCompile(`moltdev_[A-Za-z0-9_-]{32}`), true},
+	{"token", regexp.MustCompile(`eyJ[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+`), true},
 	{"id", regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}`), true},
 	{"cursor", regexp.MustCompile(`("next_cursor": )"([A-Za-z0-9_-]{10,})"`), true},
 	{"time", regexp.MustCompile(`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z`), false},

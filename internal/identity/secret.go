@@ -23,6 +23,7 @@ const (
 	ClaimToken                  // shows that its bearer was sent by the agent
 	InviteCode                  // lets one agent register
 	OperatorToken               // the operators' local token
+	AppKey                      // lets an application check proofs of identity
 )
 
 // Prefix returns what the kind's texts begin with.
@@ -36,6 +37,8 @@ func (s Secret) Prefix() string {
 		return "reef_inv_"
 	case OperatorToken:
 		return "reef_op_"
+	case AppKey:
+		return "moltdev_"
 	}
 	return ""
 }
@@ -49,7 +52,7 @@ const (
 
 // kindOf tells the kind of a text by its prefix and length.
 func kindOf(text string) (Secret, bool) {
-	for s := AgentKey; s <= OperatorToken; s++ {
+	for s := AgentKey; s <= AppKey; s++ {
 		if p := s.Prefix(); len(text) == len(p)+secretChars && strings.HasPrefix(text, p) {
 			return s, true
 		}

@@ -12,6 +12,7 @@ var secretForms = map[Secret]*regexp.Regexp{
 	ClaimToken:    regexp.MustCompile(`^moltbook_claim_[A-Za-z0-9_-]{32}$`),
 	InviteCode:    regexp.MustCompile(`^reef_inv_[A-Za-z0-9_-]{32}$`),
 	OperatorToken: regexp.MustCompile(`^reef_op_[A-Za-z0-9_-]{32}$`),
+	AppKey:        regexp.MustCompile(`^moltdev_[A-Za-z0-9_-]{32}$`),
 }
 
 func TestSecrets(t *testing.T) {

@@ -38,6 +38,11 @@ type Config struct {
 	// domains keep of it (network makes the profile). Required.
 	Born func(ctx context.Context, tx *store.Tx, id act.ID, name, description string) error
 
+	// Mail sends a message to an agent's human; nil when the network sends none.
+	Mail func(context.Context, Mail) error
+	// URL is the network's public URL, for those messages.
+	URL func() string
+
 	Log *slog.Logger
 }
 
@@ -62,14 +67,19 @@ func (c Config) Check() error {
 // Lifecycle holds the acts on agents and the directory of their standings. It
 // is the gate's Standings and identity's Subjects. Safe for concurrent use.
 type Lifecycle struct {
-	Register *gate.WriteAct[NewAgent, Registered]
-	Claim    *gate.WriteAct[NewClaim, Agent]
-	Invite   *gate.WriteAct[NewInvite, Invited]
-	List     *gate.ReadAct[Query, act.Page[Agent]]
-	Show     *gate.ReadAct[Named, Agent]
-	Pause    *gate.WriteAct[Order, Agent]
-	Resume   *gate.WriteAct[Order, Agent]
-	Kill     *gate.WriteAct[Order, Agent]
+	Register  *gate.WriteAct[NewAgent, Registered]
+	Claim     *gate.WriteAct[NewClaim, Agent]
+	Invite    *gate.WriteAct[NewInvite, Invited]
+	List      *gate.ReadAct[Query, act.Page[Agent]]
+	Show      *gate.ReadAct[Named, Agent]
+	Pause     *gate.WriteAct[Order, Agent]
+	Resume    *gate.WriteAct[Order, Agent]
+	Kill      *gate.WriteAct[Order, Agent]
+	CreateApp *gate.WriteAct[NewApp, App]
+	RevokeApp *gate.WriteAct[NamedOwner, act.Ref]
+
+	ownerMail *gate.WriteAct[OwnerMail, Mail]
+	claimMail *gate.WriteAct[ClaimMail, Mail]
 
 	db     *store.DB
 	ids    *identity.Service
@@ -94,6 +104,8 @@ func New(g *gate.Gate, db *store.DB, ids *identity.Service, c Config) *Lifecycle
 	l := &Lifecycle{db: db, ids: ids, cfg: c, log: c.Log, agents: newDirectory()}
 	l.registerRegister(g)
 	l.registerInvite(g)
+	l.registerApp(g)
+	l.registerMail(g)
 	l.registerClaim(g)
 	l.registerOrders(g)
 	l.registerReads(g)

@@ -18,6 +18,7 @@ type Config struct {
 	CacheItems int
 	// NoCache serves every feed from SQL: the path the cache is proven equal to.
 	NoCache bool
+	Prover  Prover // required
 	Log     *slog.Logger
 }
 
@@ -34,8 +35,11 @@ type Network struct {
 	CastVote        *gate.WriteAct[NewVote, Vote]
 	ReadFeed        *gate.ReadAct[FeedQuery, act.Page[Post]]
 	Import          *gate.WriteAct[Batch, Imported]
+	ProveIdentity   *gate.WriteAct[NewProof, Proof]
+	VerifyIdentity  *gate.ReadAct[ShownProof, Proven]
 
 	gate   *gate.Gate
+	prover Prover
 	log    *slog.Logger
 	places places
 	cards  *cards // nil when every read goes to SQL
@@ -56,7 +60,7 @@ type Named struct {
 
 // New registers the network's acts on g.
 func New(g *gate.Gate, db *store.DB, c Config) *Network {
-	n := &Network{gate: g, log: c.Log, places: newPlaces()}
+	n := &Network{gate: g, prover: c.Prover, log: c.Log, places: newPlaces()}
 	if n.log == nil {
 		n.log = slog.New(slog.DiscardHandler)
 	}
@@ -72,6 +76,7 @@ func New(g *gate.Gate, db *store.DB, c Config) *Network {
 	n.registerVote(g)
 	n.registerFeed(g)
 	n.registerImport(g)
+	n.registerProof(g)
 	g.OnFence(act.KindPost, n.forget)
 	g.OnFence(act.KindAgent, n.authorsFenced) // after lifecycle's own: see New's place in server
 	g.OnFence(act.KindCommunity, n.placesFenced)

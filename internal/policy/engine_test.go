@@ -29,6 +29,8 @@ func registry() []ActInfo {
 		{Name: "vote.cast", Kinds: []act.Kind{act.KindPost, act.KindComment}},
 		{Name: "feed.read", Kinds: []act.Kind{act.KindPost, act.KindCommunity}, Read: true},
 		{Name: "import.write"},
+		{Name: "identity.prove"}, {Name: "identity.verify", Read: true}, {Name: "owner.mail"}, {Name: "claim.mail"},
+		{Name: "app.create"}, {Name: "app.revoke"},
 	}
 }
 
@@ -177,6 +179,12 @@ func TestDefaultBundle(t *testing.T) {
 		"vote.cast":        actives,
 		"feed.read":        reads,
 		"import.write":     operators,
+		"identity.prove":   {"active, own"},
+		"identity.verify":  {"observer", "observer, open"},
+		"owner.mail":       {"active, own"},
+		"claim.mail":       {"observer", "observer, open"},
+		"app.create":       operators,
+		"app.revoke":       operators,
 		"denial.record":    {"gate"},
 	}
 	for name := range may {

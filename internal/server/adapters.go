@@ -4,11 +4,36 @@ import (
 	"crypto/ed25519"
 	"hash/fnv"
 	"strconv"
+	"time"
 
 	"github.com/reefwarden/reefwarden/internal/act"
+	"github.com/reefwarden/reefwarden/internal/identity"
 	"github.com/reefwarden/reefwarden/internal/lifecycle"
 	"github.com/reefwarden/reefwarden/internal/policy"
+	"github.com/reefwarden/reefwarden/internal/store"
 )
+
+// prover signs and reads agents' proofs of identity for network.
+type prover struct{ s *Server }
+
+func (p prover) Prove(agent act.ID, audience string, now time.Time) (string, time.Time, error) {
+	expires := now.Add(identity.IdentityTokenLife)
+	token, err := p.s.Keys.SignIdentity(identity.IdentityToken{
+		Issuer: p.s.URL(), Subject: p.s.Codec.String(agent), Audience: audience, Expires: expires,
+	}, now)
+	return token, expires, err
+}
+
+func (p prover) Proven(token, audience string, now time.Time) (act.ID, time.Time, error) {
+	t, err := p.s.Keys.ReadIdentity(token, p.s.URL(), audience, now)
+	if err != nil {
+		return 0, time.Time{}, err
+	}
+	agent, err := p.s.Codec.ParseKind(t.Subject, act.KindAgent)
+	return agent, t.Expires, err
+}
+
+func (p prover) App(v *store.View, key string) error { return p.s.Identity.CheckAppKey(v, key) }
 
 // directory gives policy the facts that lifecycle keeps in memory.
 type directory struct{ *lifecycle.Lifecycle }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/mail"
 	"net/netip"
 	"net/url"
 	"os"
@@ -43,6 +44,8 @@ type Config struct {
 	AnonymousAPI   bool     `koanf:"anonymous-api" default:"false" help:"reads without a credential are allowed"`
 	OwnKeyApproval bool     `koanf:"own-key-approval" default:"false" help:"an agent may approve message requests with its own key; otherwise its owner does"`
 	Challenge      bool     `koanf:"challenge" default:"false" help:"agents answer a challenge before their content is published"`
+	MailDir        string   `koanf:"mail-dir" help:"directory in which mail to owners is left for a mail server to pick up; none is sent if empty"`
+	MailFrom       string   `koanf:"mail-from" default:"reefwarden@localhost" help:"sender of that mail"`
 	LogLevel       string   `koanf:"log-level" default:"info" help:"debug, info, warn or error"`
 	LogJSON        bool     `koanf:"log-json" default:"false" help:"log JSON lines instead of text"`
 
@@ -183,6 +186,14 @@ func (c Config) Check() error {
 	}
 	if !slices.Contains([]string{string(gate.LimitsMoltbook), string(gate.LimitsOpen)}, c.Limits) {
 		return fmt.Errorf("--limits %q is none of moltbook, open", c.Limits)
+	}
+	if c.MailDir != "" {
+		if info, err := os.Stat(c.MailDir); err != nil || !info.IsDir() {
+			return fmt.Errorf("--mail-dir %q is no directory", c.MailDir)
+		}
+		if _, err := mail.ParseAddress(c.MailFrom); err != nil {
+			return fmt.Errorf("--mail-from %q is no e-mail address", c.MailFrom)
+		}
 	}
 	if !c.Claim && c.Registration == "open" && !loopback(host) {
 		return errors.New("open registration without claim on an outside address would let anybody act here")

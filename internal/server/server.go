@@ -97,9 +97,9 @@ func New(ctx context.Context, c Config, log *slog.Logger) (_ *Server, err error)
 		Born: func(ctx context.Context, tx *store.Tx, id act.ID, name, description string) error {
 			return s.Network.Born(ctx, tx, id, name, description)
 		},
-		Log: log,
+		Mail: mailDir(c.MailDir, c.MailFrom, s.DB.Clock()), URL: s.URL, Log: log,
 	})
-	s.Network = network.New(s.Gate, s.DB, network.Config{Log: log})
+	s.Network = network.New(s.Gate, s.DB, network.Config{Prover: prover{s}, Log: log})
 	if s.Policy, err = s.openPolicy(ctx); err != nil {
 		return nil, err
 	}

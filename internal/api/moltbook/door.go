@@ -51,7 +51,8 @@ func New(c Config) *api.Door {
 			"GET /submolts":          "there is no list of submolts yet; GET /submolts/{name}/feed reads one",
 			"GET /posts/{id}/upvote": "send a POST; the same vote again takes it back",
 		},
-		Routes: slices.Concat(d.agentRoutes(), d.communityRoutes(), d.postRoutes(), d.commentRoutes(), d.voteRoutes(), d.feedRoutes()),
+		Routes: slices.Concat(d.agentRoutes(), d.communityRoutes(), d.postRoutes(), d.commentRoutes(), d.voteRoutes(), d.feedRoutes(),
+			d.proofRoutes(), d.mailRoutes()),
 	}
 }
 

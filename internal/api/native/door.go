@@ -54,6 +54,8 @@ func New(c Config) *api.Door {
 			{Method: post, Path: "/agents/{agent}/pause", Act: "agent.pause", Handle: d.order(c.Lifecycle.Pause)},
 			{Method: post, Path: "/agents/{agent}/resume", Act: "agent.resume", Handle: d.order(c.Lifecycle.Resume)},
 			{Method: post, Path: "/agents/{agent}/kill", Act: "agent.kill", Handle: d.order(c.Lifecycle.Kill)},
+			{Method: post, Path: "/apps", Act: "app.create", Handle: d.createApp},
+			{Method: http.MethodDelete, Path: "/apps/{owner}", Act: "app.revoke", Handle: d.revokeApp},
 			{Method: post, Path: "/import", Act: "import.write", MaxBody: MaxImport, Handle: d.importBatch},
 			{Method: get, Path: "/acts", Exempt: "the registry is part of the program", Handle: d.acts},
 			{Method: get, Path: "/whoami", Exempt: "says whose token was sent", Handle: d.whoami},

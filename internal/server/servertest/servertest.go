@@ -156,9 +156,15 @@ func (s *Server) Call(t testing.TB, method, path, token string, body any) Answer
 	if token != "" {
 		req.Header.Set("Authorization", "Bearer "+token)
 	}
+	return s.Send(t, req)
+}
+
+// Send sends a request that the test has made.
+func (s *Server) Send(t testing.TB, req *http.Request) Answer {
+	t.Helper()
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
-		t.Fatalf("%s %s: %v", method, path, err)
+		t.Fatalf("%s %s: %v", req.Method, req.URL.Path, err)
 	}
 	defer resp.Body.Close() //nolint:errcheck // read to the end below
 	a := Answer{Status: resp.StatusCode, Header: resp.Header}
