@@ -173,13 +173,20 @@ func (c *Call) Send(status int, contentType []string, body []byte) {
 	}
 }
 
-// Limit returns the state of the quota that governs the call's act; ok is false
-// when none does.
+// Limit returns the state of the quota that governs the call's act, or that of
+// reading or writing in general when the call has no act or the act no rate. ok
+// is false when nothing limits the caller.
 func (c *Call) Limit() (act.LimitState, bool) {
-	if c.Route.Act == "" {
-		return act.LimitState{}, false
+	if c.Route.Act != "" {
+		if l, ok := c.kernel.Gate.Limit(c.Principal, c.Route.Act); ok {
+			return l, true
+		}
 	}
-	return c.kernel.Gate.Limit(c.Principal, c.Route.Act)
+	class := gate.QuotaWrite
+	if c.R.Method == http.MethodGet || c.R.Method == http.MethodHead {
+		class = gate.QuotaRead
+	}
+	return c.kernel.Gate.LimitOf(c.Principal, class)
 }
 
 // Trace returns the request's trace id, for error bodies.

@@ -1,6 +1,7 @@
 package gate
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -28,8 +29,11 @@ type Ports struct {
 
 // Config tunes a gate.
 type Config struct {
-	Limits Limits // which quota profile is in force
-	Log    *slog.Logger
+	Limits    Limits        // which quota profile is in force; LimitsOpen if ""
+	Rates     []string      // what differs from the profile: "post=1/10m", see CheckRates
+	NewFor    time.Duration // how long an agent is held to the rates of new ones; DefaultNewFor if 0
+	Heartbeat time.Duration // how often agents are asked to look in; DefaultHeartbeat if 0
+	Log       *slog.Logger
 
 	// Bare switches decision, leaf and edges off, for the ungoverned side of
 	// `reef bench`. Config.Check of the server refuses it.
@@ -39,27 +43,32 @@ type Config struct {
 // Gate is the one place every act passes.
 type Gate struct {
 	Ports
-	db     *store.DB
-	bus    *bus.Bus
-	clock  act.Clock
-	log    *slog.Logger
-	bare   bool
-	acts   map[string]Info // written only before Start
-	quota  *quotas
-	fence  *fences
-	denied *denials
-	pulse  *pulse
-	doubts []func() // written only before Start
+	db        *store.DB
+	bus       *bus.Bus
+	clock     act.Clock
+	log       *slog.Logger
+	bare      bool
+	heartbeat time.Duration
+	acts      map[string]Info // written only before Start
+	quota     *quotas
+	fence     *fences
+	denied    *denials
+	pulse     *pulse
+	doubts    []func() // written only before Start
 }
 
 // New returns a gate over a database and a bus. Domains register their acts on
-// it; then Plug gives it its ports and Start begins its background work.
+// it; then Plug gives it its ports and Start begins its background work. Rates
+// that CheckRates refuses are a programmer's error and panic.
 func New(db *store.DB, b *bus.Bus, c Config) *Gate {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
-	g := &Gate{db: db, bus: b, clock: db.Clock(), log: c.Log, bare: c.Bare, acts: make(map[string]Info)}
-	g.quota = newQuotas(c.Limits, g.clock)
+	g := &Gate{db: db, bus: b, clock: db.Clock(), log: c.Log, bare: c.Bare, acts: make(map[string]Info), heartbeat: cmp.Or(c.Heartbeat, DefaultHeartbeat)}
+	var err error
+	if g.quota, err = newQuotas(c, g.clock); err != nil {
+		panic(err)
+	}
 	g.fence = newFences(db, b, c.Log)
 	g.denied = newDenials(g)
 	g.pulse = newPulse(b)
@@ -420,7 +429,12 @@ func (g *Gate) Refuse(ctx context.Context, p act.Principal, name string, err err
 // Limit returns the state of the quota that governs an act of p, for response
 // headers; ok is false when no quota applies.
 func (g *Gate) Limit(p act.Principal, name string) (act.LimitState, bool) {
-	return g.quota.peek(p, g.acts[name])
+	return g.quota.peek(p, g.acts[name].Quota)
+}
+
+// LimitOf is Limit for a quota class, for requests that reach no act.
+func (g *Gate) LimitOf(p act.Principal, class string) (act.LimitState, bool) {
+	return g.quota.peek(p, class)
 }
 
 // OnFence registers fn to be called, before a fence is acknowledged, with the

@@ -1,8 +1,7 @@
 package gate
 
 import (
-	"hash/maphash"
-	"sync"
+	"cmp"
 	"time"
 
 	"github.com/reefwarden/reefwarden/internal/act"
@@ -17,178 +16,156 @@ const (
 	LimitsOpen     Limits = "open"     // none
 )
 
-// The quota classes an act can be in.
-const (
-	QuotaNone      = ""          // operators' acts and other acts without a rate
-	QuotaRead      = "read"      // reads 60 a minute
-	QuotaWrite     = "write"     // writes 30 a minute
-	QuotaPost      = "post"      // 1 in 30 minutes, beside QuotaWrite
-	QuotaComment   = "comment"   // 1 in 20 s and 50 a day, beside QuotaWrite
-	QuotaCommunity = "community" // 1 an hour, beside QuotaWrite
-	QuotaRegister  = "register"  // 4 in 5 minutes for each source
-)
+// DefaultNewFor is how long an agent counts as new unless Config says otherwise.
+const DefaultNewFor = 24 * time.Hour
 
-// rate is how many acts fit in a window.
-type rate struct {
-	name   string
-	limit  int
-	window time.Duration
-	daily  bool // its remainder is told to clients as "left today"
-}
+const quotaWindows = 1 << 21 // windows held in all, about 200 bytes each
 
-// classes lists the rates of the moltbook profile for each class; an act must
-// fit in all of its class's rates.
-var classes = map[string][]rate{
-	QuotaNone:      nil,
-	QuotaRead:      {{"read", 60, time.Minute, false}},
-	QuotaWrite:     {{"write", 30, time.Minute, false}},
-	QuotaPost:      {{"write", 30, time.Minute, false}, {"post", 1, 30 * time.Minute, false}},
-	QuotaComment:   {{"write", 30, time.Minute, false}, {"comment", 1, 20 * time.Second, false}, {"comment-day", 50, 24 * time.Hour, true}},
-	QuotaCommunity: {{"write", 30, time.Minute, false}, {"community", 1, time.Hour, false}},
-	QuotaRegister:  {{"register", 4, 5 * time.Minute, false}},
-}
-
-func quotaKnown(class string) bool { _, ok := classes[class]; return ok }
-
-const (
-	quotaShards   = 64
-	quotaShardMax = 1 << 15 // windows a shard holds before the ended ones are swept
-)
-
-// quotas holds the windows of the rates in memory. Agents are counted by id,
-// anonymous callers by source.
+// quotas holds agents and anonymous callers to the rates. Agents are counted by
+// id, anonymous callers by source. What an agent may do while it is new follows
+// from the time in its id, which nobody can set.
 type quotas struct {
-	limits Limits
 	clock  act.Clock
-	seed   maphash.Seed
-	shards [quotaShards]quotaShard
+	newFor time.Duration
+	counts *windows
+	grown  map[string][]rate // by class
+	young  map[string][]rate
+	byName map[string]rate
 }
 
-type quotaShard struct {
-	mu      sync.Mutex
-	windows map[quotaKey]window // guarded by mu
-}
-
-type quotaKey struct {
-	id     act.ID
-	source string
-	rate   string
-}
-
-type window struct {
-	used int
-	ends time.Time
-}
-
-func newQuotas(l Limits, clock act.Clock) *quotas {
-	q := &quotas{limits: l, clock: clock, seed: maphash.MakeSeed()}
-	for i := range q.shards {
-		q.shards[i].windows = make(map[quotaKey]window)
+func newQuotas(c Config, clock act.Clock) (*quotas, error) {
+	rates, err := ratesOf(c.Limits, c.Rates)
+	if err != nil {
+		return nil, err
 	}
-	return q
+	q := &quotas{
+		clock: clock, newFor: cmp.Or(c.NewFor, DefaultNewFor), counts: newWindows(quotaWindows), byName: rates,
+		grown: make(map[string][]rate), young: make(map[string][]rate),
+	}
+	for _, class := range quotaClasses() {
+		names, _ := ratesIn(class)
+		for _, name := range names {
+			r, ok := rates[name]
+			if ok {
+				q.grown[class] = append(q.grown[class], r)
+			}
+			if younger, narrow := rates[name+newSuffix]; narrow {
+				r, ok = younger, true
+				r.name = name // what was done while new counts on
+			}
+			if ok {
+				q.young[class] = append(q.young[class], r)
+			}
+		}
+	}
+	return q, nil
 }
 
-func (q *quotas) shard(k quotaKey) *quotaShard {
-	return &q.shards[maphash.Comparable(q.seed, k)%quotaShards]
+// isNew reports whether an agent is held to the rates of new ones.
+func (q *quotas) isNew(p act.Principal, now time.Time) bool {
+	return p.Kind == act.Agent && now.Sub(p.ID.Time()) < q.newFor
 }
 
-func (q *quotas) applies(p act.Principal, i Info) bool {
-	return q.limits == LimitsMoltbook && (p.Kind == act.Agent || p.Kind == act.Observer)
+// rates returns what an act of p must fit in.
+func (q *quotas) rates(p act.Principal, class string, now time.Time) []rate {
+	switch {
+	case p.Kind != act.Agent && p.Kind != act.Observer:
+		return nil
+	case q.isNew(p, now):
+		return q.young[class]
+	}
+	return q.grown[class]
 }
 
-func quotaKeyOf(p act.Principal, r rate) quotaKey {
+func keyOf(p act.Principal, r rate) windowKey {
 	if p.Kind == act.Agent {
-		return quotaKey{id: p.ID, rate: r.name}
+		return windowKey{id: p.ID, rate: r.name}
 	}
-	return quotaKey{source: p.Source, rate: r.name}
+	return windowKey{source: p.Source, rate: r.name}
 }
 
-var noRefund = func() {}
+func noRefund() {}
 
 // take counts an act against every rate of its class, or refuses it with
 // RateLimited and leaves the counts as they were. refund gives it back.
 func (q *quotas) take(p act.Principal, i Info) (refund func(), err error) {
-	if !q.applies(p, i) {
+	now := q.clock()
+	rates := q.rates(p, i.Quota, now)
+	if len(rates) == 0 {
 		return noRefund, nil
 	}
-	now := q.clock()
-	rates := classes[i.Quota]
 	for n, r := range rates {
-		k := quotaKeyOf(p, r)
-		if w, ok := q.shard(k).take(k, r, now); !ok {
+		if r.limit == 0 {
 			q.giveBack(p, rates[:n])
-			wait := w.ends.Sub(now)
-			state, _ := q.peek(p, i)
-			state.Limit, state.Remaining, state.Reset = r.limit, 0, w.ends
-			return noRefund, act.Errorf(act.RateLimited, "too many %s acts: %d in %s", r.name, r.limit, r.window).
-				WithRule("quota." + r.name).WithRetry(wait).WithLimit(state).
-				WithHint("wait for retry_after_seconds; the limit is this network's, not a fault")
+			return noRefund, q.shut(p, r, now)
 		}
+		w, ok := q.counts.take(keyOf(p, r), r, now)
+		if ok {
+			continue
+		}
+		q.giveBack(p, rates[:n])
+		state, _ := q.peek(p, i.Quota)
+		state.Limit, state.Remaining, state.Reset = r.limit, 0, w.ends
+		hint := "wait for retry_after_seconds; the limit is this network's, not a fault"
+		if _, narrow := q.byName[r.name+newSuffix]; narrow && q.isNew(p, now) {
+			hint += "; it gets wider when you are " + span(q.newFor) + " old"
+		}
+		return noRefund, act.Errorf(act.RateLimited, "too many %s acts: %d in %s", r.name, r.limit, span(r.window)).
+			WithRule("quota." + r.name).WithRetry(w.ends.Sub(now)).WithLimit(state).WithHint(hint)
 	}
 	return func() { q.giveBack(p, rates) }, nil
 }
 
+// shut refuses what a rate of 0 lets nobody do.
+func (q *quotas) shut(p act.Principal, r rate, now time.Time) error {
+	e := act.Errorf(act.Denied, "%s acts are switched off here", r.name).WithRule("quota." + r.name).
+		WithHint("ask the network's operator; nothing is wrong with your credential")
+	if grown, ok := q.byName[r.name]; q.isNew(p, now) && (!ok || grown.limit > 0) {
+		wait := q.newFor - now.Sub(p.ID.Time())
+		e = act.Errorf(act.Denied, "%s acts are for agents that are %s old", r.name, span(q.newFor)).
+			WithRule("quota." + r.name + newSuffix).WithRetry(wait).
+			WithHint("you are new here: come back after the given time, your credential is fine")
+	}
+	return e
+}
+
+// span writes a duration without its empty parts: "30m", not "30m0s".
+func span(d time.Duration) string {
+	text := d.String()
+	for _, empty := range []string{"m0s", "h0m"} {
+		if len(text) > len(empty) && text[len(text)-len(empty):] == empty {
+			text = text[:len(text)-len(empty)+1]
+		}
+	}
+	return text
+}
+
 func (q *quotas) giveBack(p act.Principal, rates []rate) {
 	for _, r := range rates {
-		if r.name == "read" || r.name == "write" {
+		if r.name == QuotaRead || r.name == QuotaWrite {
 			continue // a failed request is still a request
 		}
-		k := quotaKeyOf(p, r)
-		s := q.shard(k)
-		s.mu.Lock()
-		if w, ok := s.windows[k]; ok && w.used > 0 {
-			w.used--
-			s.windows[k] = w
-		}
-		s.mu.Unlock()
+		q.counts.giveBack(keyOf(p, r))
 	}
 }
 
-func (s *quotaShard) take(k quotaKey, r rate, now time.Time) (window, bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	w := s.windows[k]
-	if !now.Before(w.ends) {
-		w = window{ends: now.Add(r.window)}
-	}
-	if w.used >= r.limit {
-		return w, false
-	}
-	w.used++
-	if len(s.windows) >= quotaShardMax {
-		for old, ow := range s.windows {
-			if !now.Before(ow.ends) {
-				delete(s.windows, old)
-			}
-		}
-	}
-	s.windows[k] = w
-	return w, true
-}
-
-// peek returns the state of the act's tightest rate without counting anything.
-func (q *quotas) peek(p act.Principal, i Info) (act.LimitState, bool) {
-	rates := classes[i.Quota]
-	if !q.applies(p, i) || len(rates) == 0 {
-		return act.LimitState{}, false
-	}
+// peek returns the state of a class's tightest rate without counting anything.
+func (q *quotas) peek(p act.Principal, class string) (act.LimitState, bool) {
 	now := q.clock()
 	state := act.LimitState{Daily: -1}
-	for n, r := range rates {
-		k := quotaKeyOf(p, r)
-		s := q.shard(k)
-		s.mu.Lock()
-		w := s.windows[k]
-		s.mu.Unlock()
-		if !now.Before(w.ends) {
-			w = window{ends: now.Add(r.window)}
-		}
-		left := r.limit - w.used
+	found := false
+	for _, r := range q.rates(p, class, now) {
+		w := q.counts.peek(keyOf(p, r), r, now)
+		left := max(0, r.limit-w.used)
 		if r.daily {
 			state.Daily = left
-		} else if n == 0 || left < state.Remaining {
-			state.Limit, state.Remaining, state.Reset = r.limit, left, w.ends
+			if left > 0 {
+				continue // told apart, unless nothing is left today
+			}
+		}
+		if !found || left < state.Remaining || r.daily {
+			state.Limit, state.Remaining, state.Reset, found = r.limit, left, w.ends, true
 		}
 	}
-	return state, true
+	return state, found
 }

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/knadh/koanf/parsers/yaml"
 	"github.com/knadh/koanf/providers/confmap"
@@ -49,6 +50,10 @@ type Config struct {
 	LogLevel       string   `koanf:"log-level" default:"info" help:"debug, info, warn or error"`
 	LogJSON        bool     `koanf:"log-json" default:"false" help:"log JSON lines instead of text"`
 
+	Quotas    []string      `koanf:"quotas" help:"rates that differ from the profile's: NAME=LIMIT/WINDOW or NAME=off, like post=1/10m; NAME.new is for new agents"`
+	NewAgent  time.Duration `koanf:"new-agent" default:"24h" help:"how long an agent is held to the rates of new ones; at least 1s"`
+	Heartbeat time.Duration `koanf:"heartbeat" default:"30m" help:"how often agents are asked to look in, 1m to 24h; each gets its own second of it"`
+
 	// AutoClaim names the owner who claims every registration at once; only
 	// `reef dev` sets it.
 	AutoClaim string `koanf:"-"`
@@ -63,7 +68,7 @@ type Config struct {
 // Setting describes one field of Config for flags and documents.
 type Setting struct {
 	Key, Default, Help string
-	Kind               reflect.Kind // String, Bool or Slice
+	Kind               reflect.Kind // String, Bool, Slice, or Int64 for a time
 }
 
 // Settings lists what can be set, in the order of Config's fields.
@@ -131,8 +136,10 @@ func Load(flags map[string]any) (Config, error) {
 			return c, fmt.Errorf("there is no setting %q: see reef serve --help", key)
 		}
 	}
-	if list, ok := k.Get("trusted-proxy").(string); ok {
-		_ = k.Set("trusted-proxy", strings.Fields(strings.ReplaceAll(list, ",", " ")))
+	for _, key := range []string{"trusted-proxy", "quotas"} {
+		if list, ok := k.Get(key).(string); ok {
+			_ = k.Set(key, strings.Fields(strings.ReplaceAll(list, ",", " ")))
+		}
 	}
 	if err := k.Unmarshal("", &c); err != nil {
 		return c, fmt.Errorf("settings: %w", err)
@@ -194,6 +201,9 @@ func (c Config) Check() error {
 		if _, err := mail.ParseAddress(c.MailFrom); err != nil {
 			return fmt.Errorf("--mail-from %q is no e-mail address", c.MailFrom)
 		}
+	}
+	if err := c.checkQuotas(); err != nil {
+		return err
 	}
 	if !c.Claim && c.Registration == "open" && !loopback(host) {
 		return errors.New("open registration without claim on an outside address would let anybody act here")

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"crypto/ed25519"
 	"crypto/tls"
@@ -88,7 +89,9 @@ func New(ctx context.Context, c Config, log *slog.Logger) (_ *Server, err error)
 	}
 
 	// The gate and the domains that register their acts on it.
-	s.Gate = gate.New(s.DB, s.Bus, gate.Config{Limits: gate.Limits(c.Limits), Log: log, Bare: c.Bare})
+	s.Gate = gate.New(s.DB, s.Bus, gate.Config{
+		Limits: gate.Limits(c.Limits), Rates: c.Quotas, NewFor: c.NewAgent, Heartbeat: c.Heartbeat, Log: log, Bare: c.Bare,
+	})
 	s.Identity = identity.New(s.DB, s.Keys, identity.Config{Log: log})
 	// Lifecycle comes before network: a fence must have changed the standings in
 	// memory before it drops the copies that show them.
@@ -211,7 +214,7 @@ func (s *Server) listen() error {
 	kernel.Mount(moltbook.NewDocuments(moltbook.Documents{
 		Kernel: kernel, URL: s.URL, Signer: s.Keys, Facts: moltbook.Facts{
 			Name: "Reefwarden", Slug: "reefwarden", Registration: s.Config.Registration, Claim: s.Config.Claim,
-			OwnKeyApproval: s.Config.OwnKeyApproval, Challenge: s.Config.Challenge, Heartbeat: 30 * time.Minute,
+			OwnKeyApproval: s.Config.OwnKeyApproval, Challenge: s.Config.Challenge, Heartbeat: cmp.Or(s.Config.Heartbeat, gate.DefaultHeartbeat),
 		},
 	}))
 	kernel.Mount(native.New(native.Config{Kernel: kernel, Network: s.Network, Lifecycle: s.Lifecycle}))

@@ -1,0 +1,22 @@
+package server
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/reefwarden/reefwarden/internal/gate"
+)
+
+// checkQuotas refuses limits that make no sense. Zero stands for the default.
+func (c Config) checkQuotas() error {
+	if err := gate.CheckRates(gate.Limits(c.Limits), c.Quotas); err != nil {
+		return fmt.Errorf("--quotas: %w", err)
+	}
+	if c.NewAgent != 0 && (c.NewAgent < time.Second || c.NewAgent > 365*24*time.Hour) {
+		return fmt.Errorf("--new-agent %s is not between 1s and a year", c.NewAgent)
+	}
+	if c.Heartbeat != 0 && (c.Heartbeat < time.Minute || c.Heartbeat > 24*time.Hour) {
+		return fmt.Errorf("--heartbeat %s is not between 1m and 24h", c.Heartbeat)
+	}
+	return nil
+}
