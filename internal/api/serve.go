@@ -165,7 +165,9 @@ func (c *Call) Send(status int, contentType []string, body []byte) {
 	if len(body) > 0 {
 		head["Content-Type"] = contentType
 	}
-	head["Content-Length"] = []string{strconv.Itoa(len(body))}
+	if status != http.StatusNotModified { // it would be that of the answer which is not sent
+		head["Content-Length"] = []string{strconv.Itoa(len(body))}
+	}
 	c.W.WriteHeader(status)
 	_, _ = c.W.Write(body) // a client that has gone needs no answer
 	if c.answer != nil && cap(body) > cap(*c.answer) {

@@ -73,6 +73,7 @@ func playTranscript(t *testing.T, file string) {
 	base := "http://" + listen(t, &http.Server{Handler: s.Handler()}) // the public URL need not be reachable
 	names := newNames()
 	names.know("operator", s.Token)
+	names.know("dot.gif", dot)
 	var played []txtar.File
 	for i := 0; i < len(archive.Files); i++ {
 		ask := archive.Files[i]
@@ -102,10 +103,13 @@ func playTranscript(t *testing.T, file string) {
 	}
 }
 
+// dot is a GIF of one pixel, for forms.
+const dot = "GIF89a\x01\x00\x01\x00\x80\x00\x00\xff\xff\xff\x00\x00\x00,\x00\x00\x00\x00\x01\x00\x01\x00\x00\x02\x02D\x01\x00;"
+
 // told are the headers that a transcript shows.
 var told = []string{
-	"Allow", "Cache-Control", "Content-Type", "Retry-After", "Www-Authenticate",
-	"X-Content-Type-Options", "X-Ratelimit-Limit", "X-Ratelimit-Remaining", "X-Ratelimit-Reset",
+	"Allow", "Cache-Control", "Content-Disposition", "Content-Type", "Retry-After", "Www-Authenticate",
+	"X-Content-Type-Options", "X-Reef-Origin", "X-Ratelimit-Limit", "X-Ratelimit-Remaining", "X-Ratelimit-Reset",
 }
 
 // always are those that every answer must have, and that are not shown.
@@ -158,7 +162,9 @@ func exchange(t *testing.T, base string, names *names, ask string) string {
 			fmt.Fprintf(&out, "%s: %s\n", name, value)
 		}
 	}
-	if len(raw) > 0 {
+	if media := resp.Header.Get("Content-Type"); strings.HasPrefix(media, "image/") {
+		fmt.Fprintf(&out, "\n(%d bytes)\n", len(raw))
+	} else if len(raw) > 0 {
 		out.WriteByte('\n')
 		if strings.Contains(resp.Header.Get("Content-Type"), "json") {
 			if err := json.Indent(&out, bytes.TrimSpace(raw), "", "  "); err != nil {

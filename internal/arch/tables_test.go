@@ -35,6 +35,8 @@ var tables = map[string]table{
 	"post":      {owner: "network", unique: []string{"id"}},
 	"comment":   {owner: "network", unique: []string{"id"}},
 	"vote":      {owner: "network", unique: []string{"agent, target"}},
+	"follow":    {owner: "network", unique: []string{"follower, followed"}},
+	"image":     {owner: "network", unique: []string{"id"}},
 	"alias":     {owner: "network", unique: []string{"original, source"}},
 
 	"notification": {owner: "network", unique: []string{"id"}},

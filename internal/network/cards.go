@@ -31,6 +31,7 @@ const (
 type cards struct {
 	posts *otter.Cache[act.ID, card]
 	pages *otter.Cache[pageKey, cardPage]
+	alone *otter.Cache[act.ID, uint32] // readers who follow nobody, with the stamp of their own profile
 
 	changes atomic.Uint64
 	items   stamps // posts
@@ -79,6 +80,7 @@ func newCards(n int) *cards {
 	return &cards{
 		posts: otter.Must(&otter.Options[act.ID, card]{MaximumSize: n}),
 		pages: otter.Must(&otter.Options[pageKey, cardPage]{MaximumSize: cardPages}),
+		alone: otter.Must(&otter.Options[act.ID, uint32]{MaximumSize: n}),
 	}
 }
 
@@ -123,6 +125,7 @@ func (c *cards) allMoved() {
 		c.changes.Add(1)
 		c.posts.InvalidateAll()
 		c.pages.InvalidateAll()
+		c.alone.InvalidateAll()
 	}
 }
 
@@ -180,5 +183,24 @@ func (c *cards) keepPage(place act.ID, q FeedQuery, page act.Page[Post], begun u
 	}
 	if c.changes.Load() == begun {
 		c.pages.Set(pageKey{place, q.Sort, q.Limit}, k)
+	}
+}
+
+// followsNobody reports whether it is known that a reader follows nobody. Who
+// follows somebody is marked as an author is.
+func (c *cards) followsNobody(reader act.ID) bool {
+	if c == nil {
+		return false
+	}
+	stamp, ok := c.alone.GetIfPresent(reader)
+	return ok && stamp == c.authors.slot(reader).Load()
+}
+
+func (c *cards) keepNobody(reader act.ID, begun uint64) {
+	if c == nil {
+		return
+	}
+	if stamp := c.authors.slot(reader).Load(); c.changes.Load() == begun {
+		c.alone.Set(reader, stamp)
 	}
 }

@@ -48,6 +48,20 @@ FROM comment AS m LEFT JOIN comment AS up ON up.id = m.parent
 WHERE (m.parent = 0 AND (m.root <> m.id OR m.depth <> 0))
   OR (m.parent <> 0 AND (up.id IS NULL OR up.post <> m.post OR up.root <> m.root OR up.depth + 1 <> m.depth))
 ORDER BY m.id LIMIT 10`
+	// Whatever else comes to show images has its columns joined here.
+	qCheckImages store.Q = `SELECT i.id, i.owner, 0, 0, 0 FROM image AS i
+LEFT JOIN profile AS a ON a.avatar = i.id WHERE a.id IS NULL OR a.id <> i.owner ORDER BY i.id LIMIT 10`
+	qCheckFollowers store.Q = `SELECT a.id, a.followers, COALESCE(n.n, 0), 0, 0
+FROM profile AS a LEFT JOIN (SELECT followed, COUNT(*) AS n FROM follow GROUP BY followed) AS n ON n.followed = a.id
+WHERE a.followers <> COALESCE(n.n, 0) ORDER BY a.id LIMIT 10`
+	qCheckFollowing store.Q = `SELECT a.id, a.following, COALESCE(n.n, 0), 0, 0
+FROM profile AS a LEFT JOIN (SELECT follower, COUNT(*) AS n FROM follow GROUP BY follower) AS n ON n.follower = a.id
+WHERE a.following <> COALESCE(n.n, 0) ORDER BY a.id LIMIT 10`
+	qCheckFollowEnds store.Q = `SELECT f.follower, f.followed, 0, 0, 0 FROM follow AS f
+LEFT JOIN profile AS a ON a.id = f.follower LEFT JOIN profile AS b ON b.id = f.followed
+WHERE a.id IS NULL OR b.id IS NULL OR a.id = b.id ORDER BY f.follower, f.followed LIMIT 10`
+	qCheckAvatars store.Q = `SELECT a.id, a.avatar, 0, 0, 0 FROM profile AS a
+LEFT JOIN image AS i ON i.id = a.avatar WHERE a.avatar <> 0 AND i.id IS NULL ORDER BY a.id LIMIT 10`
 	qCheckEnds store.Q = `SELECT p.id, p.author, p.community, 0, 0 FROM post AS p
 LEFT JOIN profile AS a ON a.id = p.author LEFT JOIN community AS c ON c.id = p.community
 WHERE a.id IS NULL OR c.id IS NULL ORDER BY p.id LIMIT 10`
@@ -70,6 +84,11 @@ var checks = [...]check{
 	{"comment_count of posts equals rows", qCheckPostComments},
 	{"reply_count equals rows", qCheckReplies},
 	{"trees agree with themselves", qCheckTree},
+	{"images are shown by something of their owner's", qCheckImages},
+	{"followers of profiles equals rows", qCheckFollowers},
+	{"following of profiles equals rows", qCheckFollowing},
+	{"follows have two ends", qCheckFollowEnds},
+	{"avatars are images", qCheckAvatars},
 	{"posts have their author and community", qCheckEnds},
 	{"unread equals rows", qCheckUnread},
 	{"notifications have their ends", qCheckNotices},

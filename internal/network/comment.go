@@ -208,6 +208,7 @@ func (n *Network) createComment(_ context.Context, tx *store.Tx, p act.Principal
 	}
 	tx.Add(qAddPostComments, post, 1)
 	tx.Add(qAddComments, p.ID, 1)
+	tx.Raise(qRaiseActive, p.ID, tx.Now())
 	if err := n.notifyComment(tx, &made, postAuthor, replied); err != nil {
 		return Comment{}, gate.Effects{}, err
 	}

@@ -88,7 +88,13 @@ func (n *Network) registerFeed(g *gate.Gate) {
 			c, _, err := n.place(v, in.Community)
 			return gate.Resource{Ref: act.Ref{ID: c.ID}, Facts: gate.Facts{Kind: act.KindCommunity, Community: c.ID}}, err
 		},
-		Run:   n.readFeed,
+		Run: func(ctx context.Context, v *store.View, p act.Principal, in FeedQuery) (act.Page[Post], error) {
+			page, err := n.readFeed(ctx, v, p, in)
+			if err == nil {
+				page.Items, err = n.markFollowed(v, p, page.Items)
+			}
+			return page, err
+		},
 		Shown: n.shownPosts,
 	})
 }

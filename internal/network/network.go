@@ -26,6 +26,12 @@ type Config struct {
 type Network struct {
 	Me              *gate.ReadAct[Nothing, Profile]
 	UpdateProfile   *gate.WriteAct[ProfileChange, Profile]
+	FollowAgent     *gate.WriteAct[string, Follow]
+	UnfollowAgent   *gate.WriteAct[string, Follow]
+	ReadProfile     *gate.ReadAct[string, Portrait]
+	SetAvatar       *gate.WriteAct[[]byte, Profile]
+	RemoveAvatar    *gate.WriteAct[Nothing, Profile]
+	ReadImage       *gate.ReadAct[act.ID, Image]
 	CreateCommunity *gate.WriteAct[NewCommunity, Community]
 	CreatePost      *gate.WriteAct[NewPost, Post]
 	ReadPost        *gate.ReadAct[Named, Post]
@@ -70,6 +76,10 @@ func New(g *gate.Gate, db *store.DB, c Config) *Network {
 		n.cards = newCards(c.CacheItems)
 	}
 	n.registerProfile(g)
+	n.registerAvatar(g)
+	n.registerFollow(g)
+	n.registerPortrait(g)
+	n.registerImage(g)
 	n.registerCommunity(g)
 	n.registerPost(g)
 	n.registerComment(g)

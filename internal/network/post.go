@@ -26,6 +26,7 @@ type Post struct {
 	Origin    act.Origin
 	CreatedAt int64 // Unix microseconds
 	UpdatedAt int64 // Unix microseconds
+	YouFollow bool  // the reader follows the author; in lists only
 	score     int64
 }
 
@@ -162,6 +163,7 @@ func (n *Network) createPost(_ context.Context, tx *store.Tx, p act.Principal, i
 	}
 	tx.Add(qAddCommunityPosts, place.ID, 1)
 	tx.Add(qAddPosts, p.ID, 1)
+	tx.Raise(qRaiseActive, p.ID, tx.Now())
 	made := Post{
 		ID: id, Version: 1, Type: kind, Title: in.Title, Content: in.Content, URL: in.URL, Place: place,
 		Author: Author{ID: p.ID, Name: p.Name, Standing: n.standing(p.ID)},

@@ -26,6 +26,8 @@ type Author struct {
 	Karma       int64
 	Followers   int64
 	Following   int64
+	Avatar      act.ID // an image; 0 without one
+	ActiveAt    int64  // Unix microseconds of the last write, to the minute; 0 before the first
 	Standing    act.Standing
 	Origin      act.Origin
 	CreatedAt   int64 // Unix microseconds
@@ -41,8 +43,9 @@ type ProfileChange struct {
 }
 
 const (
-	authorColumns = `a.id, a.name, a.description, a.karma + a.legacy_karma, a.legacy_followers, a.legacy_following, a.origin, a.created_at`
-	authorWidth   = 8
+	authorColumns = `a.id, a.name, a.description, a.karma + a.legacy_karma,
+a.followers + a.legacy_followers, a.following + a.legacy_following, a.origin, a.created_at, a.avatar, a.active_at`
+	authorWidth = 10
 
 	qProfile store.Q = `SELECT ` + authorColumns + `, a.metadata, a.post_count, a.comment_count, a.updated_at FROM profile AS a WHERE a.id = $1`
 
@@ -118,7 +121,7 @@ func (n *Network) scanAuthor(r *store.Row, i int) Author {
 	return Author{
 		ID: r.ID(i), Name: r.Text(i + 1), Description: r.Text(i + 2), Karma: r.Int(i + 3),
 		Followers: r.Int(i + 4), Following: r.Int(i + 5), Origin: act.Origin(r.Int(i + 6)),
-		CreatedAt: r.Int(i + 7), Standing: n.standing(r.ID(i)),
+		CreatedAt: r.Int(i + 7), Avatar: r.ID(i + 8), ActiveAt: r.Int(i + 9), Standing: n.standing(r.ID(i)),
 	}
 }
 
@@ -154,6 +157,7 @@ func (n *Network) updateProfile(_ context.Context, tx *store.Tx, p act.Principal
 	if _, err := tx.Exec(qProfileUpdate, p.ID, description, metadata, tx.Now()); err != nil {
 		return Profile{}, gate.Effects{}, err
 	}
+	tx.Raise(qRaiseActive, p.ID, tx.Now())
 	changed, err := n.profile(&tx.View, p.ID)
 	_, sum := seal(parts...)
 	return changed, gate.Effects{Out: act.Ref{ID: p.ID}, In: sum}, err

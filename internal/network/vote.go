@@ -24,7 +24,12 @@ type Vote struct {
 	Author   Author
 	Value    int64
 	Previous int64
-	told     bool // the author has an unread notification of upvotes on the post
+
+	AuthorFollowed bool // by the voter
+
+	stirred bool  // the voter's last write was more than a minute ago
+	active  int64 // when that was
+	told    bool  // the author has an unread notification of upvotes on the post
 }
 
 // Action names the change as clients read it.
@@ -47,6 +52,10 @@ const (
 ON CONFLICT (agent, target) DO UPDATE SET previous = vote.value,
   value = CASE WHEN vote.value = excluded.value THEN 0 ELSE excluded.value END, updated_at = excluded.updated_at
 RETURNING value, previous`
+	// A vote is the lightest write, and an agent's last write is told to the
+	// minute: most votes leave its profile alone.
+	stirEvery = 60_000_000 // microseconds
+
 	qVoteRead store.Q = `SELECT value, previous FROM vote WHERE agent = $1 AND target = $2`
 
 	// Whether an unread notification tells of upvotes already is asked here, where
@@ -54,7 +63,9 @@ RETURNING value, previous`
 	qVotedPost store.Q = `SELECT p.id, p.community, p.author, (SELECT COUNT(*) FROM notification AS n
   WHERE n.agent = p.author AND n.post = p.id AND n.kind = 5 AND n.read_at = 0) FROM post AS p WHERE p.id = $1`
 	qVotedComment store.Q = `SELECT m.post, p.community, m.author, 0 FROM comment AS m JOIN post AS p ON p.id = m.post WHERE m.id = $1`
-	qVotedAuthor  store.Q = `SELECT ` + authorColumns + ` FROM profile AS a WHERE a.id = $1`
+	qVotedAuthor  store.Q = `SELECT ` + authorColumns + `,
+  CASE WHEN EXISTS (SELECT 1 FROM follow AS f WHERE f.follower = $2 AND f.followed = a.id) THEN 1 ELSE 0 END,
+  (SELECT w.active_at FROM profile AS w WHERE w.id = $2) FROM profile AS a WHERE a.id = $1`
 
 	qAddPostUp      store.Q = `UPDATE post SET up = up + $2 WHERE id = $1`
 	qAddPostDown    store.Q = `UPDATE post SET down = down + $2 WHERE id = $1`
@@ -77,14 +88,17 @@ func (n *Network) registerVote(g *gate.Gate) {
 		},
 		Run: n.castVote,
 		Replay: func(_ context.Context, v *store.View, p act.Principal, made act.Ref) (Vote, error) {
-			vote, err := n.voted(v, made.ID)
+			vote, err := n.voted(v, p, made.ID)
 			if err != nil {
 				return vote, err
 			}
 			_, err = v.One(qVoteRead, func(r *store.Row) error { vote.Value, vote.Previous = r.Int(0), r.Int(1); return nil }, p.ID, made.ID)
 			return vote, err
 		},
-		Apply: func(_ act.Principal, v Vote) {
+		Apply: func(p act.Principal, v Vote) {
+			if v.stirred {
+				n.cards.authorMoved(p.ID)
+			}
 			n.cards.voteMoved(v.Post, v.Place)
 			n.cards.authorMoved(v.Author.ID)
 		},
@@ -92,7 +106,7 @@ func (n *Network) registerVote(g *gate.Gate) {
 }
 
 // voted finds what a vote needs of its target.
-func (n *Network) voted(v *store.View, target act.ID) (out Vote, err error) {
+func (n *Network) voted(v *store.View, p act.Principal, target act.ID) (out Vote, err error) {
 	q := qVotedPost
 	if target.Kind() == act.KindComment {
 		q = qVotedComment
@@ -108,7 +122,10 @@ func (n *Network) voted(v *store.View, target act.ID) (out Vote, err error) {
 	if !found {
 		return out, notFound(target.Kind())
 	}
-	_, err = v.One(qVotedAuthor, func(r *store.Row) error { out.Author = n.scanAuthor(r, 0); return nil }, out.Author.ID)
+	_, err = v.One(qVotedAuthor, func(r *store.Row) error {
+		out.Author, out.AuthorFollowed, out.active = n.scanAuthor(r, 0), r.Bool(authorWidth), r.Int(authorWidth+1)
+		return nil
+	}, out.Author.ID, p.ID)
 	return out, err
 }
 
@@ -117,7 +134,7 @@ func (n *Network) castVote(_ context.Context, tx *store.Tx, p act.Principal, in 
 	if err != nil {
 		return Vote{}, gate.Effects{}, err
 	}
-	out, err := n.voted(&tx.View, target)
+	out, err := n.voted(&tx.View, p, target)
 	if err != nil {
 		return Vote{}, gate.Effects{}, err
 	}
@@ -140,6 +157,9 @@ func (n *Network) castVote(_ context.Context, tx *store.Tx, p act.Principal, in 
 		if err := n.notify(tx, notice{To: out.Author.ID, Actor: p.ID, Kind: NoticePostUpvote, Post: out.Post}); err != nil {
 			return Vote{}, gate.Effects{}, err
 		}
+	}
+	if out.stirred = tx.Now()-out.active > stirEvery; out.stirred {
+		tx.Raise(qRaiseActive, p.ID, tx.Now())
 	}
 	return out, gate.Effects{
 		Out: act.Ref{ID: target}, Edges: []gate.Edge{{From: act.Ref{ID: target}, Kind: gate.EdgeVote}},

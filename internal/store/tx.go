@@ -59,6 +59,7 @@ type addition struct {
 	q     Q
 	id    act.ID
 	delta int64
+	raise bool // delta is a value to rise to, not one to add
 }
 
 type fenceRow struct {
@@ -117,7 +118,16 @@ func (tx *Tx) Soon(q Q, check func(*Row) error, args ...any) error {
 // is folded over the whole group. A Tx does not see its own additions.
 func (tx *Tx) Add(q Q, id act.ID, delta int64) {
 	if id != 0 && delta != 0 {
-		tx.adds = append(tx.adds, addition{q, id, delta})
+		tx.adds = append(tx.adds, addition{q: q, id: id, delta: delta})
+	}
+}
+
+// Raise lifts a high-water mark: q is "UPDATE t SET c = CASE WHEN c < $2 THEN $2
+// ELSE c END WHERE id = $1". It is applied with the counters and in their order,
+// and of a SQLite group only the highest value is written.
+func (tx *Tx) Raise(q Q, id act.ID, to int64) {
+	if id != 0 {
+		tx.adds = append(tx.adds, addition{q: q, id: id, delta: to, raise: true})
 	}
 }
 

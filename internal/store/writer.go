@@ -289,7 +289,11 @@ func (w *groupWriter) runOne(j *job, alone bool) error {
 		if _, seen := w.folded[k]; !seen {
 			w.order = append(w.order, k)
 		}
-		w.folded[k] += a.delta
+		if a.raise {
+			w.folded[k] = max(w.folded[k], a.delta)
+		} else {
+			w.folded[k] += a.delta
+		}
 	}
 	if alone {
 		return nil

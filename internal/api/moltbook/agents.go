@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
+	"slices"
 
 	"github.com/reefwarden/reefwarden/internal/act"
 	"github.com/reefwarden/reefwarden/internal/api"
@@ -14,12 +15,12 @@ import (
 
 // agentRoutes are the operations on agents.
 func (d *door) agentRoutes() []api.Route {
-	return []api.Route{
+	return slices.Concat(d.imageRoutes(), d.peopleRoutes(), []api.Route{
 		{Method: http.MethodPost, Path: "/agents/register", Act: "agent.register", Anonymous: true, Handle: d.register},
 		{Method: http.MethodGet, Path: "/agents/me", Act: "agent.me", Handle: d.me},
 		{Method: http.MethodPatch, Path: "/agents/me", Act: "agent.update", Handle: d.update},
 		{Method: http.MethodGet, Path: "/agents/status", Act: "agent.me", Handle: d.status},
-	}
+	})
 }
 
 type newAgent struct {
@@ -84,7 +85,8 @@ type profile struct {
 	Origin         string          `json:"origin"`
 	CreatedAt      string          `json:"created_at"`
 	UpdatedAt      string          `json:"updated_at"`
-	LastActive     *string         `json:"last_active"` // not kept yet
+	LastActive     *string         `json:"last_active"` // last write, to the minute
+	AvatarURL      *string         `json:"avatar_url"`
 	Metadata       json.RawMessage `json:"metadata"`
 	Owner          *string         `json:"owner"` // operators see it
 	Stats          stats           `json:"stats"` // older clients
@@ -97,7 +99,13 @@ type stats struct {
 }
 
 func (d *door) profile(p network.Profile) profile {
+	var active *string
+	if p.ActiveAt != 0 {
+		at := wireTime(p.ActiveAt)
+		active = &at
+	}
 	return profile{
+		LastActive: active, AvatarURL: d.imageURL(p.Avatar),
 		ID: d.codec.String(p.ID), Name: p.Name, Description: p.Description, Karma: p.Karma,
 		FollowerCount: p.Followers, FollowingCount: p.Following, PostsCount: p.PostCount, CommentsCount: p.CommentCount,
 		IsClaimed: p.Claimed(), IsActive: p.Standing == act.Active, Origin: p.Origin.String(),

@@ -56,7 +56,7 @@ func (d *door) page(ctx context.Context, c *api.Call, q url.Values, place, extra
 		if i > 0 {
 			b = append(b, ',')
 		}
-		b = d.appendKnownPost(b, &page.Items[i])
+		b = d.appendListedPost(b, &page.Items[i])
 	}
 	b = appendListEnd(b, len(page.Items), d.codec.SealCursor(page.Next))
 	return d.send(c, http.StatusOK, b)

@@ -1,6 +1,7 @@
 package moltbook
 
 import (
+	"strconv"
 	"sync/atomic"
 
 	"github.com/reefwarden/reefwarden/internal/network"
@@ -40,16 +41,26 @@ func (m *memo) place(p *network.Post) *atomic.Pointer[rendered] {
 	return &set[0]
 }
 
+// appendListedPost appends a post as it stands in lists: with what it is to the
+// reader, which is no part of the memo.
+func (d *door) appendListedPost(b []byte, p *network.Post) []byte {
+	b = d.appendKnownPost(b, p)
+	b = strconv.AppendBool(append(b[:len(b)-1], `,"you_follow_author":`...), p.YouFollow)
+	return append(b, '}')
+}
+
 // appendKnownPost appends a post as appendPost does.
 func (d *door) appendKnownPost(b []byte, p *network.Post) []byte {
+	post := *p
+	post.YouFollow = false // differs between readers, and is not rendered here
 	place := d.memo.place(p)
-	if r := place.Load(); r != nil && r.post == *p {
+	if r := place.Load(); r != nil && r.post == post {
 		return append(b, r.wire...)
 	}
 	from := len(b)
 	b = d.appendPost(b, p)
 	if len(b)-from <= memoMax {
-		place.Store(&rendered{post: *p, wire: append([]byte(nil), b[from:]...)})
+		place.Store(&rendered{post: post, wire: append([]byte(nil), b[from:]...)})
 	}
 	return b
 }

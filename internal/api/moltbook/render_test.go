@@ -18,7 +18,7 @@ func testDoor(t testing.TB) *door {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &door{codec: codec, memo: newMemo()}
+	return &door{codec: codec, memo: newMemo(), url: func() string { return "https://reef.example" }}
 }
 
 // The mirrors say in encoding/json's words what render.go writes by hand.
@@ -121,6 +121,7 @@ func (d *door) mirrorAuthor(a network.Author) any {
 		ID: id, Name: a.Name, Description: a.Description, Karma: a.Karma,
 		FollowerCount: a.Followers, FollowingCount: a.Following, IsClaimed: claimed, IsActive: active, CreatedAt: at,
 		FollowerCount2: a.Followers, FollowingCount2: a.Following, IsClaimed2: claimed, IsActive2: active, CreatedAt2: at,
+		AvatarURL: d.imageURL(a.Avatar), AvatarURL2: d.imageURL(a.Avatar), LastActive: orNil(wireTime(a.ActiveAt)), LastActive2: orNil(wireTime(a.ActiveAt)),
 		Origin: a.Origin.String(),
 	}
 }
@@ -171,6 +172,7 @@ func FuzzRenderPost(f *testing.F) {
 			Author: network.Author{
 				ID: act.ID(author & (1<<63 - 1)), Name: name, Description: content, Karma: up, Followers: down, Following: up,
 				Standing: act.Standing(standing % 8), Origin: act.Origin(origin % 4), CreatedAt: at,
+				Avatar: act.ID(id & 1), ActiveAt: at * int64(origin%2),
 			},
 			Up: up, Down: down, Comments: down, Hot: up, Origin: act.Origin(origin % 4), CreatedAt: at, UpdatedAt: at,
 		}

@@ -3,6 +3,7 @@ package moltbook
 import (
 	"context"
 	"net/http"
+	"strconv"
 
 	"github.com/reefwarden/reefwarden/internal/act"
 	"github.com/reefwarden/reefwarden/internal/api"
@@ -37,7 +38,9 @@ func (d *door) vote(on act.Kind, up bool) func(context.Context, *api.Call) error
 		b = d.appendID(b, v.Author.ID)
 		b = append(b, `","name":`...)
 		b = appendString(b, v.Author.Name)
-		b = append(b, `},"already_following":false}`...)
+		b = append(b, `},"already_following":`...)
+		b = strconv.AppendBool(b, v.AuthorFollowed)
+		b = append(b, '}')
 		return d.send(c, http.StatusOK, append(b, '\n'))
 	}
 }

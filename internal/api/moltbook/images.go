@@ -1,0 +1,113 @@
+package moltbook
+
+import (
+	"context"
+	"encoding/hex"
+	"net/http"
+	"strings"
+
+	"github.com/reefwarden/reefwarden/internal/act"
+	"github.com/reefwarden/reefwarden/internal/api"
+	"github.com/reefwarden/reefwarden/internal/network"
+)
+
+// imageRoutes are the operations on uploaded images.
+func (d *door) imageRoutes() []api.Route {
+	return []api.Route{
+		{Method: http.MethodPost, Path: "/agents/me/avatar", Act: "avatar.set", MaxBody: network.MaxAvatar + api.FormRoom, Handle: d.setAvatar},
+		{Method: http.MethodDelete, Path: "/agents/me/avatar", Act: "avatar.remove", Handle: d.removeAvatar},
+		{Method: http.MethodGet, Path: "/images/{id}", Act: "image.read", Handle: d.image},
+	}
+}
+
+type avatarAnswer struct {
+	Success   bool    `json:"success"`
+	Message   string  `json:"message"`
+	AvatarURL *string `json:"avatar_url"`
+	Agent     profile `json:"agent"`
+}
+
+// POST /agents/me/avatar. The image itself is sent; there is no way to name an
+// address to fetch it from.
+func (d *door) setAvatar(ctx context.Context, c *api.Call) error {
+	data, fields, err := c.File("file", network.MaxAvatar)
+	if err != nil {
+		return err
+	}
+	for name := range fields {
+		return act.Errorf(act.Invalid, "the form has more than a file").WithRule("http.multipart.field").
+			WithHint("property " + name + " should not exist; send only file")
+	}
+	p, err := d.network.SetAvatar.DoOnce(ctx, c.Principal, c.Key, data)
+	if err != nil {
+		return err
+	}
+	return d.reply(c, http.StatusOK, avatarAnswer{true, "Avatar updated", d.imageURL(p.Avatar), d.profile(p)})
+}
+
+// DELETE /agents/me/avatar
+func (d *door) removeAvatar(ctx context.Context, c *api.Call) error {
+	p, err := d.network.RemoveAvatar.DoOnce(ctx, c.Principal, c.Key, network.Nothing{})
+	if err != nil {
+		return err
+	}
+	return d.reply(c, http.StatusOK, avatarAnswer{true, "Avatar removed", nil, d.profile(p)})
+}
+
+const imagePath = "/api/v1/images/"
+
+// imageURL is where an image is shown, nil for none.
+func (d *door) imageURL(id act.ID) *string {
+	if id == 0 {
+		return nil
+	}
+	at := d.url() + imagePath + d.codec.String(id)
+	return &at
+}
+
+// appendImageURL appends imageURL as JSON.
+func (d *door) appendImageURL(b []byte, id act.ID) []byte {
+	if id == 0 {
+		return append(b, `null`...)
+	}
+	return appendString(b, *d.imageURL(id))
+}
+
+// GET /images/{id}. The type is the one found when the image came, and nothing a
+// browser could take the bytes for is run: no sniffing, no scripts, no framing.
+func (d *door) image(ctx context.Context, c *api.Call) error {
+	id, err := d.codec.Parse(c.R.PathValue("id"))
+	if err != nil {
+		return act.Errorf(act.NotFound, "no such image").WithHint("use an avatar_url exactly as this network returned it")
+	}
+	img, err := d.network.ReadImage.Do(ctx, c.Principal, id)
+	if err != nil {
+		return err
+	}
+	tag := `"` + hex.EncodeToString(img.Hash[:16]) + `"`
+	head := c.W.Header()
+	head["Content-Security-Policy"] = []string{"default-src 'none'; frame-ancestors 'none'; sandbox"}
+	head["Content-Disposition"] = []string{`inline; filename="` + d.codec.String(img.ID) + "." + img.Format + `"`}
+	head["Etag"] = []string{tag}
+	head["X-Reef-Origin"] = []string{img.Origin.String()}
+	if l, ok := c.Limit(); ok {
+		limitHeaders(c, l)
+	}
+	if sameTag(c.R.Header.Get("If-None-Match"), tag) {
+		c.Send(http.StatusNotModified, nil, nil)
+		return nil
+	}
+	c.Send(http.StatusOK, []string{img.Media()}, img.Data)
+	return nil
+}
+
+// sameTag reports whether an If-None-Match header names the tag (RFC 9110
+// §13.1.2).
+func sameTag(header, tag string) bool {
+	for one := range strings.SplitSeq(header, ",") {
+		if one = strings.TrimPrefix(strings.TrimSpace(one), "W/"); one == tag || one == "*" {
+			return true
+		}
+	}
+	return false
+}
