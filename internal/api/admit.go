@@ -27,7 +27,10 @@ func newLane(limit, each int) *lane {
 	return &lane{limit: limit, each: each, callers: make(map[caller]int)}
 }
 
-const fullRetry = time.Second
+const (
+	fullRetry       = time.Second
+	ruleConcurrency = "http.concurrency"
+)
 
 // enter takes a slot; leave gives it back.
 func (l *lane) enter(p act.Principal) (caller, error) {
@@ -38,7 +41,7 @@ func (l *lane) enter(p act.Principal) (caller, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.callers[who] >= l.each {
-		return who, act.Errorf(act.Unavailable, "you have %d requests under way", l.each).WithRule("http.concurrency").
+		return who, act.Errorf(act.Unavailable, "you have %d requests under way", l.each).WithRule(ruleConcurrency).
 			WithRetry(fullRetry).WithHint("wait for answers before sending more; your credential is fine")
 	}
 	if l.inside >= l.limit {

@@ -61,6 +61,7 @@ type Kernel struct {
 	proxies            []netip.Prefix
 	doors              []*Door // written only before Handler
 	ordinary, reserved *lane
+	herd               herd         // of those who were sent away
 	held               atomic.Int64 // bytes of bodies in memory
 	bodies, answers    sync.Pool    // *[]byte
 	unzips             sync.Pool    // *gzip.Reader

@@ -81,7 +81,8 @@ func TestRoutesNameRegisteredActs(t *testing.T) {
 		}
 	}
 	for name, served := range registered {
-		if !served && !strings.HasPrefix(name, "system.") {
+		// What the server alone does in its own name has no route.
+		if !served && !strings.HasPrefix(name, "system.") && name != "agent.expire" {
 			t.Errorf("no door serves %s", name)
 		}
 	}

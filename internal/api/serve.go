@@ -94,6 +94,9 @@ func (k *Kernel) end(ctx context.Context, c *Call) {
 	}
 	if c.lane != nil {
 		c.lane.leave(c.who)
+		if c.status < http.StatusInternalServerError {
+			k.herd.count(k.Clock())
+		}
 	}
 	k.releaseBody(c)
 	if c.answer != nil && cap(*c.answer) <= keepAnswer {
@@ -124,9 +127,9 @@ func (k *Kernel) fail(c *Call, e *act.Error) {
 		}
 		head.Set("WWW-Authenticate", challenge)
 	}
-	if e.Code == act.Unavailable && e.RetryAfter <= 0 {
+	if e.Code == act.Unavailable {
 		again := *e
-		again.RetryAfter = fullRetry
+		again.RetryAfter = k.again(c, e)
 		e = &again
 	}
 	if e.RetryAfter > 0 {
@@ -136,6 +139,20 @@ func (k *Kernel) fail(c *Call, e *act.Error) {
 		head.Set("Connection", "close") // what was not read is not waited for
 	}
 	c.door.Fail(c, e)
+}
+
+// again says when a caller should come back that could not be served. Operators
+// need not wait for a crowd, and who sends too many requests at once waits only
+// for its own.
+func (k *Kernel) again(c *Call, e *act.Error) time.Duration {
+	least := e.RetryAfter
+	if least <= 0 {
+		least = fullRetry
+	}
+	if c.Principal.Kind == act.Operator || c.Route.Act == "" || e.Rule == ruleConcurrency {
+		return least
+	}
+	return k.herd.again(k.Clock(), least)
 }
 
 // Seconds rounds a time to wait up to whole seconds, at least one.

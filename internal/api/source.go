@@ -65,11 +65,18 @@ func (k *Kernel) trusted(ip netip.Addr) bool {
 	return false
 }
 
+// sourceBits is how much of an IPv6 address counts as one source: the part that a
+// network gives to one customer, who can choose the rest.
+const sourceBits = 64
+
 // source returns the keyed hash under which a request's origin is counted.
 func (k *Kernel) source(r *http.Request) string {
 	addr, _ := k.peer(r)
 	if !addr.IsValid() {
 		return k.Source("unknown")
+	}
+	if addr.Is6() {
+		addr = netip.PrefixFrom(addr, sourceBits).Masked().Addr()
 	}
 	return k.Source(addr.String())
 }

@@ -59,7 +59,7 @@ func stoppedStorage(t *testing.T, s *servertest.Server) {
 	}
 	asked := 0
 	for range rounds {
-		for _, d := range mount(t, s, nil).Doors() {
+		for _, d := range s.API.Doors() {
 			for _, r := range d.Routes {
 				if r.Act == "" {
 					continue

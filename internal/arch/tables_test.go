@@ -28,6 +28,7 @@ var tables = map[string]table{
 
 	"agent":  {owner: "lifecycle", unique: []string{"id", "skeleton"}},
 	"invite": {owner: "lifecycle", unique: []string{"id", "hash"}},
+	"seat":   {owner: "lifecycle", unique: []string{"id"}},
 	"claim":  {owner: "lifecycle", unique: []string{"agent", "hash"}},
 
 	"profile":   {owner: "network", unique: []string{"id", "name"}},

@@ -24,10 +24,11 @@ type Agent struct {
 	ChangedAt int64  // Unix microseconds
 
 	invite act.ID // by which it was registered; 0 without
+	source act.ID // the seat row of where it was registered from; 0 unknown
 }
 
 const (
-	agentColumns = `id, name, owner, state, epoch, reason, created_at, claimed_at, changed_at, invite`
+	agentColumns = `id, name, owner, state, epoch, reason, created_at, claimed_at, changed_at, invite, source`
 
 	qAgent           store.Q = `SELECT ` + agentColumns + ` FROM agent WHERE id = $1`
 	qAgentBySkeleton store.Q = `SELECT ` + agentColumns + ` FROM agent WHERE skeleton = $1`
@@ -37,7 +38,7 @@ const (
 func scanAgent(r *store.Row) Agent {
 	return Agent{
 		ID: r.ID(0), Name: r.Text(1), Owner: r.ID(2), Standing: act.Standing(r.Int(3)), Epoch: r.Int(4),
-		Reason: r.Text(5), CreatedAt: r.Int(6), ClaimedAt: r.Int(7), ChangedAt: r.Int(8), invite: r.ID(9),
+		Reason: r.Text(5), CreatedAt: r.Int(6), ClaimedAt: r.Int(7), ChangedAt: r.Int(8), invite: r.ID(9), source: r.ID(10),
 	}
 }
 

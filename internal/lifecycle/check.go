@@ -13,10 +13,16 @@ const (
 WHERE a.state IN ($1, $2) AND c.revoked_at = 0 ORDER BY a.id, c.id LIMIT 10`
 	qCheckOwners store.Q = `SELECT a.id, a.owner FROM agent AS a LEFT JOIN owner AS o ON o.id = a.owner
 WHERE a.owner <> 0 AND o.id IS NULL ORDER BY a.id LIMIT 10`
+	qCheckSeats store.Q = `SELECT s.id, s.taken, CAST((SELECT COUNT(*) FROM agent AS a WHERE a.owner = s.id AND a.state NOT IN ($1, $2)) +
+(SELECT COUNT(*) FROM agent AS b WHERE b.source = s.id AND b.state = $3) AS BIGINT) FROM seat AS s WHERE s.id < 1 OR s.id > $4 ORDER BY s.id`
+	qCheckUnseated store.Q = `SELECT a.id FROM agent AS a LEFT JOIN seat AS s ON s.id = a.owner
+WHERE a.owner <> 0 AND a.state NOT IN ($1, $2) AND s.id IS NULL ORDER BY a.id LIMIT 10`
+	qCheckAll store.Q = `SELECT CAST((SELECT COALESCE(SUM(taken), 0) FROM seat WHERE id >= 1 AND id <= $3) AS BIGINT), (SELECT COUNT(*) FROM agent WHERE state NOT IN ($1, $2))`
 )
 
 // Check verifies the package's invariants in one snapshot and returns a line for
-// each violation: no ended agent has a live credential, every owner exists.
+// each violation: no ended agent has a live credential, every owner exists,
+// the seats taken are the agents that there are.
 func Check(ctx context.Context, db *store.DB) (violations []string, err error) {
 	err = db.Snapshot(ctx, func(v *store.View) error {
 		if err := v.All(qCheckCredentials, func(r *store.Row) error {
@@ -25,10 +31,35 @@ func Check(ctx context.Context, db *store.DB) (violations []string, err error) {
 		}, int64(act.Killed), int64(act.Expired)); err != nil {
 			return err
 		}
+		if err := checkSeats(v, &violations); err != nil {
+			return err
+		}
 		return v.All(qCheckOwners, func(r *store.Row) error {
 			violations = append(violations, fmt.Sprintf("agent %d has owner %d, who does not exist", r.Int(0), r.Int(1)))
 			return nil
 		})
 	})
 	return violations, err
+}
+
+func checkSeats(v *store.View, violations *[]string) error {
+	bad := func(format string, args ...any) { *violations = append(*violations, fmt.Sprintf(format, args...)) }
+	if err := v.All(qCheckSeats, func(r *store.Row) error {
+		if r.Int(1) != r.Int(2) {
+			bad("seat row %d counts %d agents, there are %d", r.Int(0), r.Int(1), r.Int(2))
+		}
+		return nil
+	}, int64(act.Killed), int64(act.Expired), int64(act.Requested), int64(networkSeats)); err != nil {
+		return err
+	}
+	if err := v.All(qCheckUnseated, func(r *store.Row) error { bad("agent %d has no seat with its owner", r.Int(0)); return nil },
+		int64(act.Killed), int64(act.Expired)); err != nil {
+		return err
+	}
+	return v.All(qCheckAll, func(r *store.Row) error {
+		if r.Int(0) != r.Int(1) {
+			bad("the seats count %d agents, there are %d", r.Int(0), r.Int(1))
+		}
+		return nil
+	}, int64(act.Killed), int64(act.Expired), int64(networkSeats))
 }

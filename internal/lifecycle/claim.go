@@ -82,7 +82,18 @@ func (l *Lifecycle) claim(_ context.Context, tx *store.Tx, _ act.Principal, in N
 		return a, fx, conflict("the agent has another owner", "agent.show says whose it is")
 	case a.Standing != act.Requested && a.Standing != act.Active:
 		return a, fx, conflict("the agent is "+a.Standing.String(), "resume it first, then claim it")
+	case a.Standing == act.Requested && l.overdue(a.CreatedAt, tx.Now()):
+		return a, fx, act.Errorf(act.Gone, "the agent waited too long to be claimed").WithRule("claim.expired").
+			WithHint("let it register again")
 	default:
+		if a.Standing == act.Requested && a.source != 0 {
+			if _, err := tx.Exec(qSeatFree, a.source); err != nil {
+				return a, fx, err
+			}
+		}
+		if err := l.seatOwner(tx, owner); err != nil {
+			return a, fx, err
+		}
 		changed, err := tx.Exec(qAgentClaim, a.ID, owner, int64(act.Active), tx.Now(), a.Epoch)
 		if err != nil {
 			return a, fx, err

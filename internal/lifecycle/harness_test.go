@@ -110,7 +110,7 @@ func open(t testing.TB, cfg store.Config, p plan) *house {
 	h.gate = gate.New(h.db, signals, gate.Config{Limits: gate.LimitsOpen})
 	h.ids = identity.New(h.db, h.keys, identity.Config{})
 	h.net = network.New(h.gate, h.db, network.Config{})
-	p.life.Born = h.net.Born
+	p.life.Born, p.life.Ended = h.net.Born, h.net.Ended
 	h.life = lifecycle.New(h.gate, h.db, h.ids, p.life)
 	var acts []policy.ActInfo
 	for _, a := range h.gate.Acts() {

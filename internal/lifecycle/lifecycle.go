@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"time"
 
 	"github.com/reefwarden/reefwarden/internal/act"
 	"github.com/reefwarden/reefwarden/internal/gate"
@@ -34,6 +35,15 @@ type Config struct {
 	// nobody. It is for `reef dev`.
 	AutoClaim string
 
+	// Unclaimed is how long an agent may wait to be claimed before it expires; 0 is
+	// for ever.
+	Unclaimed time.Duration
+	Caps      Caps
+
+	// Ended is called in the transaction that ends an agent which never acted, so
+	// that what Born made gives its name up. Optional.
+	Ended func(ctx context.Context, tx *store.Tx, id act.ID) error
+
 	// Born is called in the transaction that registers an agent, for what other
 	// domains keep of it (network makes the profile). Required.
 	Born func(ctx context.Context, tx *store.Tx, id act.ID, name, description string) error
@@ -58,6 +68,9 @@ func (c Config) Check() error {
 			return fmt.Errorf("lifecycle: auto-claim: %w", err)
 		}
 	}
+	if c.Unclaimed < 0 || c.Caps.Owner < 0 || c.Caps.Source < 0 || c.Caps.Network < 0 {
+		return errors.New("lifecycle: a cap or a time to wait is negative")
+	}
 	if c.Born == nil {
 		return errors.New("lifecycle: Born is not set")
 	}
@@ -78,6 +91,7 @@ type Lifecycle struct {
 	CreateApp *gate.WriteAct[NewApp, App]
 	RevokeApp *gate.WriteAct[NamedOwner, act.Ref]
 
+	expire    *gate.WriteAct[Expiry, Agent]
 	ownerMail *gate.WriteAct[OwnerMail, Mail]
 	claimMail *gate.WriteAct[ClaimMail, Mail]
 
@@ -108,6 +122,7 @@ func New(g *gate.Gate, db *store.DB, ids *identity.Service, c Config) *Lifecycle
 	l.registerMail(g)
 	l.registerClaim(g)
 	l.registerOrders(g)
+	l.registerExpire(g)
 	l.registerReads(g)
 	g.OnFence(act.KindAgent, l.reload)
 	ids.Plug(l)

@@ -86,6 +86,9 @@ func (l *Lifecycle) order(tx *store.Tx, t transition, in Order) (a Agent, fx gat
 		if changed == 0 {
 			return a, fx, gate.Moved()
 		}
+		if t.to.Final() {
+			l.leave(tx, a)
+		}
 		a.Standing, a.Reason, a.ChangedAt = t.to, reason, tx.Now()
 		a.Epoch++
 	}

@@ -30,8 +30,8 @@ type Registered struct {
 }
 
 const (
-	qAgentAdd store.Q = `INSERT INTO agent (id, name, skeleton, owner, state, epoch, reason, invite, created_at, claimed_at, changed_at)
-VALUES ($1, $2, $3, $4, $5, 1, '', $6, $7, $8, $7)`
+	qAgentAdd store.Q = `INSERT INTO agent (id, name, skeleton, owner, state, epoch, reason, invite, source, created_at, claimed_at, changed_at)
+VALUES ($1, $2, $3, $4, $5, 1, '', $6, $9, $7, $8, $7)`
 	qClaimAdd store.Q = `INSERT INTO claim (agent, hash, code, created_at) VALUES ($1, $2, $3, $4)`
 )
 
@@ -67,7 +67,7 @@ func (l *Lifecycle) mayRegister(in NewAgent) error {
 		WithHint("ask your owner for a code and send it as field invite or header X-Reef-Invite")
 }
 
-func (l *Lifecycle) register(ctx context.Context, tx *store.Tx, _ act.Principal, in NewAgent) (out Registered, fx gate.Effects, err error) {
+func (l *Lifecycle) register(ctx context.Context, tx *store.Tx, p act.Principal, in NewAgent) (out Registered, fx gate.Effects, err error) {
 	id, err := tx.Mint(act.KindAgent)
 	if err != nil {
 		return out, fx, err
@@ -80,6 +80,7 @@ func (l *Lifecycle) register(ctx context.Context, tx *store.Tx, _ act.Principal,
 	}
 	e := entry{name: in.Name, epoch: 1, state: act.Active}
 	var claimed int64
+	var source act.ID
 	switch {
 	case l.cfg.AutoClaim != "":
 		claimed = tx.Now()
@@ -88,8 +89,20 @@ func (l *Lifecycle) register(ctx context.Context, tx *store.Tx, _ act.Principal,
 		}
 	case l.cfg.ClaimRequired:
 		e.state = act.Requested
+		source = sourceSeat(p.Source)
 	}
-	if err := l.add(tx, id, e, invite, claimed); err != nil {
+	if err := l.seatSource(tx, source); err != nil {
+		return out, fx, err
+	}
+	if err := l.seatNetwork(tx, id); err != nil {
+		return out, fx, err
+	}
+	if e.owner != 0 {
+		if err := l.seatOwner(tx, e.owner); err != nil {
+			return out, fx, err
+		}
+	}
+	if err := l.add(tx, id, e, invite, source, claimed); err != nil {
 		return out, fx, err
 	}
 	if err := l.cfg.Born(ctx, tx, id, in.Name, in.Description); err != nil {
@@ -114,8 +127,8 @@ func (l *Lifecycle) register(ctx context.Context, tx *store.Tx, _ act.Principal,
 
 // add stores the agent. The name's skeleton is unique: of two registrations,
 // also at the same time, the database lets one through.
-func (l *Lifecycle) add(tx *store.Tx, id act.ID, e entry, invite act.ID, claimed int64) error {
-	_, err := tx.Exec(qAgentAdd, id, e.name, Skeleton(e.name), e.owner, int64(e.state), invite, tx.Now(), claimed)
+func (l *Lifecycle) add(tx *store.Tx, id act.ID, e entry, invite, source act.ID, claimed int64) error {
+	_, err := tx.Exec(qAgentAdd, id, e.name, Skeleton(e.name), e.owner, int64(e.state), invite, tx.Now(), claimed, source)
 	if err != nil && act.CodeOf(err) == act.Conflict {
 		return act.Errorf(act.Conflict, "the name %q, or one that looks like it, is taken", e.name).
 			WithRule("agent.name").WithHint("choose another name; case, 0/O, 1/I/l, rn/m, vv/w and -/_ do not tell names apart")

@@ -3,6 +3,7 @@ package network
 import (
 	"context"
 	"encoding/json"
+	"strconv"
 
 	"github.com/reefwarden/reefwarden/internal/act"
 	"github.com/reefwarden/reefwarden/internal/gate"
@@ -101,6 +102,14 @@ func (n *Network) Born(_ context.Context, tx *store.Tx, id act.ID, name, descrip
 			WithRule("agent.name").WithHint("choose another name; an imported author may hold it")
 	}
 	return err
+}
+
+const qProfileEnded store.Q = `UPDATE profile SET name = $2, description = '', metadata = '{}', updated_at = $3 WHERE id = $1`
+
+// Ended frees the name of an agent that expired before it ever acted. The
+// profile stays, nameless, for those who follow it.
+func (n *Network) Ended(_ context.Context, tx *store.Tx, id act.ID) error {
+	return tx.Batch(qProfileEnded, id, "~"+strconv.FormatInt(int64(id), 10), tx.Now())
 }
 
 func (n *Network) profile(v *store.View, id act.ID) (p Profile, err error) {

@@ -33,7 +33,7 @@ func registry() []ActInfo {
 		{Name: "image.read", Kinds: []act.Kind{act.KindImage}, Read: true},
 		{Name: "agent.profile", Kinds: []act.Kind{act.KindAgent, act.KindPost, act.KindComment}, Read: true},
 		{Name: "identity.prove"}, {Name: "identity.verify", Read: true}, {Name: "owner.mail"}, {Name: "claim.mail"},
-		{Name: "app.create"}, {Name: "app.revoke"},
+		{Name: "app.create"}, {Name: "app.revoke"}, {Name: "agent.expire"},
 	}
 }
 
@@ -158,6 +158,7 @@ func TestDefaultBundle(t *testing.T) {
 		{"operator, own", open, operator, true},
 		{"setup", shut, act.SystemPrincipal("setup"), true},
 		{"gate", shut, act.SystemPrincipal("gate"), true},
+		{"reaper", shut, act.SystemPrincipal("reaper"), true},
 		{"other system", shut, act.SystemPrincipal("timer"), true},
 	}
 	actives, operators := []string{"active", "active, own"}, []string{"operator", "operator, own"}
@@ -195,6 +196,7 @@ func TestDefaultBundle(t *testing.T) {
 		"app.create":       operators,
 		"app.revoke":       operators,
 		"denial.record":    {"gate"},
+		"agent.expire":     {"reaper"},
 	}
 	for name := range may {
 		if len(shut.Rules(name)) == 0 {

@@ -50,9 +50,13 @@ type Config struct {
 	LogLevel       string   `koanf:"log-level" default:"info" help:"debug, info, warn or error"`
 	LogJSON        bool     `koanf:"log-json" default:"false" help:"log JSON lines instead of text"`
 
-	Quotas    []string      `koanf:"quotas" help:"rates that differ from the profile's: NAME=LIMIT/WINDOW or NAME=off, like post=1/10m; NAME.new is for new agents"`
-	NewAgent  time.Duration `koanf:"new-agent" default:"24h" help:"how long an agent is held to the rates of new ones; at least 1s"`
-	Heartbeat time.Duration `koanf:"heartbeat" default:"30m" help:"how often agents are asked to look in, 1m to 24h; each gets its own second of it"`
+	Quotas       []string      `koanf:"quotas" help:"rates that differ from the profile's: NAME=LIMIT/WINDOW or NAME=off, like post=1/10m; NAME.new is for new agents"`
+	NewAgent     time.Duration `koanf:"new-agent" default:"24h" help:"how long an agent is held to the rates of new ones; at least 1s"`
+	UnclaimedFor time.Duration `koanf:"unclaimed-for" default:"24h" help:"how long an agent may wait to be claimed before it expires and its name is free; 0 is for ever"`
+	MaxPerOwner  int           `koanf:"max-per-owner" default:"100" help:"agents that one owner may have; 0 is no bound"`
+	MaxPerSource int           `koanf:"max-per-source" default:"20" help:"agents from one network source (an IPv4 address, an IPv6 /64) that may wait to be claimed; 0 is no bound"`
+	MaxAgents    int           `koanf:"max-agents" default:"100000" help:"agents that the network may have; 0 is no bound"`
+	Heartbeat    time.Duration `koanf:"heartbeat" default:"30m" help:"how often agents are asked to look in, 1m to 24h; each gets its own second of it"`
 
 	// AutoClaim names the owner who claims every registration at once; only
 	// `reef dev` sets it.
@@ -68,7 +72,7 @@ type Config struct {
 // Setting describes one field of Config for flags and documents.
 type Setting struct {
 	Key, Default, Help string
-	Kind               reflect.Kind // String, Bool, Slice, or Int64 for a time
+	Kind               reflect.Kind // String, Bool, Slice, Int, or Int64 for a time
 }
 
 // Settings lists what can be set, in the order of Config's fields.

@@ -39,7 +39,7 @@ func TestQuotaSettings(t *testing.T) {
 	}
 	for _, yaml := range []string{
 		"quotas: post=1", "quotas: [\"psot=1/1m\"]", "limits: strict", "new-agent: -1h", "new-agent: 5ms", "new-agent: often",
-		"heartbeat: 1s", "heartbeat: 25h",
+		"max-per-owner: -1", "max-agents: many", "unclaimed-for: 1s", "heartbeat: 1s", "heartbeat: 25h",
 	} {
 		if c, err := load(yaml); err == nil {
 			t.Errorf("%q is taken: %+v", yaml, c)

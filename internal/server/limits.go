@@ -1,6 +1,7 @@
 package server
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
@@ -17,6 +18,12 @@ func (c Config) checkQuotas() error {
 	}
 	if c.Heartbeat != 0 && (c.Heartbeat < time.Minute || c.Heartbeat > 24*time.Hour) {
 		return fmt.Errorf("--heartbeat %s is not between 1m and 24h", c.Heartbeat)
+	}
+	if c.UnclaimedFor != 0 && c.UnclaimedFor < time.Minute {
+		return fmt.Errorf("--unclaimed-for %s is under a minute", c.UnclaimedFor)
+	}
+	if c.MaxPerOwner < 0 || c.MaxPerSource < 0 || c.MaxAgents < 0 {
+		return errors.New("--max-per-owner, --max-per-source and --max-agents are not negative; 0 is no bound")
 	}
 	return nil
 }

@@ -46,12 +46,13 @@ type Server struct {
 	Metrics   *telemetry.Metrics
 	API       *api.Kernel
 
-	log       *slog.Logger
-	listener  net.Listener
-	http      *http.Server
-	sequencer *sequencer
-	started   bool // the background work of gate and tracer
-	closed    sync.Once
+	log        *slog.Logger
+	listener   net.Listener
+	http       *http.Server
+	sequencer  *sequencer
+	stopReaper func()
+	started    bool // the background work of gate and tracer
+	closed     sync.Once
 }
 
 // New opens the network and listens, but serves nothing yet: see Run. The
@@ -97,6 +98,8 @@ func New(ctx context.Context, c Config, log *slog.Logger) (_ *Server, err error)
 	// memory before it drops the copies that show them.
 	s.Lifecycle = lifecycle.New(s.Gate, s.DB, s.Identity, lifecycle.Config{
 		Registration: lifecycle.Registration(c.Registration), ClaimRequired: c.Claim, AutoClaim: c.AutoClaim,
+		Unclaimed: c.UnclaimedFor, Caps: lifecycle.Caps{Owner: c.MaxPerOwner, Source: c.MaxPerSource, Network: c.MaxAgents},
+		Ended: func(ctx context.Context, tx *store.Tx, id act.ID) error { return s.Network.Ended(ctx, tx, id) },
 		Born: func(ctx context.Context, tx *store.Tx, id act.ID, name, description string) error {
 			return s.Network.Born(ctx, tx, id, name, description)
 		},
@@ -121,6 +124,7 @@ func New(ctx context.Context, c Config, log *slog.Logger) (_ *Server, err error)
 	if s.sequencer, err = startSequencer(s.DB, s.Bus, log); err != nil {
 		return nil, err
 	}
+	s.stopReaper = startReaper(s.DB, s.Lifecycle, log)
 	if err = s.Identity.EnsureOperator(ctx, "operator", c.TokenFile()); err != nil {
 		return nil, fmt.Errorf("operator token: %w", err)
 	}
@@ -320,6 +324,9 @@ func (s *Server) Close() {
 		}
 		if s.listener != nil {
 			_ = s.listener.Close()
+		}
+		if s.stopReaper != nil {
+			s.stopReaper()
 		}
 		if s.sequencer != nil {
 			s.sequencer.close()
