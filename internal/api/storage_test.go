@@ -20,6 +20,8 @@ var bodies = map[string]any{
 	"agent.pause":      map[string]any{"reason": "x"},
 	"agent.resume":     map[string]any{"reason": "x"},
 	"agent.kill":       map[string]any{"reason": "x"},
+	"content.unseal":   map[string]any{"reason": "r"},
+	"content.erase":    map[string]any{"reason": "r"},
 	"agent.claim":      map[string]any{"owner": "x"},
 	"app.create":       map[string]any{"owner": "x"},
 	"identity.prove":   map[string]any{},

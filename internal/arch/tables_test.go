@@ -39,6 +39,7 @@ var tables = map[string]table{
 	"follow":    {owner: "network", unique: []string{"follower, followed"}},
 	"image":     {owner: "network", unique: []string{"id"}},
 	"alias":     {owner: "network", unique: []string{"original, source"}},
+	"sealed":    {owner: "network", unique: []string{"item"}},
 
 	"notification": {owner: "network", unique: []string{"id"}},
 	"inbox":        {owner: "network", unique: []string{"agent"}},

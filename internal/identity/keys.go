@@ -30,6 +30,7 @@ const (
 	infoPolicy  = "reefwarden/1/policy signature"
 	infoOutside = "reefwarden/1/outside signature"
 	infoCheck   = "reefwarden/1/check value"
+	infoSealed  = "reefwarden/1/sealed content"
 )
 
 // Keys are the keys of one network, all derived from its master key. They are
@@ -42,6 +43,7 @@ type Keys struct {
 	pepper  *mac
 	tag     *mac
 	source  *mac
+	sealed  []byte
 }
 
 // LoadKeys reads the master key file at path, or makes one (mode 0600, whole or
@@ -73,6 +75,7 @@ func deriveKeys(master []byte) (*Keys, error) {
 	k := &Keys{
 		codec:  derive(infoCodec, act.CodecKeySize),
 		check:  derive(infoCheck, 16),
+		sealed: derive(infoSealed, 32),
 		pepper: newMAC(derive(infoPepper, sha256.Size)),
 		tag:    newMAC(derive(infoTag, sha256.Size)),
 		source: newMAC(derive(infoSource, sha256.Size)),
@@ -94,6 +97,9 @@ func (k *Keys) CodecKey() []byte { return slices.Clone(k.codec) }
 
 // PolicyKey returns the key that signs policy bundles made here.
 func (k *Keys) PolicyKey() ed25519.PrivateKey { return slices.Clone(k.policy) }
+
+// SealKey returns the key under which deleted content is kept for responders.
+func (k *Keys) SealKey() []byte { return slices.Clone(k.sealed) }
 
 // Check returns the value that store.DB.Pin keeps, so that a node with another
 // master key refuses to start. It says nothing about the keys.

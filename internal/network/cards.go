@@ -119,6 +119,21 @@ func (c *cards) voteMoved(post, place act.ID) {
 	}
 }
 
+// forget drops posts, and every page, from memory altogether: a mark would only
+// keep their text from being shown.
+func (c *cards) forget(posts []act.ID) {
+	if c == nil {
+		return
+	}
+	c.changes.Add(1)
+	for _, id := range posts {
+		c.items.slot(id).Add(1)
+		c.posts.Invalidate(id)
+	}
+	c.orders.slot(0).Add(1)
+	c.pages.InvalidateAll()
+}
+
 // allMoved drops every copy of a post or page.
 func (c *cards) allMoved() {
 	if c != nil {

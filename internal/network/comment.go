@@ -29,6 +29,7 @@ type Comment struct {
 	CreatedAt int64 // Unix microseconds
 	place     act.ID
 	score     int64
+	divides   int64 // the database's measure of controversy
 }
 
 // Score is upvotes less downvotes, imported ones included.
@@ -47,6 +48,7 @@ type CommentQuery struct {
 	Post   Named
 	Sort   CommentSort
 	Limit  int // roots; 35 if 0, at most 100
+	Offset int // roots to skip when there is no Cursor, at most MaxOffset
 	Cursor act.Cursor
 }
 
@@ -55,9 +57,10 @@ type CommentSort string
 
 // The orders.
 const (
-	CommentsBest CommentSort = "best"
-	CommentsNew  CommentSort = "new"
-	CommentsOld  CommentSort = "old"
+	CommentsBest          CommentSort = "best" // by votes
+	CommentsNew           CommentSort = "new"
+	CommentsOld           CommentSort = "old"
+	CommentsControversial CommentSort = "controversial" // by votes in both directions, weighted by their balance
 )
 
 // CommentPage is a page of a tree: Items are the nodes, roots in the asked order
@@ -75,7 +78,7 @@ const (
 	maxBranch = 5000
 
 	commentColumns = `m.id, m.version, m.post, m.parent, m.root, m.depth, m.content, m.up + m.legacy_up, m.down + m.legacy_down,
-m.reply_count, m.deleted_at, m.origin, m.created_at, m.score, p.community, ` + authorColumns
+m.reply_count, m.deleted_at, m.origin, m.created_at, m.score, m.controversy, p.community, ` + authorColumns
 	commentJoins = ` JOIN post AS p ON p.id = m.post JOIN profile AS a ON a.id = m.author `
 
 	qComment store.Q = `SELECT ` + commentColumns + ` FROM comment AS m` + commentJoins + `WHERE m.id = $1`
@@ -90,15 +93,22 @@ FROM comment AS m JOIN post AS p ON p.id = m.post WHERE m.id = $1`
 legacy_up, legacy_down, origin, version, epoch, created_at, updated_at, deleted_at)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 0, 0, 0, 0, 0, 0, 1, 1, $9, $9, 0)`
 
+	qCommentHome   store.Q = `SELECT post, author, deleted_at FROM comment WHERE id = $1`
+	qCommentDelete store.Q = `UPDATE comment SET deleted_at = $2, updated_at = $2, epoch = epoch + 1, version = version + 1 WHERE id = $1 AND deleted_at = 0`
+
 	qAddPostComments store.Q = `UPDATE post SET comment_count = comment_count + $2 WHERE id = $1`
 	qAddReplies      store.Q = `UPDATE comment SET reply_count = reply_count + $2 WHERE id = $1`
 
-	qRootsBest store.Q = `WITH page AS (SELECT id FROM comment WHERE post = $1 AND parent = 0 AND (score, id) < ($2, $3) ORDER BY score DESC, id DESC LIMIT $4)
-SELECT ` + commentColumns + ` FROM page JOIN comment AS m ON m.root = page.id` + commentJoins + `ORDER BY m.depth, m.id LIMIT $5`
-	qRootsNew store.Q = `WITH page AS (SELECT id FROM comment WHERE post = $1 AND parent = 0 AND (created_at, id) < ($2, $3) ORDER BY created_at DESC, id DESC LIMIT $4)
-SELECT ` + commentColumns + ` FROM page JOIN comment AS m ON m.root = page.id` + commentJoins + `ORDER BY m.depth, m.id LIMIT $5`
-	qRootsOld store.Q = `WITH page AS (SELECT id FROM comment WHERE post = $1 AND parent = 0 AND (created_at, id) > ($2, $3) ORDER BY created_at, id LIMIT $4)
-SELECT ` + commentColumns + ` FROM page JOIN comment AS m ON m.root = page.id` + commentJoins + `ORDER BY m.depth, m.id LIMIT $5`
+	rootsTree = commentColumns + ` FROM page JOIN comment AS m ON m.root = page.id` + commentJoins + `ORDER BY m.depth, m.id LIMIT $5`
+
+	qRootsBest store.Q = `WITH page AS (SELECT id FROM comment WHERE post = $1 AND parent = 0 AND (score, id) < ($2, $3) ORDER BY score DESC, id DESC LIMIT $4 OFFSET $6)
+SELECT ` + rootsTree
+	qRootsNew store.Q = `WITH page AS (SELECT id FROM comment WHERE post = $1 AND parent = 0 AND (created_at, id) < ($2, $3) ORDER BY created_at DESC, id DESC LIMIT $4 OFFSET $6)
+SELECT ` + rootsTree
+	qRootsOld store.Q = `WITH page AS (SELECT id FROM comment WHERE post = $1 AND parent = 0 AND (created_at, id) > ($2, $3) ORDER BY created_at, id LIMIT $4 OFFSET $6)
+SELECT ` + rootsTree
+	qRootsControversial store.Q = `WITH page AS (SELECT id FROM comment WHERE post = $1 AND parent = 0 AND (controversy, id) < ($2, $3) ORDER BY controversy DESC, id DESC LIMIT $4 OFFSET $6)
+SELECT ` + rootsTree
 )
 
 func (n *Network) registerComment(g *gate.Gate) {
@@ -112,6 +122,24 @@ func (n *Network) registerComment(g *gate.Gate) {
 		Apply: func(_ act.Principal, made Comment) {
 			n.cards.postMoved(made.Post)
 			n.cards.authorMoved(made.Author.ID)
+		},
+	})
+	n.DeleteComment = gate.RegisterWrite(g, gate.Write[Named, Deleted]{
+		Info: gate.Info{Name: "comment.delete", Doc: "Delete one's own comment: it stays in the tree as a tombstone without text or author.", On: act.KindComment, Quota: gate.QuotaWrite},
+		Resolve: func(_ context.Context, v *store.View, p act.Principal, in Named) (gate.Resource, error) {
+			id, err := n.itemID(v, in, act.KindComment)
+			if err != nil {
+				return gate.Resource{}, err
+			}
+			return n.target(v, p, qCommentTarget, qCommentEpoch, id)
+		},
+		Run: n.deleteComment,
+		Replay: func(_ context.Context, v *store.View, _ act.Principal, made act.Ref) (Deleted, error) {
+			return n.deleted(v, made.ID)
+		},
+		Apply: func(p act.Principal, d Deleted) {
+			n.cards.postMoved(d.Post)
+			n.cards.authorMoved(p.ID)
 		},
 	})
 	n.ListComments = gate.RegisterRead(g, gate.Read[CommentQuery, CommentPage]{
@@ -230,6 +258,41 @@ func (n *Network) notifyComment(tx *store.Tx, c *Comment, postAuthor, replied ac
 	return n.notify(tx, notice{To: postAuthor, Actor: c.Author.ID, Kind: NoticePostComment, Post: c.Post, Comment: c.ID})
 }
 
+// Deleted names a deleted comment and the post that holds it.
+type Deleted struct{ Comment, Post act.ID }
+
+func (n *Network) deleted(v *store.View, id act.ID) (d Deleted, err error) {
+	d.Comment = id
+	_, err = v.One(qCommentHome, func(r *store.Row) error { d.Post = r.ID(0); return nil }, id)
+	return d, err
+}
+
+func (n *Network) deleteComment(_ context.Context, tx *store.Tx, _ act.Principal, in Named) (Deleted, gate.Effects, error) {
+	id, err := n.itemID(&tx.View, in, act.KindComment)
+	if err != nil {
+		return Deleted{}, gate.Effects{}, err
+	}
+	d, err := n.deleted(&tx.View, id)
+	if err != nil {
+		return d, gate.Effects{}, err
+	}
+	if err := n.uncount(tx, id); err != nil {
+		return d, gate.Effects{}, err
+	}
+	changed, err := tx.Exec(qCommentDelete, id, tx.Now())
+	if err != nil {
+		return d, gate.Effects{}, err
+	}
+	if changed == 0 {
+		return d, gate.Effects{}, gone(act.KindComment)
+	}
+	if err := n.sealText(tx, id); err != nil {
+		return d, gate.Effects{}, err
+	}
+	tx.Fence(act.KindComment, id)
+	return d, gate.Effects{Out: act.Ref{ID: id, Version: 2}}, nil
+}
+
 func (n *Network) comment(v *store.View, id act.ID) (c Comment, err error) {
 	found, err := v.One(qComment, func(r *store.Row) error { c = n.scanComment(r); return nil }, id)
 	if err == nil && !found {
@@ -242,7 +305,7 @@ func (n *Network) scanComment(r *store.Row) Comment {
 	c := Comment{
 		ID: r.ID(0), Version: r.Int(1), Post: r.ID(2), Parent: r.ID(3), Root: r.ID(4), Depth: r.Int(5), Content: r.Text(6),
 		Up: r.Int(7), Down: r.Int(8), Replies: r.Int(9), Deleted: r.Int(10) != 0, Origin: act.Origin(r.Int(11)),
-		CreatedAt: r.Int(12), score: r.Int(13), place: r.ID(14), Author: n.scanAuthor(r, 15),
+		CreatedAt: r.Int(12), score: r.Int(13), divides: r.Int(14), place: r.ID(15), Author: n.scanAuthor(r, 16),
 	}
 	if c.Deleted {
 		c.Content, c.Author = "", Author{}
@@ -260,22 +323,24 @@ func (n *Network) listComments(_ context.Context, v *store.View, _ act.Principal
 		limit = 35
 	}
 	limit = min(limit, 100)
-	const end = 1<<63 - 1
-	q, from, order := qRootsBest, [2]int64{end, end}, byScore
+	q, from, order, key := qRootsBest, [2]int64{lastKey, lastKey}, byScore, func(c Comment) int64 { return c.score }
 	switch in.Sort {
 	case CommentsNew:
-		q, order = qRootsNew, byNewest
+		q, order, key = qRootsNew, byNewest, func(c Comment) int64 { return c.CreatedAt }
 	case CommentsOld:
-		q, from, order = qRootsOld, [2]int64{-end, 0}, byOldest
+		q, from, order, key = qRootsOld, [2]int64{-lastKey, 0}, byOldest, func(c Comment) int64 { return c.CreatedAt }
+	case CommentsControversial:
+		q, order, key = qRootsControversial, byControversy, func(c Comment) int64 { return c.divides }
 	case CommentsBest:
 	default:
-		return CommentPage{}, act.Errorf(act.Invalid, "no such order of comments").WithRule("sort").WithHint("use best, new or old")
+		return CommentPage{}, act.Errorf(act.Invalid, "no such order of comments").WithRule("sort").WithHint("use best, new, old, top or controversial")
 	}
-	if !in.Cursor.IsZero() {
-		if len(in.Cursor.Keys) != 2 {
-			return CommentPage{}, act.Errorf(act.Invalid, "the cursor is not one of this list").WithRule("cursor")
-		}
-		from = [2]int64(in.Cursor.Keys)
+	at, err := startOf(in.Cursor, in.Offset)
+	if err != nil {
+		return CommentPage{}, err
+	}
+	if at.keyed {
+		from = at.from
 	}
 	// One root more than asked for tells whether there is another page.
 	children := make(map[act.ID][]Comment)
@@ -283,7 +348,7 @@ func (n *Network) listComments(_ context.Context, v *store.View, _ act.Principal
 		c := n.scanComment(r)
 		children[c.Parent] = append(children[c.Parent], c)
 		return nil
-	}, post, from[0], from[1], int64(limit+1), int64(maxBranch)); err != nil {
+	}, post, from[0], from[1], int64(limit+1), int64(maxBranch), at.skip); err != nil {
 		return CommentPage{}, err
 	}
 	roots := children[0]
@@ -293,10 +358,7 @@ func (n *Network) listComments(_ context.Context, v *store.View, _ act.Principal
 	if len(roots) > limit {
 		roots = roots[:limit]
 		last := roots[limit-1]
-		page.Next.Keys = []int64{last.CreatedAt, int64(last.ID)}
-		if in.Sort == CommentsBest {
-			page.Next.Keys[0] = last.score
-		}
+		page.Next.Keys = []int64{key(last), int64(last.ID), at.passed + int64(limit)}
 	}
 	for _, root := range roots {
 		page.Items = appendBranch(page.Items, root, children, order)
@@ -331,6 +393,10 @@ func appendBranch(list []Comment, root Comment, children map[act.ID][]Comment, o
 
 func byScore(a, b Comment) int {
 	return cmp.Or(cmp.Compare(b.score, a.score), cmp.Compare(b.ID, a.ID))
+}
+
+func byControversy(a, b Comment) int {
+	return cmp.Or(cmp.Compare(b.divides, a.divides), cmp.Compare(b.ID, a.ID))
 }
 
 func byNewest(a, b Comment) int {

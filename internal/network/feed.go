@@ -12,9 +12,12 @@ import (
 // FeedQuery asks for a page of posts.
 type FeedQuery struct {
 	Community string // name; "" is the whole network
+	Author    string // name; "" is everybody
+	Personal  Personal
 	Sort      FeedSort
 	Window    FeedWindow // top only
 	Limit     int        // 25 if 0, at most 100
+	Offset    int        // posts to skip when there is no Cursor, at most MaxOffset
 	Cursor    act.Cursor
 }
 
@@ -23,9 +26,10 @@ type FeedSort string
 
 // The orders.
 const (
-	FeedHot FeedSort = "hot"
-	FeedNew FeedSort = "new"
-	FeedTop FeedSort = "top"
+	FeedHot    FeedSort = "hot"
+	FeedNew    FeedSort = "new"
+	FeedTop    FeedSort = "top"
+	FeedRising FeedSort = "rising" // young posts by what happens to them in an hour; see momentum
 )
 
 // FeedWindow limits top to posts made since a time.
@@ -65,10 +69,10 @@ const FeedLimit = 25
 
 const (
 	feedAll   = postJoins + `WHERE p.deleted_at = 0 AND `
-	feedPlace = postJoins + `WHERE p.deleted_at = 0 AND p.community = $5 AND `
-	feedHot   = `(p.hot, p.id) < ($1, $2) AND p.created_at >= $4 ORDER BY p.hot DESC, p.id DESC LIMIT $3`
-	feedNew   = `(p.created_at, p.id) < ($1, $2) AND p.created_at >= $4 ORDER BY p.created_at DESC, p.id DESC LIMIT $3`
-	feedTop   = `(p.score, p.id) < ($1, $2) AND p.created_at >= $4 ORDER BY p.score DESC, p.id DESC LIMIT $3`
+	feedPlace = postJoins + `WHERE p.deleted_at = 0 AND p.community = $6 AND `
+	feedHot   = `(p.hot, p.id) < ($1, $2) AND p.created_at >= $4 ORDER BY p.hot DESC, p.id DESC LIMIT $3 OFFSET $5`
+	feedNew   = `(p.created_at, p.id) < ($1, $2) AND p.created_at >= $4 ORDER BY p.created_at DESC, p.id DESC LIMIT $3 OFFSET $5`
+	feedTop   = `(p.score, p.id) < ($1, $2) AND p.created_at >= $4 ORDER BY p.score DESC, p.id DESC LIMIT $3 OFFSET $5`
 
 	qFeedHot      store.Q = `SELECT ` + postColumns + feedAll + feedHot
 	qFeedNew      store.Q = `SELECT ` + postColumns + feedAll + feedNew
@@ -80,7 +84,7 @@ const (
 
 func (n *Network) registerFeed(g *gate.Gate) {
 	n.ReadFeed = gate.RegisterRead(g, gate.Read[FeedQuery, act.Page[Post]]{
-		Info: gate.Info{Name: "feed.read", Doc: "Read a page of posts: hot, new or top, of the network or one community.", On: act.KindCommunity, Also: []act.Kind{act.KindPost}, Quota: gate.QuotaRead},
+		Info: gate.Info{Name: "feed.read", Doc: "Read a page of posts: hot, new, top or rising; of the network, a community or an author.", On: act.KindCommunity, Also: []act.Kind{act.KindPost}, Quota: gate.QuotaRead},
 		Target: func(_ context.Context, v *store.View, _ act.Principal, in FeedQuery) (gate.Resource, error) {
 			if in.Community == "" {
 				return gate.Resource{Facts: gate.Facts{Kind: act.KindNetwork}}, nil
@@ -101,7 +105,7 @@ func (n *Network) registerFeed(g *gate.Gate) {
 
 // feedList names the list a feed cursor belongs to.
 func feedList(q FeedQuery) string {
-	return "feed/" + q.Community + "/" + string(q.Sort) + "/" + string(q.Window)
+	return "feed/" + q.Community + "/" + string(q.Sort) + "/" + string(q.Window) + "/" + q.Author + "/" + string(q.Personal)
 }
 
 // FeedCursor opens a cursor of the feed that q asks for.
@@ -109,7 +113,16 @@ func FeedCursor(c *act.Codec, q FeedQuery, text string) (act.Cursor, error) {
 	return c.OpenCursor(feedList(q), text)
 }
 
+// feedScope is what a feed is of, by ids; zero is no bound.
+type feedScope struct {
+	place, author act.ID
+	since         int64 // Unix microseconds
+}
+
 func (n *Network) readFeed(_ context.Context, v *store.View, _ act.Principal, in FeedQuery) (page act.Page[Post], err error) {
+	if err := checkPersonal(in.Personal); err != nil {
+		return page, err
+	}
 	if in.Limit <= 0 {
 		in.Limit = FeedLimit
 	}
@@ -121,68 +134,86 @@ func (n *Network) readFeed(_ context.Context, v *store.View, _ act.Principal, in
 	if !ok {
 		return page, act.Errorf(act.Invalid, "no such window").WithRule("time").WithHint("use hour, day, week, month, year or all")
 	}
-	if len(in.Cursor.Keys) != 0 && len(in.Cursor.Keys) != 2 {
-		return page, act.Errorf(act.Invalid, "the cursor is not one of this list").WithRule("cursor")
+	switch in.Sort {
+	case FeedHot, FeedNew, FeedTop, FeedRising:
+	default:
+		return page, act.Errorf(act.Invalid, "no such order of posts").WithRule("sort").WithHint("use hot, new, top or rising")
 	}
-	var place act.ID
-	if in.Community != "" {
-		c, _, err := n.place(v, in.Community)
-		if err != nil {
-			return page, err
-		}
-		place = c.ID
+	at, err := startOf(in.Cursor, in.Offset)
+	if err != nil {
+		return page, err
 	}
-	first := in.Cursor.IsZero() && length == 0
+	scope, err := n.feedScope(v, in)
+	if err != nil {
+		return page, err
+	}
+	if length > 0 {
+		scope.since = act.Micros(n.gate.Now().Add(-length))
+	}
+	switch {
+	case scope.author != 0 && in.Sort == FeedNew:
+		return n.authorNew(v, in, scope, at)
+	case scope.author != 0 || in.Sort == FeedRising:
+		return n.rankedFeed(v, in, at, func(as, since int64) ([]candidate, error) { return n.pool(v, scope, as, since) })
+	}
+	first := in.Cursor.IsZero() && in.Offset == 0 && length == 0
 	if first {
-		if page, ok := n.cards.page(place, in); ok {
+		if page, ok := n.cards.page(scope.place, in); ok {
 			return page, nil
 		}
 	}
 	begun := n.cards.begin()
-	var since int64
-	if length > 0 {
-		since = act.Micros(n.gate.Now().Add(-length))
-	}
-	page, err = n.feedSQL(v, place, in, since)
+	page, err = n.feedSQL(v, in, scope, at)
 	if err == nil && first {
-		n.cards.keepPage(place, in, page, begun)
+		n.cards.keepPage(scope.place, in, page, begun)
 	}
 	return page, err
 }
 
-// feedSQL reads a page from the database: the path that memory is proven equal
-// to.
-func (n *Network) feedSQL(v *store.View, place act.ID, in FeedQuery, since int64) (page act.Page[Post], err error) {
-	var q store.Q
-	var key func(Post) int64
+func (n *Network) feedScope(v *store.View, in FeedQuery) (scope feedScope, err error) {
+	if in.Community != "" {
+		c, _, err := n.place(v, in.Community)
+		if err != nil {
+			return scope, err
+		}
+		scope.place = c.ID
+	}
+	if in.Author != "" {
+		scope.author, err = n.authorNamed(v, in.Author)
+	}
+	return scope, err
+}
+
+// feedSQL reads a page of the network or a community from the database, in an
+// order that has an index: the path that memory is proven equal to.
+func (n *Network) feedSQL(v *store.View, in FeedQuery, scope feedScope, at start) (page act.Page[Post], err error) {
+	var q, inPlace store.Q
 	switch in.Sort {
-	case FeedHot:
-		q, key = qFeedHot, func(p Post) int64 { return p.Hot }
-		if place != 0 {
-			q = qFeedPlaceHot
-		}
 	case FeedNew:
-		q, key = qFeedNew, func(p Post) int64 { return p.CreatedAt }
-		if place != 0 {
-			q = qFeedPlaceNew
-		}
+		q, inPlace = qFeedNew, qFeedPlaceNew
 	case FeedTop:
-		q, key = qFeedTop, func(p Post) int64 { return p.score }
-		if place != 0 {
-			q = qFeedPlaceTop
-		}
+		q, inPlace = qFeedTop, qFeedPlaceTop
 	default:
-		return page, act.Errorf(act.Invalid, "no such order of posts").WithRule("sort").WithHint("use hot, new or top")
+		q, inPlace = qFeedHot, qFeedPlaceHot
 	}
-	const end = 1<<63 - 1
-	from := [2]int64{end, end}
-	if !in.Cursor.IsZero() {
-		from = [2]int64(in.Cursor.Keys)
+	args := n.feedArgs(in, scope, at)
+	if scope.place != 0 {
+		q, args = inPlace, append(args, scope.place)
 	}
-	args := []any{from[0], from[1], int64(in.Limit + 1), since}
-	if place != 0 {
-		args = append(args, place)
+	return n.feedPage(v, q, in, at, args)
+}
+
+func (n *Network) feedArgs(in FeedQuery, scope feedScope, at start) []any {
+	from := [2]int64{lastKey, lastKey}
+	if at.keyed {
+		from = at.from
 	}
+	return []any{from[0], from[1], int64(in.Limit + 1), scope.since, at.skip}
+}
+
+// feedPage runs a query that gives whole posts in the order of the feed, one
+// more than the page holds.
+func (n *Network) feedPage(v *store.View, q store.Q, in FeedQuery, at start, args []any) (page act.Page[Post], err error) {
 	page.Items = make([]Post, 0, in.Limit+1)
 	if err := v.All(q, func(r *store.Row) error { page.Items = append(page.Items, n.scanPost(r)); return nil }, args...); err != nil {
 		return page, err
@@ -191,9 +222,20 @@ func (n *Network) feedSQL(v *store.View, place act.ID, in FeedQuery, since int64
 	if len(page.Items) > in.Limit {
 		page.Items = page.Items[:in.Limit]
 		last := page.Items[in.Limit-1]
-		page.Next.Keys = []int64{key(last), int64(last.ID)}
+		page.Next.Keys = []int64{feedKey(in.Sort, last), int64(last.ID), at.passed + int64(in.Limit)}
 	}
 	return page, nil
+}
+
+// feedKey is what an order that has an index sorts by.
+func feedKey(s FeedSort, p Post) int64 {
+	switch s {
+	case FeedNew:
+		return p.CreatedAt
+	case FeedTop:
+		return p.score
+	}
+	return p.Hot
 }
 
 // shownPosts lists the foreign posts of a page and takes out what the reader

@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"log/slog"
 	"sync/atomic"
+	"time"
 
 	"github.com/reefwarden/reefwarden/internal/act"
 	"github.com/reefwarden/reefwarden/internal/gate"
@@ -20,6 +21,11 @@ type Config struct {
 	NoCache bool
 	Prover  Prover // required
 	Log     *slog.Logger
+	// SealKey encrypts what authors delete: 32 bytes, the same on every node. What
+	// a network without one seals cannot be opened after a restart.
+	SealKey []byte
+	// KeepSealed is how long that can be read by responders; 0 is the default.
+	KeepSealed time.Duration
 }
 
 // Network holds the acts. All are safe for concurrent use.
@@ -38,7 +44,9 @@ type Network struct {
 	DeletePost      *gate.WriteAct[Named, act.Ref]
 	CreateComment   *gate.WriteAct[NewComment, Comment]
 	ListComments    *gate.ReadAct[CommentQuery, CommentPage]
+	DeleteComment   *gate.WriteAct[Named, Deleted]
 	CastVote        *gate.WriteAct[NewVote, Vote]
+	Unseal          *gate.WriteAct[Examination, Unsealed]
 	ReadFeed        *gate.ReadAct[FeedQuery, act.Page[Post]]
 	Import          *gate.WriteAct[Batch, Imported]
 	ProveIdentity   *gate.WriteAct[NewProof, Proof]
@@ -47,6 +55,14 @@ type Network struct {
 	gate   *gate.Gate
 	prover Prover
 	log    *slog.Logger
+	db     *store.DB // for housekeeping; acts are given a View or Tx
+	vault  vault
+
+	keepSealed   time.Duration
+	expireSealed *gate.WriteAct[Nothing, int64]
+	erase        *gate.WriteAct[Examination, act.Ref]
+	forgetting   listeners
+
 	places places
 	cards  *cards // nil when every read goes to SQL
 
@@ -66,7 +82,10 @@ type Named struct {
 
 // New registers the network's acts on g.
 func New(g *gate.Gate, db *store.DB, c Config) *Network {
-	n := &Network{gate: g, prover: c.Prover, log: c.Log, places: newPlaces()}
+	n := &Network{gate: g, prover: c.Prover, db: db, log: c.Log, vault: newVault(c.SealKey), keepSealed: c.KeepSealed, places: newPlaces()}
+	if n.keepSealed <= 0 {
+		n.keepSealed = DefaultKeepSealed
+	}
 	if n.log == nil {
 		n.log = slog.New(slog.DiscardHandler)
 	}
@@ -85,9 +104,12 @@ func New(g *gate.Gate, db *store.DB, c Config) *Network {
 	n.registerComment(g)
 	n.registerVote(g)
 	n.registerFeed(g)
+	n.registerSealed(g)
+	n.registerErase(g)
 	n.registerImport(g)
 	n.registerProof(g)
 	g.OnFence(act.KindPost, n.forget)
+	g.OnFence(act.KindComment, n.forget)
 	g.OnFence(act.KindAgent, n.authorsFenced) // after lifecycle's own: see New's place in server
 	g.OnFence(act.KindCommunity, n.placesFenced)
 	g.OnDoubt(n.cards.allMoved)

@@ -90,7 +90,7 @@ func (n *Network) registerPost(g *gate.Gate) {
 		},
 	})
 	n.DeletePost = gate.RegisterWrite(g, gate.Write[Named, act.Ref]{
-		Info:    gate.Info{Name: "post.delete", Doc: "Delete one's own post: readers lose it at once.", On: act.KindPost, Quota: gate.QuotaWrite},
+		Info:    gate.Info{Name: "post.delete", Doc: "Delete one's own post: readers lose it at once, responders can read it for a time.", On: act.KindPost, Quota: gate.QuotaWrite},
 		Resolve: n.postTarget,
 		Run:     n.deletePost,
 		Replay: func(_ context.Context, _ *store.View, _ act.Principal, made act.Ref) (act.Ref, error) {
@@ -240,8 +240,7 @@ func (n *Network) deletePost(_ context.Context, tx *store.Tx, _ act.Principal, i
 	if err != nil {
 		return act.Ref{}, gate.Effects{}, err
 	}
-	var place, author act.ID
-	if _, err := tx.One(qPostTarget, func(r *store.Row) error { place, author = r.ID(0), r.ID(1); return nil }, id); err != nil {
+	if err := n.uncount(tx, id); err != nil {
 		return act.Ref{}, gate.Effects{}, err
 	}
 	changed, err := tx.Exec(qPostDelete, id, tx.Now())
@@ -251,8 +250,9 @@ func (n *Network) deletePost(_ context.Context, tx *store.Tx, _ act.Principal, i
 	if changed == 0 {
 		return act.Ref{}, gate.Effects{}, gone(act.KindPost)
 	}
-	tx.Add(qAddCommunityPosts, place, -1)
-	tx.Add(qAddPosts, author, -1)
+	if err := n.sealText(tx, id); err != nil {
+		return act.Ref{}, gate.Effects{}, err
+	}
 	tx.Fence(act.KindPost, id)
 	made := act.Ref{ID: id, Version: 2}
 	return made, gate.Effects{Out: made}, nil
@@ -262,14 +262,6 @@ func (n *Network) deletePost(_ context.Context, tx *store.Tx, _ act.Principal, i
 func (n *Network) authorsFenced(_ context.Context, ids []act.ID) error {
 	for _, id := range ids {
 		n.cards.authorMoved(id)
-	}
-	return nil
-}
-
-// forget drops fenced posts from memory before their fence is acknowledged.
-func (n *Network) forget(_ context.Context, ids []act.ID) error {
-	for _, id := range ids {
-		n.cards.postMoved(id)
 	}
 	return nil
 }

@@ -88,10 +88,15 @@ func TestWalkShowsEveryUnmovedItemOnce(t *testing.T) {
 			}
 		})
 		for round := range 4 {
-			for _, sort := range []network.FeedSort{network.FeedHot, network.FeedNew, network.FeedTop} {
+			for _, sort := range []network.FeedSort{network.FeedHot, network.FeedNew, network.FeedTop, network.FeedRising} {
 				q := network.FeedQuery{Sort: sort, Limit: 3 + round}
-				if round%2 == 1 {
+				switch round {
+				case 1:
 					q.Community = "research"
+				case 2:
+					q.Author = author.Name
+				case 3:
+					q.Author, q.Community = author.Name, "research"
 				}
 				seen := walk(t, s, reader, q)
 				for _, id := range still {

@@ -47,6 +47,7 @@ type Config struct {
 	Challenge      bool     `koanf:"challenge" default:"false" help:"agents answer a challenge before their content is published"`
 	MailDir        string   `koanf:"mail-dir" help:"directory in which mail to owners is left for a mail server to pick up; none is sent if empty"`
 	MailFrom       string   `koanf:"mail-from" default:"reefwarden@localhost" help:"sender of that mail"`
+	KeepDeleted    int      `koanf:"keep-deleted" default:"30" help:"days for which operators can still read, for a stated reason, what its author deleted"`
 	LogLevel       string   `koanf:"log-level" default:"info" help:"debug, info, warn or error"`
 	LogJSON        bool     `koanf:"log-json" default:"false" help:"log JSON lines instead of text"`
 

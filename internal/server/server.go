@@ -105,7 +105,9 @@ func New(ctx context.Context, c Config, log *slog.Logger) (_ *Server, err error)
 		},
 		Mail: mailDir(c.MailDir, c.MailFrom, s.DB.Clock()), URL: s.URL, Log: log,
 	})
-	s.Network = network.New(s.Gate, s.DB, network.Config{Prover: prover{s}, Log: log})
+	s.Network = network.New(s.Gate, s.DB, network.Config{
+		Prover: prover{s}, SealKey: s.Keys.SealKey(), KeepSealed: time.Duration(c.KeepDeleted) * 24 * time.Hour, Log: log,
+	})
 	if s.Policy, err = s.openPolicy(ctx); err != nil {
 		return nil, err
 	}
@@ -270,6 +272,9 @@ func (s *Server) Run(ctx context.Context) error {
 		case <-tick.C:
 			if err := s.Gate.Housekeep(ctx); err != nil {
 				s.log.WarnContext(ctx, "housekeeping", "err", err)
+			}
+			if err := s.Network.Housekeep(ctx); err != nil {
+				s.log.WarnContext(ctx, "drop what was deleted long ago", "err", err)
 			}
 		case <-ctx.Done():
 			tick.Stop()

@@ -179,6 +179,19 @@ func (db *DB) upkeep(ctx context.Context, fn func(*Tx) error) error {
 	return err
 }
 
+// Scrub returns when nothing that was deleted or overwritten before the call is
+// left in the database's files. On SQLite deleted bytes are overwritten at once
+// and the write-ahead log, which still has the old pages, is emptied here. On
+// PostgreSQL it does nothing: dead rows stay in the files until VACUUM and in
+// the server's own log until that is recycled, and only its administrator can
+// hurry either.
+func (db *DB) Scrub(ctx context.Context) error {
+	if db.lite == nil {
+		return nil
+	}
+	return db.lite.scrub(ctx)
+}
+
 // Mint makes an id outside a transaction.
 func (db *DB) Mint(ctx context.Context, kind act.Kind) (act.ID, error) {
 	id, err := db.node.minter.New(kind)

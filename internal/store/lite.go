@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 	"zombiezen.com/go/sqlite"
@@ -145,6 +146,7 @@ func (l *lite) connect(write bool) (*liteConn, error) {
 		"journal_mode = WAL",
 		"synchronous = FULL",
 		"wal_autocheckpoint = 0",
+		"secure_delete = ON", // what is deleted is overwritten in the file
 		"temp_store = MEMORY",
 		"cache_size = -" + strconv.Itoa(liteCacheKiB),
 		"mmap_size = " + strconv.Itoa(liteMmapBytes),
@@ -199,6 +201,45 @@ func (l *lite) view(ctx context.Context, snapshot bool, fn func(*View) error) er
 	}
 	return fn(&View{lite: c})
 }
+
+const scrubWait = 5 * time.Second
+
+// scrub moves the whole WAL into the database and truncates it, so that no old
+// version of a page is left. Readers may hold it up; then it tries again.
+func (l *lite) scrub(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, scrubWait)
+	defer cancel()
+	conn, err := l.connect(true)
+	if err != nil {
+		return unavailable("storage failed", err)
+	}
+	defer conn.conn.Close() //nolint:errcheck // it has nothing open
+	conn.fault = nil
+	for {
+		var busy bool
+		err := sqlitex.ExecuteTransient(conn.conn, "PRAGMA wal_checkpoint(TRUNCATE)", &sqlitex.ExecOptions{
+			ResultFunc: func(s *sqlite.Stmt) error { busy = s.ColumnInt64(0) != 0; return nil },
+		})
+		if err != nil && sqlite.ErrCode(err).ToPrimary() != sqlite.ResultBusy && sqlite.ErrCode(err).ToPrimary() != sqlite.ResultLocked {
+			return liteError(err)
+		}
+		if err == nil && !busy {
+			return nil
+		}
+		pause := time.NewTimer(scrubEvery)
+		select {
+		case <-pause.C:
+		case <-ctx.Done():
+			pause.Stop()
+			return unavailable("readers hold on to old pages", ctx.Err())
+		case <-l.stop:
+			pause.Stop()
+			return unavailable("the network is stopping", errClosed)
+		}
+	}
+}
+
+const scrubEvery = 20 * time.Millisecond
 
 // close stops the writer after what is queued, and closes every connection.
 func (l *lite) close() error {

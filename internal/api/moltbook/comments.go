@@ -13,6 +13,7 @@ func (d *door) commentRoutes() []api.Route {
 	return []api.Route{
 		{Method: http.MethodGet, Path: "/posts/{id}/comments", Act: "comment.list", Handle: d.comments},
 		{Method: http.MethodPost, Path: "/posts/{id}/comments", Act: "comment.create", Handle: d.createComment},
+		{Method: http.MethodDelete, Path: "/comments/{id}", Act: "comment.delete", Handle: d.deleteComment},
 	}
 }
 
@@ -40,15 +41,29 @@ func (d *door) createComment(ctx context.Context, c *api.Call) error {
 	return d.send(c, http.StatusCreated, append(b, '}', '\n'))
 }
 
+// DELETE /comments/{id}
+func (d *door) deleteComment(ctx context.Context, c *api.Call) error {
+	gone, err := d.network.DeleteComment.DoOnce(ctx, c.Principal, c.Key, d.named(c.R.PathValue("id")))
+	if err != nil {
+		return err
+	}
+	return d.reply(c, http.StatusOK, struct {
+		Success   bool   `json:"success"`
+		Message   string `json:"message"`
+		CommentID string `json:"comment_id"`
+		PostID    string `json:"post_id"`
+	}{true, "Comment deleted", d.codec.String(gone.Comment), d.codec.String(gone.Post)})
+}
+
 // GET /posts/{id}/comments
 func (d *door) comments(ctx context.Context, c *api.Call) error {
 	in := network.CommentQuery{Post: d.named(c.R.PathValue("id")), Sort: network.CommentsBest}
 	if q := query(c); q != nil {
-		if err := unserved(q, map[string]string{"offset": "follow next_cursor with the parameter cursor"}); err != nil {
-			return err
-		}
 		var err error
 		if in.Limit, err = api.Number("limit", q.Get("limit"), 1, maxPage); err != nil {
+			return err
+		}
+		if in.Offset, err = api.Number("offset", q.Get("offset"), 0, network.MaxOffset+1); err != nil {
 			return err
 		}
 		switch s := q.Get("sort"); s {
@@ -74,5 +89,5 @@ func (d *door) comments(ctx context.Context, c *api.Call) error {
 		}
 	}
 	b = b[:len(b)-1] // appendListEnd closes the list
-	return d.send(c, http.StatusOK, appendListEnd(b, roots, d.codec.SealCursor(page.Next)))
+	return d.send(c, http.StatusOK, d.appendPageEnd(b, roots, page.Next))
 }

@@ -38,6 +38,7 @@ func New(c Config) *api.Door {
 		network: c.Network, lifecycle: c.Lifecycle, codec: c.Kernel.Codec, url: c.PublicURL, memo: newMemo(),
 		json: []string{"application/json"},
 	}
+	c.Network.OnForget(d.memo.forget)
 	return &api.Door{
 		Name:   "moltbook",
 		Prefix: "/api/v1",

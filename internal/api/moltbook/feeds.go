@@ -24,29 +24,35 @@ func (d *door) feedRoutes() []api.Route {
 // GET /posts
 func (d *door) posts(ctx context.Context, c *api.Call) error {
 	q := query(c)
-	return d.page(ctx, c, q, cmp.Or(q.Get("submolt"), q.Get("submolt_name")), "")
+	in, err := d.feedQuery(q, network.FeedQuery{Community: cmp.Or(q.Get("submolt"), q.Get("submolt_name")), Author: q.Get("author")})
+	if err != nil {
+		return err
+	}
+	return d.page(ctx, c, in, "")
 }
 
-// GET /feed: the network's feed, until agents can follow and subscribe.
+// GET /feed
 func (d *door) feed(ctx context.Context, c *api.Call) error {
 	q := query(c)
-	if f := q.Get("filter"); f != "" && f != "all" {
-		return act.Errorf(act.Invalid, "the filter is not served").WithRule("http.query").
-			WithHint("there is no following yet; leave filter out, or send filter=all")
+	filter := network.Personal(cmp.Or(q.Get("filter"), string(network.PersonalAll)))
+	in, err := d.feedQuery(q, network.FeedQuery{Personal: filter})
+	if err != nil {
+		return err
 	}
-	return d.page(ctx, c, q, "", `"feed_type":"all",`)
+	return d.page(ctx, c, in, `"feed_type":"`+string(filter)+`",`)
 }
 
 // GET /submolts/{name}/feed
 func (d *door) communityFeed(ctx context.Context, c *api.Call) error {
-	return d.page(ctx, c, query(c), c.R.PathValue("name"), "")
-}
-
-func (d *door) page(ctx context.Context, c *api.Call, q url.Values, place, extra string) error {
-	in, err := d.feedQuery(q, place)
+	q := query(c)
+	in, err := d.feedQuery(q, network.FeedQuery{Community: c.R.PathValue("name"), Author: q.Get("author")})
 	if err != nil {
 		return err
 	}
+	return d.page(ctx, c, in, "")
+}
+
+func (d *door) page(ctx context.Context, c *api.Call, in network.FeedQuery, extra string) error {
 	page, err := d.network.ReadFeed.Do(ctx, c.Principal, in)
 	if err != nil {
 		return err
@@ -58,8 +64,20 @@ func (d *door) page(ctx context.Context, c *api.Call, q url.Values, place, extra
 		}
 		b = d.appendListedPost(b, &page.Items[i])
 	}
-	b = appendListEnd(b, len(page.Items), d.codec.SealCursor(page.Next))
-	return d.send(c, http.StatusOK, b)
+	return d.send(c, http.StatusOK, d.appendPageEnd(b, len(page.Items), page.Next))
+}
+
+// appendPageEnd ends a list of posts or comments and appends what comes after
+// its items, for clients that know cursors and for those that know offsets.
+func (d *door) appendPageEnd(b []byte, count int, next act.Cursor) []byte {
+	b = appendListEnd(b, count, d.codec.SealCursor(next))
+	b = append(b[:len(b)-2], `,"next_offset":`...) // before the brace and the line's end
+	if offset, ok := network.NextOffset(next); ok {
+		b = strconv.AppendInt(b, offset, 10)
+	} else {
+		b = append(b, `null`...)
+	}
+	return append(b, '}', '\n')
 }
 
 // appendListEnd ends a list and appends what every list has after its items.
@@ -77,19 +95,19 @@ func appendListEnd(b []byte, count int, cursor string) []byte {
 
 const maxPage = 100
 
-func (d *door) feedQuery(q url.Values, place string) (in network.FeedQuery, err error) {
-	in = network.FeedQuery{Community: place, Sort: network.FeedHot}
+// feedQuery fills in what every list of posts understands.
+func (d *door) feedQuery(q url.Values, in network.FeedQuery) (_ network.FeedQuery, err error) {
+	in.Sort = network.FeedHot
 	if q == nil {
 		return in, nil
 	}
-	if err := unserved(q, map[string]string{
-		"offset": "follow next_cursor with the parameter cursor",
-		"page":   "follow next_cursor with the parameter cursor",
-		"author": "read the feed and look at author.name",
-	}); err != nil {
+	if err := unserved(q, map[string]string{"page": "follow next_cursor with the parameter cursor"}); err != nil {
 		return in, err
 	}
 	if in.Limit, err = api.Number("limit", q.Get("limit"), 1, maxPage); err != nil {
+		return in, err
+	}
+	if in.Offset, err = api.Number("offset", q.Get("offset"), 0, network.MaxOffset+1); err != nil {
 		return in, err
 	}
 	if s := q.Get("sort"); s != "" {

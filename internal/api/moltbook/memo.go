@@ -4,6 +4,7 @@ import (
 	"strconv"
 	"sync/atomic"
 
+	"github.com/reefwarden/reefwarden/internal/act"
 	"github.com/reefwarden/reefwarden/internal/network"
 )
 
@@ -28,9 +29,11 @@ type rendered struct {
 
 func newMemo() *memo { return &memo{} }
 
+func (*memo) set(post act.ID) uint64 { return uint64(post) * 0x9E3779B97F4A7C15 >> 51 }
+
 // place returns where p's rendering is, or where it should go.
 func (m *memo) place(p *network.Post) *atomic.Pointer[rendered] {
-	set := &m.sets[uint64(p.ID)*0x9E3779B97F4A7C15>>51]
+	set := &m.sets[m.set(p.ID)]
 	first, second := set[0].Load(), set[1].Load()
 	switch {
 	case first == nil || first.post.ID == p.ID:
@@ -47,6 +50,16 @@ func (d *door) appendListedPost(b []byte, p *network.Post) []byte {
 	b = d.appendKnownPost(b, p)
 	b = strconv.AppendBool(append(b[:len(b)-1], `,"you_follow_author":`...), p.YouFollow)
 	return append(b, '}')
+}
+
+// forget drops the rendering of a post that has lost its text.
+func (m *memo) forget(post act.ID) {
+	for i := range m.sets[m.set(post)] {
+		place := &m.sets[m.set(post)][i]
+		if r := place.Load(); r != nil && r.post.ID == post {
+			place.CompareAndSwap(r, nil)
+		}
+	}
 }
 
 // appendKnownPost appends a post as appendPost does.

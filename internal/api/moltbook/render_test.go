@@ -253,14 +253,14 @@ func TestRenderTree(t *testing.T) {
 // FuzzCursorQuery: query strings are read, or refused with a hint.
 func FuzzCursorQuery(f *testing.F) {
 	d := testDoor(f)
-	good := d.codec.SealCursor(act.Cursor{List: "feed//new/", Keys: []int64{5, 6}})
+	good := d.codec.SealCursor(act.Cursor{List: "feed//new///", Keys: []int64{5, 6}})
 	f.Add("sort=new&limit=2&cursor=" + good)
 	f.Add("sort=top&time=day&cursor=" + good)
 	f.Add("limit=99999999999999999999&offset=0&%zz;&&=")
 	f.Add("cursor=" + strings.Repeat("A", 300))
 	f.Fuzz(func(t *testing.T, raw string) {
 		q, _ := url.ParseQuery(raw)
-		in, err := d.feedQuery(q, q.Get("submolt"))
+		in, err := d.feedQuery(q, network.FeedQuery{Community: q.Get("submolt")})
 		if err != nil {
 			if e := act.AsError(err); e.Code != act.Invalid || e.Hint == "" {
 				t.Fatalf("%q is refused with %v", raw, err)

@@ -56,6 +56,8 @@ func New(c Config) *api.Door {
 			{Method: post, Path: "/agents/{agent}/kill", Act: "agent.kill", Handle: d.order(c.Lifecycle.Kill)},
 			{Method: post, Path: "/apps", Act: "app.create", Handle: d.createApp},
 			{Method: http.MethodDelete, Path: "/apps/{owner}", Act: "app.revoke", Handle: d.revokeApp},
+			{Method: post, Path: "/content/{id}/unseal", Act: "content.unseal", Handle: d.unseal},
+			{Method: post, Path: "/content/{id}/erase", Act: "content.erase", Handle: d.erase},
 			{Method: post, Path: "/import", Act: "import.write", MaxBody: MaxImport, Handle: d.importBatch},
 			{Method: get, Path: "/acts", Exempt: "the registry is part of the program", Handle: d.acts},
 			{Method: get, Path: "/whoami", Exempt: "says whose token was sent", Handle: d.whoami},
