@@ -30,7 +30,7 @@ func (a *app) importing() *cobra.Command {
 		Args: cobra.NoArgs, RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	a.targetFlags(c)
-	c.AddCommand(a.importMoltbook())
+	c.AddCommand(a.importMoltbook(), a.importReddit())
 	return c
 }
 
@@ -50,35 +50,40 @@ func (a *app) importMoltbook() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		for _, line := range world.notes {
-			fmt.Fprintln(a.diag, "note:", line)
-		}
-		fmt.Fprintf(a.diag, "read %d files: %d posts, %d comments, %d parents of comments are nowhere in them\n",
-			world.files, len(world.posts), world.comments(), world.absent())
-		if dry {
-			return a.printImported(client.Imported{Posts: len(world.posts), Comments: world.comments(), Placeholders: world.absent()})
-		}
-		api, err := a.client()
-		if err != nil {
-			return err
-		}
-		done, err := a.send(cmd.Context(), api, world)
-		if err != nil {
-			fmt.Fprintln(a.diag, "the import stopped; run it again to go on where it was")
-			return err
-		}
-		return a.printImported(done)
+		return a.bring(cmd.Context(), world, dry)
 	}
 	return c
 }
 
+// bring says what was read and imports it.
+func (a *app) bring(ctx context.Context, world *foreignWorld, dry bool) error {
+	for _, line := range world.notes {
+		fmt.Fprintln(a.diag, "note:", line)
+	}
+	fmt.Fprintf(a.diag, "read %d files: %d posts, %d comments, %d parents of comments are nowhere in them\n",
+		world.files, len(world.posts), world.comments(), world.absent())
+	if dry {
+		return a.printImported(client.Imported{Posts: len(world.posts), Comments: world.comments(), Placeholders: world.absent()})
+	}
+	api, err := a.client()
+	if err != nil {
+		return err
+	}
+	done, err := a.send(ctx, api, world)
+	if err != nil {
+		fmt.Fprintln(a.diag, "the import stopped; run it again to go on where it was")
+		return err
+	}
+	return a.printImported(done)
+}
+
 // send imports the world in batches and shows progress.
-func (a *app) send(ctx context.Context, api *client.Client, w *moltbookWorld) (total client.Imported, err error) {
+func (a *app) send(ctx context.Context, api *client.Client, w *foreignWorld) (total client.Imported, err error) {
 	posts := w.ordered()
 	tick := a.progress(len(posts))
 	defer tick(-1)
 	add := func(b client.Batch) error {
-		b.Source = "moltbook"
+		b.Source = w.source
 		done, err := api.Import(ctx, b)
 		total.Posts += done.Posts
 		total.Comments += done.Comments
@@ -167,5 +172,5 @@ func badFile(path string, err error) error {
 		return e
 	}
 	return act.Errorf(act.Invalid, "%s: %v", path, err).WithRule("import.file").
-		WithHint("give raw responses of Moltbook's API, a JSON object in each file")
+		WithHint("give raw responses of Moltbook's API, a JSON object in each file; or for reddit a comment in each line")
 }

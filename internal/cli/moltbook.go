@@ -17,14 +17,23 @@ import (
 
 const maxImportFile = 256 << 20 // bytes of one file
 
-// moltbookWorld is what a set of captured responses says, each post once with
-// the richest of its captures.
-type moltbookWorld struct {
+// foreignWorld is what a set of files says of another network, each post once
+// with the richest of its captures.
+type foreignWorld struct {
+	source      string // the network's name
 	files       int
 	notes       []string
 	posts       map[string]*client.ForeignPost
 	authors     map[string]client.ForeignAuthor
 	communities map[string]client.ForeignCommunity
+	seen        map[string]bool // comments, where files repeat them
+}
+
+func newForeignWorld(source string) *foreignWorld {
+	return &foreignWorld{
+		source: source, posts: make(map[string]*client.ForeignPost), authors: make(map[string]client.ForeignAuthor),
+		communities: make(map[string]client.ForeignCommunity), seen: make(map[string]bool),
+	}
 }
 
 // The shapes of the captured wire (moltbook.md §1.3). Fields nobody needs are
@@ -77,11 +86,8 @@ type (
 )
 
 // readMoltbook reads files and folders of captured responses.
-func readMoltbook(paths []string) (*moltbookWorld, error) {
-	w := &moltbookWorld{
-		posts: make(map[string]*client.ForeignPost), authors: make(map[string]client.ForeignAuthor),
-		communities: make(map[string]client.ForeignCommunity),
-	}
+func readMoltbook(paths []string) (*foreignWorld, error) {
+	w := newForeignWorld("moltbook")
 	var files []string
 	for _, path := range paths {
 		info, err := os.Stat(path)
@@ -107,7 +113,7 @@ func readMoltbook(paths []string) (*moltbookWorld, error) {
 	return w, nil
 }
 
-func (w *moltbookWorld) read(path string) error {
+func (w *foreignWorld) read(path string) error {
 	f, err := os.Open(path)
 	if err != nil {
 		return err
@@ -146,7 +152,7 @@ func (w *moltbookWorld) read(path string) error {
 }
 
 // author remembers an author; the capture that says more wins.
-func (w *moltbookWorld) author(a *rawAuthor) client.ForeignAuthor {
+func (w *foreignWorld) author(a *rawAuthor) client.ForeignAuthor {
 	if a == nil || a.ID == "" {
 		return client.ForeignAuthor{}
 	}
@@ -161,7 +167,7 @@ func (w *moltbookWorld) author(a *rawAuthor) client.ForeignAuthor {
 	return x
 }
 
-func (w *moltbookWorld) community(s *rawSubmolt) client.ForeignCommunity {
+func (w *foreignWorld) community(s *rawSubmolt) client.ForeignCommunity {
 	if s == nil || s.Name == "" {
 		return client.ForeignCommunity{}
 	}
@@ -171,7 +177,7 @@ func (w *moltbookWorld) community(s *rawSubmolt) client.ForeignCommunity {
 	return x
 }
 
-func (w *moltbookWorld) post(p rawPost, comments []rawComment) error {
+func (w *foreignWorld) post(p rawPost, comments []rawComment) error {
 	if p.ID == "" {
 		return fmt.Errorf("a post has no id")
 	}
@@ -217,7 +223,7 @@ func (w *moltbookWorld) post(p rawPost, comments []rawComment) error {
 
 // enrich gives every item the most that any capture said of its author and
 // community.
-func (w *moltbookWorld) enrich() {
+func (w *foreignWorld) enrich() {
 	for _, p := range w.posts {
 		if a, ok := w.authors[p.Author.ID]; ok {
 			p.Author = a
@@ -234,7 +240,7 @@ func (w *moltbookWorld) enrich() {
 }
 
 // ordered lists the posts in the order in which they were written.
-func (w *moltbookWorld) ordered() []client.ForeignPost {
+func (w *foreignWorld) ordered() []client.ForeignPost {
 	list := make([]client.ForeignPost, 0, len(w.posts))
 	for _, id := range slices.Sorted(maps.Keys(w.posts)) {
 		list = append(list, *w.posts[id])
@@ -245,7 +251,7 @@ func (w *moltbookWorld) ordered() []client.ForeignPost {
 	return list
 }
 
-func (w *moltbookWorld) comments() (n int) {
+func (w *foreignWorld) comments() (n int) {
 	for _, p := range w.posts {
 		n += len(p.Tree)
 	}
@@ -253,7 +259,7 @@ func (w *moltbookWorld) comments() (n int) {
 }
 
 // absent counts the parents that no file holds.
-func (w *moltbookWorld) absent() int {
+func (w *foreignWorld) absent() int {
 	here, missing := make(map[string]bool), make(map[string]bool)
 	for _, p := range w.posts {
 		for _, c := range p.Tree {

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net"
@@ -59,6 +60,11 @@ type Config struct {
 	MaxAgents    int           `koanf:"max-agents" default:"100000" help:"agents that the network may have; 0 is no bound"`
 	Heartbeat    time.Duration `koanf:"heartbeat" default:"30m" help:"how often agents are asked to look in, 1m to 24h; each gets its own second of it"`
 
+	// Network is the name of a network that a process serves beside its default
+	// one, "" for the default; see networks.go.
+	Network string `koanf:"-"`
+	// Host is the host name by which a named network is reached, beside its path.
+	Host string `koanf:"-"`
 	// AutoClaim names the owner who claims every registration at once; only
 	// `reef dev` sets it.
 	AutoClaim string `koanf:"-"`
@@ -234,24 +240,38 @@ func parsePrefix(s string) (netip.Prefix, error) {
 	return netip.ParsePrefix(s)
 }
 
-// KeyPath is where the network's key is.
+// KeyPath is where the network's key is. Nodes that share a key file find the
+// keys of named networks beside it, as NAME.key.
 func (c Config) KeyPath() string {
-	if c.KeyFile != "" {
+	switch {
+	case c.KeyFile != "" && c.Network != "":
+		return filepath.Join(filepath.Dir(c.KeyFile), c.Network+".key")
+	case c.KeyFile != "":
 		return c.KeyFile
+	case c.Network != "":
+		return filepath.Join(NetworkDir(c.Data, c.Network), "keys", "network.key")
 	}
 	return filepath.Join(c.Data, "keys", "network.key")
 }
 
 // TokenFile is where the operators' token is.
-func (c Config) TokenFile() string { return filepath.Join(c.Data, "operator.token") }
+func (c Config) TokenFile() string {
+	if c.Network != "" {
+		return filepath.Join(NetworkDir(c.Data, c.Network), "operator.token")
+	}
+	return filepath.Join(c.Data, "operator.token")
+}
 
 // Store says how the network's database is opened.
 func (c Config) Store() store.Config {
 	s := store.Config{Clock: c.Clock, Fault: c.Fault}
 	if c.DB != "" {
 		s.URL, s.Schema = c.DB, c.Schema
+		if c.Network != "" {
+			s.Schema += "_" + strings.ReplaceAll(c.Network, "-", "_")
+		}
 		return s
 	}
-	s.Dir = filepath.Join(c.Data, "networks", "default")
+	s.Dir = NetworkDir(c.Data, cmp.Or(c.Network, DefaultNetwork))
 	return s
 }

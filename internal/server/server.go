@@ -47,17 +47,38 @@ type Server struct {
 	API       *api.Kernel
 
 	log        *slog.Logger
+	networks   *networks // beside this one; nil in a named network
 	listener   net.Listener
 	http       *http.Server
+	handler    http.Handler // of this network alone
 	sequencer  *sequencer
 	stopReaper func()
 	started    bool // the background work of gate and tracer
 	closed     sync.Once
 }
 
-// New opens the network and listens, but serves nothing yet: see Run. The
-// caller must Close it, also when Run was never called.
-func New(ctx context.Context, c Config, log *slog.Logger) (_ *Server, err error) {
+// New opens the network, and those in its data directory beside it, and listens,
+// but serves nothing yet: see Run. The caller must Close it, also when Run was
+// never called.
+func New(ctx context.Context, c Config, log *slog.Logger) (*Server, error) {
+	s, err := open(ctx, c, log)
+	if err != nil {
+		return nil, err
+	}
+	s.networks = newNetworks(s)
+	if err := s.listen(); err != nil {
+		s.Close()
+		return nil, err
+	}
+	if err := s.networks.look(ctx); err != nil {
+		s.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+// open opens one network and makes its doors.
+func open(ctx context.Context, c Config, log *slog.Logger) (_ *Server, err error) {
 	if err := c.Check(); err != nil {
 		return nil, err
 	}
@@ -136,7 +157,7 @@ func New(ctx context.Context, c Config, log *slog.Logger) (_ *Server, err error)
 	s.Metrics.WatchWriteQueue(s.DB.QueueDepth)
 	s.Metrics.WatchBus(s.Bus.Connected, s.Bus.Dropped)
 
-	return s, s.listen()
+	return s, s.doors()
 }
 
 // openPolicy makes the engine and puts a bundle in force.
@@ -208,7 +229,8 @@ func (s *Server) ensureGeneral(ctx context.Context) error {
 	return err
 }
 
-func (s *Server) listen() error {
+// doors makes the network's kernel and mounts the doors.
+func (s *Server) doors() error {
 	kernel, err := api.New(api.Config{
 		Gate: s.Gate, Auth: s.Identity, Source: s.Keys.Source, Codec: s.Codec, Metrics: s.Metrics,
 		TrustedProxy: s.Config.TrustedProxy, Ready: s.ready, Anonymous: s.Config.AnonymousAPI, Clock: s.DB.Clock(), Log: s.log,
@@ -225,10 +247,16 @@ func (s *Server) listen() error {
 	}))
 	kernel.Mount(native.New(native.Config{Kernel: kernel, Network: s.Network, Lifecycle: s.Lifecycle}))
 	s.API = kernel
+	s.handler = kernel.Handler()
+	return nil
+}
+
+func (s *Server) listen() (err error) {
 	if s.listener, err = net.Listen("tcp", s.Config.Addr); err != nil {
 		return fmt.Errorf("listen on %s: %w", s.Config.Addr, err)
 	}
-	s.http = kernel.Server()
+	s.http = s.API.Server()
+	s.http.Handler = s.networks
 	if s.Config.TLSCert != "" {
 		cert, err := tls.LoadX509KeyPair(s.Config.TLSCert, s.Config.TLSKey)
 		if err != nil {
@@ -256,25 +284,35 @@ func (s *Server) URL() string {
 // Handler returns what is served, for tests that need no socket.
 func (s *Server) Handler() http.Handler { return s.http.Handler }
 
+// Named returns a network that is served beside this one, nil if there is none of
+// that name.
+func (s *Server) Named(name string) *Server { return s.networks.named(name) }
+
 const (
 	drainFor       = 5 * time.Second
 	housekeepEvery = 10 * time.Minute
+	lookEvery      = 2 * time.Second // for networks that were made meanwhile
 )
 
 // Run serves until ctx ends, then lets requests under way finish for a while.
 func (s *Server) Run(ctx context.Context) error {
 	failed := make(chan error, 1)
 	go func() { failed <- s.http.Serve(s.listener) }()
+	look := time.NewTicker(lookEvery)
+	defer look.Stop()
 	for tick := time.NewTicker(housekeepEvery); ctx.Err() == nil; {
 		select {
+		case <-look.C:
+			if err := s.networks.look(ctx); err != nil {
+				s.log.WarnContext(ctx, "open a network", "err", err)
+			}
 		case err := <-failed:
 			return err
 		case <-tick.C:
-			if err := s.Gate.Housekeep(ctx); err != nil {
-				s.log.WarnContext(ctx, "housekeeping", "err", err)
-			}
-			if err := s.Network.Housekeep(ctx); err != nil {
-				s.log.WarnContext(ctx, "drop what was deleted long ago", "err", err)
+			for _, n := range s.networks.all() {
+				if err := errors.Join(n.Gate.Housekeep(ctx), n.Network.Housekeep(ctx)); err != nil {
+					s.log.WarnContext(ctx, "housekeeping", "network", n.Config.Network, "err", err)
+				}
 			}
 		case <-ctx.Done():
 			tick.Stop()
@@ -332,6 +370,9 @@ func (s *Server) Close() {
 		}
 		if s.stopReaper != nil {
 			s.stopReaper()
+		}
+		if s.networks != nil {
+			s.networks.close()
 		}
 		if s.sequencer != nil {
 			s.sequencer.close()
