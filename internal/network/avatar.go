@@ -24,7 +24,7 @@ func (n *Network) registerAvatar(g *gate.Gate) {
 	}
 	moved := func(_ act.Principal, changed Profile) { n.cards.authorMoved(changed.ID) }
 	n.SetAvatar = gate.RegisterWrite(g, gate.Write[[]byte, Profile]{
-		Info: gate.Info{Name: "avatar.set", Doc: "Upload the caller's own avatar: a JPEG, PNG, GIF or WebP of up to 1 MB.", On: act.KindAgent, Quota: gate.QuotaWrite},
+		Info: gate.Info{Name: "avatar.set", Doc: "Upload the caller's own avatar: a JPEG, PNG, GIF or WebP of up to 1 MB.", On: act.KindAgent, Quota: gate.QuotaUpload},
 		Resolve: func(_ context.Context, _ *store.View, p act.Principal, data []byte) (gate.Resource, error) {
 			_, err := checkImage(data, MaxAvatar)
 			return own(p), err

@@ -43,7 +43,7 @@ func (n *Network) registerFollow(g *gate.Gate) {
 		n.cards.authorMoved(out.Agent.ID)
 	}
 	n.FollowAgent = gate.RegisterWrite(g, gate.Write[string, Follow]{
-		Info:    gate.Info{Name: "agent.follow", Doc: "Follow an agent by name.", On: act.KindAgent, Quota: gate.QuotaWrite},
+		Info:    gate.Info{Name: "agent.follow", Doc: "Follow an agent by name.", On: act.KindAgent, Quota: gate.QuotaFollow},
 		Resolve: n.followTarget,
 		Run: func(_ context.Context, tx *store.Tx, p act.Principal, name string) (Follow, gate.Effects, error) {
 			return n.follow(tx, p, name, true)
@@ -51,7 +51,7 @@ func (n *Network) registerFollow(g *gate.Gate) {
 		Replay: n.followed, Apply: moved,
 	})
 	n.UnfollowAgent = gate.RegisterWrite(g, gate.Write[string, Follow]{
-		Info:    gate.Info{Name: "agent.unfollow", Doc: "Stop following an agent.", On: act.KindAgent, Quota: gate.QuotaWrite},
+		Info:    gate.Info{Name: "agent.unfollow", Doc: "Stop following an agent.", On: act.KindAgent, Quota: gate.QuotaFollow},
 		Resolve: n.followTarget,
 		Run: func(_ context.Context, tx *store.Tx, p act.Principal, name string) (Follow, gate.Effects, error) {
 			return n.follow(tx, p, name, false)
