@@ -17,6 +17,7 @@ const (
 	Gone                        // was there, is deleted or expired
 	Mismatch                    // an idempotency key was used before with another request
 	Method                      // the path exists, the method does not
+	Held                        // not done yet: it waits for somebody's word
 	codeCount
 )
 
@@ -41,6 +42,7 @@ var codeRows = [codeCount]codeRow{
 	Gone:            {"gone", "it was there and has been deleted or has expired"},
 	Mismatch:        {"idempotency_mismatch", "the Idempotency-Key was used before with another request"},
 	Method:          {"method_not_allowed", "the path exists, with other methods"},
+	Held:            {"held", "no failure: the act waits for an approval or an answer, and is done then"},
 }
 
 // String returns the code's wire name.

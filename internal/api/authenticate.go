@@ -53,7 +53,7 @@ func (k *Kernel) authenticate(ctx context.Context, c *Call) error {
 		return e
 	case act.Unavailable:
 		return e
-	case act.Internal, act.Invalid, act.NotFound, act.Conflict, act.TooLarge, act.RateLimited, act.Gone, act.Mismatch, act.Method:
+	case act.Internal, act.Invalid, act.NotFound, act.Conflict, act.TooLarge, act.RateLimited, act.Gone, act.Mismatch, act.Method, act.Held:
 		// Only a completed check may say that a key is bad.
 		k.Log.ErrorContext(ctx, "check a credential", slog.Any("err", err))
 		return act.Errorf(act.Unavailable, "your credential cannot be checked at the moment: %w", err).

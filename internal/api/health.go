@@ -56,7 +56,7 @@ func (k *Kernel) health() *Door {
 				status = http.StatusNotFound
 			case act.Method:
 				status = http.StatusMethodNotAllowed
-			case act.Invalid, act.Conflict, act.TooLarge, act.Mismatch:
+			case act.Invalid, act.Conflict, act.TooLarge, act.Mismatch, act.Held:
 				status = http.StatusBadRequest
 			}
 			body, _ := json.Marshal(map[string]string{"error": e.Message, "hint": e.Hint}) // strings always marshal

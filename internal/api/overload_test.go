@@ -327,7 +327,7 @@ func failPlain(c *api.Call, e *act.Error) {
 		status = 500
 	case act.Unavailable:
 		status = 503
-	case act.Invalid, act.Unauthenticated, act.Denied, act.NotFound, act.Conflict, act.TooLarge, act.RateLimited, act.Gone, act.Mismatch, act.Method:
+	case act.Invalid, act.Unauthenticated, act.Denied, act.NotFound, act.Conflict, act.TooLarge, act.RateLimited, act.Gone, act.Mismatch, act.Method, act.Held:
 	}
 	c.Send(status, []string{"text/plain"}, []byte(e.Rule+": "+e.Message))
 }

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/reefwarden/reefwarden/internal/act"
 	"github.com/reefwarden/reefwarden/internal/server/servertest"
 	"github.com/reefwarden/reefwarden/internal/store"
 )
@@ -27,6 +28,8 @@ var bodies = map[string]any{
 	"identity.prove":   map[string]any{},
 	"owner.mail":       map[string]any{"email": "x@example.org"},
 	"claim.mail":       map[string]any{"email": "x@example.org"},
+	"approval.approve": map[string]any{"reason": "stop"},
+	"approval.deny":    map[string]any{"reason": "stop"},
 	"import.write":     map[string]any{"source": "x", "posts": []any{}},
 }
 
@@ -59,6 +62,11 @@ func stoppedStorage(t *testing.T, s *servertest.Server) {
 	}
 	fresh := s.Call(t, "POST", "/api/v1/agents/register", "", map[string]any{"name": "fresh"})
 	unseen := fresh.JSON["agent"].(map[string]any)["api_key"].(string) // never used: only storage knows it
+	waits, err := s.DB.Mint(t.Context(), act.KindApproval)             // an id that only storage knows to be nobody's
+	if err != nil {
+		t.Fatal(err)
+	}
+	approval := s.Codec.String(waits)
 	if err := s.DB.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -74,7 +82,7 @@ func stoppedStorage(t *testing.T, s *servertest.Server) {
 				if r.Act == "" {
 					continue
 				}
-				path := d.Prefix + strings.NewReplacer("{id}", post, "{agent}", agent, "{name}", "general").Replace(r.Path)
+				path := d.Prefix + strings.NewReplacer("/approvals/{id}", "/approvals/"+approval, "{approval}", approval, "{id}", post, "{agent}", agent, "{name}", "general").Replace(r.Path)
 				if r.Act == "agent.profile" {
 					path += "?name=ada"
 				}
@@ -90,6 +98,9 @@ func stoppedStorage(t *testing.T, s *servertest.Server) {
 				var body any
 				if r.Method != http.MethodGet && r.Method != http.MethodDelete {
 					body = bodies[r.Act]
+					if r.Act == "challenge.answer" {
+						body = map[string]any{"verification_code": "moltbook_verify_" + strings.ReplaceAll(approval, "-", ""), "answer": "1"}
+					}
 					if path == "/v1/claims" || r.Act == "identity.verify" || r.Act == "avatar.set" {
 						continue // a made-up token or application key, or an empty form, is refused without a query
 					}

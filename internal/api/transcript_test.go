@@ -60,6 +60,8 @@ func playTranscript(t *testing.T, file string) {
 				cfg.Claim, cfg.AutoClaim = value == "true", ""
 			case "limits":
 				cfg.Limits = value
+			case "challenge":
+				cfg.Challenge = value == "true"
 			case "anonymous":
 				cfg.AnonymousAPI = value == "true"
 			case "public-url":
@@ -204,6 +206,8 @@ var patterns = []struct {
 	{"app", regexp.MustCompile(`moltdev_[A-Za-z0-9_-]{32}`), true},
 	{"token", regexp.MustCompile(`eyJ[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+`), true},
 	{"id", regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}`), true},
+	{"verify", regexp.MustCompile(`moltbook_verify_[0-9a-f]{32}`), true},
+	{"riddle", regexp.MustCompile(`("(?:challenge|challenge_text)": )"([^"]+)"`), true},
 	{"cursor", regexp.MustCompile(`("next_cursor": )"([A-Za-z0-9_-]{10,})"`), true},
 	{"time", regexp.MustCompile(`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z`), false},
 	{"trace", regexp.MustCompile(`("(?:request_id|trace)": )"([0-9a-f]{32})"`), false},

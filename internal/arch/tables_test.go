@@ -26,10 +26,12 @@ var tables = map[string]table{
 	"operator":   {owner: "identity", unique: []string{"id", "name"}},
 	"credential": {owner: "identity", unique: []string{"id", "hash"}},
 
-	"agent":  {owner: "lifecycle", unique: []string{"id", "skeleton"}},
-	"invite": {owner: "lifecycle", unique: []string{"id", "hash"}},
-	"seat":   {owner: "lifecycle", unique: []string{"id"}},
-	"claim":  {owner: "lifecycle", unique: []string{"agent", "hash"}},
+	"agent":    {owner: "lifecycle", unique: []string{"id", "skeleton"}},
+	"invite":   {owner: "lifecycle", unique: []string{"id", "hash"}},
+	"seat":     {owner: "lifecycle", unique: []string{"id"}},
+	"claim":    {owner: "lifecycle", unique: []string{"agent", "hash"}},
+	"approval": {owner: "lifecycle", unique: []string{"id"}},
+	"trial":    {owner: "lifecycle", unique: []string{"agent"}},
 
 	"profile":   {owner: "network", unique: []string{"id", "name"}},
 	"community": {owner: "network", unique: []string{"id", "name"}},

@@ -17,6 +17,7 @@ const Version = 1
 // out, except act, at, outcome, principal and v:
 //
 //	act        "post.create"
+//	approval   outside id of the approval under which the act was let through
 //	at         Unix microseconds
 //	chain      outside ids of the delegation chain, outermost first
 //	code       why not, unless outcome is done
@@ -37,6 +38,9 @@ const Version = 1
 func AppendLeaf(dst []byte, c *act.Codec, e *gate.Entry) []byte {
 	dst = append(dst, `{"act":`...)
 	dst = appendString(dst, e.Act)
+	if e.Approval != 0 {
+		dst = appendID(append(dst, `,"approval":`...), c, e.Approval)
+	}
 	dst = append(dst, `,"at":`...)
 	dst = strconv.AppendInt(dst, e.At, 10)
 	if chain := e.Principal.Chain; len(chain) > 0 && e.Principal.Kind != act.Observer {

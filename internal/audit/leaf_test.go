@@ -43,7 +43,8 @@ func fullEntry() gate.Entry {
 			Obligations: []gate.Obligation{{Name: "notify", Arg: "owner"}, {Name: "hold"}},
 		},
 		Rule: "quota.comment", In: [32]byte{1, 2, 255}, Reason: "because\n\u2028so", Count: 7,
-		Trace: "4bf92f3577b34da6a3ce929d0e0e4736",
+		Approval: idOf(act.KindApproval, 22),
+		Trace:    "4bf92f3577b34da6a3ce929d0e0e4736",
 	}
 }
 
@@ -91,6 +92,7 @@ func value(c *act.Codec, e gate.Entry) map[string]any {
 	}
 	put(m, "out", ref(e.Out))
 	put(m, "target", ref(e.Target))
+	put(m, "approval", c.String(e.Approval))
 	put(m, "reason", e.Reason)
 	put(m, "rule", e.Rule)
 	put(m, "trace", e.Trace)
@@ -143,7 +145,7 @@ func TestLeafIsWhatItSays(t *testing.T) {
 	e := fullEntry()
 	checkLeaf(t, c, e)
 	got := string(AppendLeaf(nil, c, &e))
-	want := `{"act":"comment.create","at":1790000000123456,"chain":["` + c.String(e.Principal.Chain[0]) + `","` + c.String(e.Principal.Chain[1]) +
+	want := `{"act":"comment.create","approval":"` + c.String(e.Approval) + `","at":1790000000123456,"chain":["` + c.String(e.Principal.Chain[0]) + `","` + c.String(e.Principal.Chain[1]) +
 		`"],"code":"unavailable","count":7,"in":"0102ff` + strings.Repeat("00", 29) +
 		`","out":{"id":"` + c.String(e.Out.ID) + `","kind":"comment","version":1},"outcome":"failed",` +
 		`"policy":{"bundle":4,"id":"members-comment","obligations":[{"arg":"owner","name":"notify"},{"name":"hold"}],"place":"default.cedar:12"},` +

@@ -10,6 +10,7 @@ import (
 // Leaf is a parsed leaf. Ids are outside ids; a field without a value is zero.
 type Leaf struct {
 	Act       string
+	Approval  string
 	At        int64 // Unix microseconds
 	Chain     []string
 	Code      string
@@ -57,6 +58,7 @@ func Parse(body []byte) (Leaf, error) {
 	var l Leaf
 	p.want(`{"act":`)
 	l.Act = p.text()
+	l.Approval = p.optional(`,"approval":`)
 	p.want(`,"at":`)
 	l.At = p.number(0)
 	if p.has(`,"chain":[`) {

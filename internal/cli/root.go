@@ -65,7 +65,7 @@ func (a *app) root() *cobra.Command {
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return usageError{fmt.Errorf("%w: see %s --help", err, c.CommandPath())}
 	})
-	root.AddCommand(a.serve(), a.dev(), a.agent(), a.importing(), a.network(), a.doctor(), a.version())
+	root.AddCommand(a.serve(), a.dev(), a.agent(), a.approval(), a.importing(), a.network(), a.doctor(), a.version())
 	return root
 }
 
@@ -121,6 +121,8 @@ func exitCode(err error) int {
 		return exitRetry
 	case act.Denied, act.Unauthenticated:
 		return exitDenied
+	case act.Held:
+		return exitOK
 	case act.Internal:
 	}
 	return exitError

@@ -18,13 +18,14 @@ type Meter interface {
 	Denied(act, rule string)
 }
 
-// Ports are the domains behind the gate. All are required.
+// Ports are the domains behind the gate. All but Holds are required.
 type Ports struct {
 	Standings Standings
 	Decider   Decider
 	Recorder  Recorder
 	Tracer    Tracer
 	Meter     Meter
+	Holds     Holds // nil refuses what policy wants held
 }
 
 // Config tunes a gate.
@@ -49,7 +50,8 @@ type Gate struct {
 	log       *slog.Logger
 	bare      bool
 	heartbeat time.Duration
-	acts      map[string]Info // written only before Start
+	acts      map[string]Info    // written only before Start
+	kept      map[string]keptAct // the writes among them; written only before Start
 	quota     *quotas
 	fence     *fences
 	denied    *denials
@@ -64,7 +66,7 @@ func New(db *store.DB, b *bus.Bus, c Config) *Gate {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
-	g := &Gate{db: db, bus: b, clock: db.Clock(), log: c.Log, bare: c.Bare, acts: make(map[string]Info), heartbeat: cmp.Or(c.Heartbeat, DefaultHeartbeat)}
+	g := &Gate{db: db, bus: b, clock: db.Clock(), log: c.Log, bare: c.Bare, acts: make(map[string]Info), kept: make(map[string]keptAct), heartbeat: cmp.Or(c.Heartbeat, DefaultHeartbeat)}
 	var err error
 	if g.quota, err = newQuotas(c, g.clock); err != nil {
 		panic(err)
@@ -178,7 +180,9 @@ type WriteAct[In, Out any] struct {
 func RegisterWrite[In, Out any](g *Gate, w Write[In, Out]) *WriteAct[In, Out] {
 	w.Write = true
 	g.register(w.Info)
-	return &WriteAct[In, Out]{g: g, w: w}
+	a := &WriteAct[In, Out]{g: g, w: w}
+	g.kept[w.Name] = a
+	return a
 }
 
 // errMoved says that something moved between resolve and transaction, so that
@@ -193,13 +197,17 @@ func (a *WriteAct[In, Out]) Do(ctx context.Context, p act.Principal, in In) (Out
 }
 
 // DoOnce is Do under an idempotency key; an empty key name is no key.
-func (a *WriteAct[In, Out]) DoOnce(ctx context.Context, p act.Principal, key Key, in In) (out Out, err error) {
-	began := a.g.clock()
+func (a *WriteAct[In, Out]) DoOnce(ctx context.Context, p act.Principal, key Key, in In) (Out, error) {
 	if p.ID == 0 {
 		key = Key{} // strangers have no name under which a key could be theirs
 	}
+	return a.do(ctx, p, &passage{key: key}, in)
+}
+
+func (a *WriteAct[In, Out]) do(ctx context.Context, p act.Principal, pass *passage, in In) (out Out, err error) {
+	began := a.g.clock()
 	for range maxRedo {
-		out, err = a.once(ctx, p, key, in)
+		out, err = a.once(ctx, p, pass, in)
 		if !errors.Is(err, errMoved) {
 			break
 		}
@@ -212,14 +220,15 @@ func (a *WriteAct[In, Out]) DoOnce(ctx context.Context, p act.Principal, key Key
 }
 
 // once is the life of a write.
-func (a *WriteAct[In, Out]) once(ctx context.Context, p act.Principal, key Key, in In) (out Out, err error) {
-	g := a.g
-	p, refund, err := g.admit(p, a.w.Info)
+func (a *WriteAct[In, Out]) once(ctx context.Context, p act.Principal, pass *passage, in In) (out Out, err error) {
+	g, key := a.g, pass.key
+	p, refund, err := g.admit(p, a.w.Info, pass.via)
 	if err != nil {
 		return out, err
 	}
+	kept := false // a call that waits has used its quota
 	defer func() {
-		if err != nil {
+		if err != nil && !kept {
 			refund()
 		}
 	}()
@@ -235,6 +244,16 @@ func (a *WriteAct[In, Out]) once(ctx context.Context, p act.Principal, key Key, 
 	d, err := g.decide(p, a.w.Info, target.Facts)
 	if err != nil {
 		return out, err
+	}
+	if o, waits := d.demand(pass.met); waits {
+		out, kept, err = a.keep(ctx, p, pass, in, target, &d, o)
+		return out, err
+	}
+	var input []byte
+	if pass.via != 0 {
+		if input, err = encodeInput(a.w.Name, in); err != nil {
+			return out, err
+		}
 	}
 	var replay act.Ref
 	var replayed bool
@@ -254,8 +273,15 @@ func (a *WriteAct[In, Out]) once(ctx context.Context, p act.Principal, key Key, 
 		if out, fx, err = a.w.Run(ctx, tx, p, in); err != nil {
 			return err
 		}
+		pass.made = fx.Out
 		if key.Name != "" {
 			if err := saveKey(tx, p, a.w.Name, key, fx.Out); err != nil {
+				return err
+			}
+		}
+		if pass.via != 0 {
+			done := Call{Act: a.w.Name, Principal: p, Target: target.Ref, Input: input}
+			if err := g.Holds.Spend(tx, pass.via, done, fx.Out); err != nil {
 				return err
 			}
 		}
@@ -264,7 +290,7 @@ func (a *WriteAct[In, Out]) once(ctx context.Context, p act.Principal, key Key, 
 		}
 		if err := g.Recorder.Record(tx, Entry{
 			Act: a.w.Name, At: tx.Now(), Principal: p, Target: target.Ref, Out: fx.Out,
-			Outcome: Done, Decision: d, In: fx.In, Reason: fx.Reason, Count: 1, Trace: act.TraceOf(ctx),
+			Outcome: Done, Decision: d, In: fx.In, Reason: fx.Reason, Approval: pass.via, Count: 1, Trace: act.TraceOf(ctx),
 		}); err != nil {
 			return err
 		}
@@ -292,6 +318,11 @@ func (a *WriteAct[In, Out]) once(ctx context.Context, p act.Principal, key Key, 
 }
 
 func (a *WriteAct[In, Out]) replay(ctx context.Context, p act.Principal, made act.Ref) (out Out, err error) {
+	if made.ID.Kind() == act.KindApproval && a.g.Holds != nil && a.w.On != act.KindApproval {
+		if made, err = a.recall(ctx, p, made.ID); err != nil {
+			return out, err
+		}
+	}
 	if a.w.Replay == nil {
 		return out, act.Errorf(act.Conflict, "this was done already under the same idempotency key").
 			WithRule("idempotency").WithHint("its answer is shown once; look the result up instead")
@@ -304,9 +335,10 @@ func (a *WriteAct[In, Out]) replay(ctx context.Context, p act.Principal, made ac
 }
 
 // admit checks everything that needs neither storage nor policy: that the fence
-// is fresh, the standing, and the quota. It returns p with its present epoch and
-// a function that gives the quota back if nothing comes of the act.
-func (g *Gate) admit(p act.Principal, i Info) (act.Principal, func(), error) {
+// is fresh, the standing, and the quota, which a call done under an approval has
+// used before. It returns p with its present epoch and a function that gives the
+// quota back if nothing comes of the act.
+func (g *Gate) admit(p act.Principal, i Info, via act.ID) (act.Principal, func(), error) {
 	if err := g.touch(p); err != nil {
 		return p, nil, err
 	}
@@ -316,6 +348,9 @@ func (g *Gate) admit(p act.Principal, i Info) (act.Principal, func(), error) {
 			return p, nil, standingError(state)
 		}
 		p.Epoch = epoch
+	}
+	if via != 0 {
+		return p, noRefund, nil
 	}
 	refund, err := g.quota.take(p, i)
 	return p, refund, err
@@ -359,11 +394,8 @@ func (g *Gate) decide(p act.Principal, i Info, f Facts) (Decision, error) {
 		return d, act.Errorf(act.Denied, "the policy does not allow %s here", i.Name).
 			WithRule(d.Policy).WithHint(d.Hint)
 	}
-	for _, o := range d.Obligations {
-		if o.Name == "hold" || o.Name == "challenge" {
-			return d, act.Errorf(act.Denied, "the policy demands %s before %s, which this network cannot meet yet", o.Name, i.Name).
-				WithRule(d.Policy).WithHint("ask an operator to change the rule")
-		}
+	if o, waits := d.demand(""); waits && !i.Write {
+		return d, unheld(i, &d, o)
 	}
 	return d, nil
 }
@@ -401,6 +433,9 @@ func (g *Gate) finish(ctx context.Context, p act.Principal, i Info, began time.T
 	e := act.AsError(err)
 	outcome := Failed
 	switch e.Code {
+	case act.Held: // put on record with the call
+		g.Meter.ActDone(i.Name, e.Code.String(), g.clock().Sub(began))
+		return
 	case act.Denied, act.Unauthenticated, act.RateLimited:
 		outcome = Refused
 		g.Meter.Denied(i.Name, e.Rule)

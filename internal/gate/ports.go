@@ -122,6 +122,7 @@ type Entry struct {
 	Rule      string   // the rule that denied when it was not a policy (standing.paused, quota.post)
 	In        [32]byte // salted hash of the input; zero when the act carries no content
 	Reason    string   // operator's stated reason, never an agent's text
+	Approval  act.ID   // under which a kept call was done; 0 for other acts
 	Count     int64    // how many alike this entry stands for; 1 unless coalesced
 	Trace     string
 }

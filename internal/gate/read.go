@@ -63,7 +63,7 @@ func (a *ReadAct[In, Out]) Do(ctx context.Context, p act.Principal, in In) (out 
 // once is the life of a read.
 func (a *ReadAct[In, Out]) once(ctx context.Context, p act.Principal, in In) (out Out, err error) {
 	g := a.g
-	p, refund, err := g.admit(p, a.r.Info)
+	p, refund, err := g.admit(p, a.r.Info, 0)
 	if err != nil {
 		return out, err
 	}

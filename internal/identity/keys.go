@@ -1,6 +1,7 @@
 package identity
 
 import (
+	"crypto/cipher"
 	"crypto/ed25519"
 	"crypto/hkdf"
 	"crypto/rand"
@@ -31,6 +32,8 @@ const (
 	infoOutside = "reefwarden/1/outside signature"
 	infoCheck   = "reefwarden/1/check value"
 	infoSealed  = "reefwarden/1/sealed content"
+	infoHeld    = "reefwarden/1/held acts"
+	infoProof   = "reefwarden/1/held acts digest"
 )
 
 // Keys are the keys of one network, all derived from its master key. They are
@@ -44,6 +47,8 @@ type Keys struct {
 	tag     *mac
 	source  *mac
 	sealed  []byte
+	held    cipher.AEAD // seals acts that wait
+	proof   *mac        // their digests, questions and answers
 }
 
 // LoadKeys reads the master key file at path, or makes one (mode 0600, whole or
@@ -79,8 +84,12 @@ func deriveKeys(master []byte) (*Keys, error) {
 		pepper: newMAC(derive(infoPepper, sha256.Size)),
 		tag:    newMAC(derive(infoTag, sha256.Size)),
 		source: newMAC(derive(infoSource, sha256.Size)),
+		proof:  newMAC(derive(infoProof, sha256.Size)),
 	}
-	seed := derive(infoPolicy, ed25519.SeedSize)
+	seed, held := derive(infoPolicy, ed25519.SeedSize), derive(infoHeld, sealKeySize)
+	if failed == nil {
+		k.held, failed = newSeal(held)
+	}
 	outside := derive(infoOutside, ed25519.SeedSize)
 	if failed != nil {
 		return nil, fmt.Errorf("identity: derive keys: %w", failed)

@@ -17,12 +17,22 @@ WHERE a.owner <> 0 AND o.id IS NULL ORDER BY a.id LIMIT 10`
 (SELECT COUNT(*) FROM agent AS b WHERE b.source = s.id AND b.state = $3) AS BIGINT) FROM seat AS s WHERE s.id < 1 OR s.id > $4 ORDER BY s.id`
 	qCheckUnseated store.Q = `SELECT a.id FROM agent AS a LEFT JOIN seat AS s ON s.id = a.owner
 WHERE a.owner <> 0 AND a.state NOT IN ($1, $2) AND s.id IS NULL ORDER BY a.id LIMIT 10`
-	qCheckAll store.Q = `SELECT CAST((SELECT COALESCE(SUM(taken), 0) FROM seat WHERE id >= 1 AND id <= $3) AS BIGINT), (SELECT COUNT(*) FROM agent WHERE state NOT IN ($1, $2))`
+	qCheckAll       store.Q = `SELECT CAST((SELECT COALESCE(SUM(taken), 0) FROM seat WHERE id >= 1 AND id <= $3) AS BIGINT), (SELECT COUNT(*) FROM agent WHERE state NOT IN ($1, $2))`
+	qCheckApprovals store.Q = `SELECT a.id, a.state FROM approval AS a LEFT JOIN agent AS g ON g.id = a.agent
+WHERE g.id IS NULL
+  OR (a.state < 3 AND (a.ended_at <> 0 OR LENGTH(a.sealed) = 0 OR g.state IN ($1, $2)))
+  OR (a.state >= 3 AND (a.ended_at = 0 OR LENGTH(a.sealed) > 0))
+  OR (a.state = 3 AND (a.made = 0 OR a.decided_at = 0))
+  OR (a.state <> 3 AND a.made <> 0)
+  OR (a.state IN (2, 5) AND a.decided_by = 0)
+  OR (a.state = 4 AND a.code = '')
+ORDER BY a.id LIMIT 10`
 )
 
 // Check verifies the package's invariants in one snapshot and returns a line for
-// each violation: no ended agent has a live credential, every owner exists,
-// the seats taken are the agents that there are.
+// each violation: no ended agent has a live credential or an act that waits,
+// every owner exists, the seats taken are the agents that there are, approvals
+// have what their state implies.
 func Check(ctx context.Context, db *store.DB) (violations []string, err error) {
 	err = db.Snapshot(ctx, func(v *store.View) error {
 		if err := v.All(qCheckCredentials, func(r *store.Row) error {
@@ -34,10 +44,16 @@ func Check(ctx context.Context, db *store.DB) (violations []string, err error) {
 		if err := checkSeats(v, &violations); err != nil {
 			return err
 		}
-		return v.All(qCheckOwners, func(r *store.Row) error {
+		if err := v.All(qCheckOwners, func(r *store.Row) error {
 			violations = append(violations, fmt.Sprintf("agent %d has owner %d, who does not exist", r.Int(0), r.Int(1)))
 			return nil
-		})
+		}); err != nil {
+			return err
+		}
+		return v.All(qCheckApprovals, func(r *store.Row) error {
+			violations = append(violations, fmt.Sprintf("approval %d is %s and its row says something else", r.Int(0), ApprovalState(r.Int(1))))
+			return nil
+		}, int64(act.Killed), int64(act.Expired))
 	})
 	return violations, err
 }

@@ -16,8 +16,11 @@
 //     and an error, so that storage being down is never taken for "unknown";
 //     an agent that is born active is fenced like a claimed one;
 //   - a name belongs to one agent for ever, and no other may look like it;
-//   - an invite code is used at most once; a dead agent has no live credential.
+//   - an invite code is used at most once; a dead agent has no live credential;
+//   - an act that policy holds is kept sealed and is done once, as its agent and
+//     to the byte as it was asked for, or not at all; every approval ends by
+//     itself in time, and what waits for a dead agent is withdrawn with it.
 //
-// Tables: agent, invite, claim. Entry point: [New]. Read lifecycle.go, then
-// directory.go, then register.go.
+// Tables: agent, invite, claim, approval, trial. Entry point: [New]. Read
+// lifecycle.go, then directory.go, then register.go; approval.go for held acts.
 package lifecycle

@@ -59,6 +59,9 @@ func (l *Lifecycle) runExpire(ctx context.Context, tx *store.Tx, _ act.Principal
 	if _, err := l.ids.Revoke(tx, a.ID); err != nil {
 		return a, fx, err
 	}
+	if err := tx.Batch(qApprovalWithdraw, a.ID, noBytes, tx.Now()); err != nil {
+		return a, fx, err
+	}
 	if err := tx.Batch(qClaimDrop, a.ID); err != nil {
 		return a, fx, err
 	}

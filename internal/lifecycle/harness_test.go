@@ -130,7 +130,7 @@ func open(t testing.TB, cfg store.Config, p plan) *house {
 	t.Cleanup(func() { _ = tracer.Close() }) // fails where the test has closed the database
 	h.gate.Plug(gate.Ports{
 		Standings: h.life, Decider: engine, Recorder: audit.New(audit.Config{Codec: codec}),
-		Tracer: tracer, Meter: telemetry.NewMetrics(),
+		Tracer: tracer, Meter: telemetry.NewMetrics(), Holds: h.life,
 	})
 	err = h.gate.Start(ctx, h.life.Start)
 	must("start")

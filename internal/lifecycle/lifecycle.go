@@ -78,7 +78,7 @@ func (c Config) Check() error {
 }
 
 // Lifecycle holds the acts on agents and the directory of their standings. It
-// is the gate's Standings and identity's Subjects. Safe for concurrent use.
+// is the gate's Standings and Holds and identity's Subjects. Safe for concurrent use.
 type Lifecycle struct {
 	Register  *gate.WriteAct[NewAgent, Registered]
 	Claim     *gate.WriteAct[NewClaim, Agent]
@@ -95,6 +95,15 @@ type Lifecycle struct {
 	ownerMail *gate.WriteAct[OwnerMail, Mail]
 	claimMail *gate.WriteAct[ClaimMail, Mail]
 
+	ListApprovals *gate.ReadAct[ApprovalQuery, act.Page[Approval]]
+	ShowApproval  *gate.ReadAct[act.ID, Approval]
+	Deny          *gate.WriteAct[Verdict, Approval]
+
+	approve *gate.WriteAct[Verdict, Approval] // see Approve
+	answer  *gate.WriteAct[Answer, Answered]  // see Answer
+	settle  *gate.WriteAct[ending, act.Ref]
+
+	gate   *gate.Gate
 	db     *store.DB
 	ids    *identity.Service
 	cfg    Config
@@ -115,7 +124,7 @@ func New(g *gate.Gate, db *store.DB, ids *identity.Service, c Config) *Lifecycle
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
-	l := &Lifecycle{db: db, ids: ids, cfg: c, log: c.Log, agents: newDirectory()}
+	l := &Lifecycle{gate: g, db: db, ids: ids, cfg: c, log: c.Log, agents: newDirectory()}
 	l.registerRegister(g)
 	l.registerInvite(g)
 	l.registerApp(g)
@@ -124,6 +133,9 @@ func New(g *gate.Gate, db *store.DB, ids *identity.Service, c Config) *Lifecycle
 	l.registerOrders(g)
 	l.registerExpire(g)
 	l.registerReads(g)
+	l.registerApprovals(g)
+	l.registerApprovalReads(g)
+	l.registerChallenge(g)
 	g.OnFence(act.KindAgent, l.reload)
 	ids.Plug(l)
 	return l

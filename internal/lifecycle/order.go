@@ -96,6 +96,9 @@ func (l *Lifecycle) order(tx *store.Tx, t transition, in Order) (a Agent, fx gat
 		if _, err := l.ids.Revoke(tx, a.ID); err != nil {
 			return a, fx, err
 		}
+		if _, err := tx.Exec(qApprovalWithdraw, a.ID, noBytes, tx.Now()); err != nil {
+			return a, fx, err
+		}
 	}
 	tx.Fence(act.KindAgent, a.ID)
 	return a, gate.Effects{Out: act.Ref{ID: a.ID, Version: a.Epoch}, Reason: reason}, nil

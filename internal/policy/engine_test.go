@@ -38,6 +38,9 @@ func registry() []ActInfo {
 		{Name: "agent.profile", Kinds: []act.Kind{act.KindAgent, act.KindPost, act.KindComment}, Read: true},
 		{Name: "identity.prove"}, {Name: "identity.verify", Read: true}, {Name: "owner.mail"}, {Name: "claim.mail"},
 		{Name: "app.create"}, {Name: "app.revoke"}, {Name: "agent.expire"},
+		{Name: "app.create"}, {Name: "app.revoke"},
+		{Name: "approval.approve"}, {Name: "approval.deny"}, {Name: "approval.list", Read: true}, {Name: "approval.show", Read: true},
+		{Name: "challenge.answer"}, {Name: "system.settle"},
 	}
 }
 
@@ -164,6 +167,7 @@ func TestDefaultBundle(t *testing.T) {
 		{"gate", shut, act.SystemPrincipal("gate"), true},
 		{"reaper", shut, act.SystemPrincipal("reaper"), true},
 		{"housekeeping", shut, act.SystemPrincipal("housekeeping"), true},
+		{"keeper", shut, act.SystemPrincipal("approvals"), true},
 		{"other system", shut, act.SystemPrincipal("timer"), true},
 	}
 	actives, operators := []string{"active", "active, own"}, []string{"operator", "operator, own"}
@@ -204,6 +208,12 @@ func TestDefaultBundle(t *testing.T) {
 		"claim.mail":       {"observer", "observer, open"},
 		"app.create":       operators,
 		"app.revoke":       operators,
+		"approval.approve": operators,
+		"approval.deny":    operators,
+		"approval.list":    slices.Concat(actives, operators),
+		"approval.show":    slices.Concat(actives, operators),
+		"challenge.answer": {"active, own"},
+		"system.settle":    {"keeper"},
 		"denial.record":    {"gate"},
 		"agent.expire":     {"reaper"},
 	}

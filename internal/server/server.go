@@ -52,6 +52,7 @@ type Server struct {
 	http       *http.Server
 	handler    http.Handler // of this network alone
 	sequencer  *sequencer
+	tender     *tender
 	stopReaper func()
 	started    bool // the background work of gate and tracer
 	closed     sync.Once
@@ -135,7 +136,7 @@ func open(ctx context.Context, c Config, log *slog.Logger) (_ *Server, err error
 	s.Tracer = provenance.New(s.DB, provenance.Config{Recheck: s.Lifecycle.Recheck, Log: log})
 	s.Gate.Plug(gate.Ports{
 		Standings: s.Lifecycle, Decider: s.Policy, Tracer: s.Tracer, Meter: s.Metrics,
-		Recorder: audit.New(audit.Config{Codec: s.Codec, Log: log}),
+		Recorder: audit.New(audit.Config{Codec: s.Codec, Log: log}), Holds: s.Lifecycle,
 	})
 
 	// Memory is loaded between two looks at the fences; then background work.
@@ -154,6 +155,7 @@ func open(ctx context.Context, c Config, log *slog.Logger) (_ *Server, err error
 	if err = s.ensureGeneral(ctx); err != nil {
 		return nil, err
 	}
+	s.tender = startTender(s.DB, s.Lifecycle.Tend, log)
 	s.Metrics.WatchWriteQueue(s.DB.QueueDepth)
 	s.Metrics.WatchBus(s.Bus.Connected, s.Bus.Dropped)
 
@@ -373,6 +375,9 @@ func (s *Server) Close() {
 		}
 		if s.networks != nil {
 			s.networks.close()
+		}
+		if s.tender != nil {
+			s.tender.close()
 		}
 		if s.sequencer != nil {
 			s.sequencer.close()

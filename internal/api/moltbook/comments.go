@@ -5,6 +5,7 @@ import (
 	"net/http"
 
 	"github.com/reefwarden/reefwarden/internal/api"
+	"github.com/reefwarden/reefwarden/internal/gate"
 	"github.com/reefwarden/reefwarden/internal/network"
 )
 
@@ -34,7 +35,12 @@ func (d *door) createComment(ctx context.Context, c *api.Call) error {
 	}
 	made, err := d.network.CreateComment.DoOnce(ctx, c.Principal, c.Key, ask)
 	if err != nil {
-		return err
+		return d.challenged(c, err, "comment", func(b []byte, p *gate.Pending) []byte {
+			return closeComment(d.openComment(b, &network.Comment{
+				ID: p.Approval, Post: p.Target.ID, Parent: ask.Parent.ID, Content: in.Content, Author: d.author(c),
+				CreatedAt: madeAt(p),
+			}))
+		})
 	}
 	b := append(c.Buffer(), `{"success":true,"message":"Comment added! 🦞","comment":`...)
 	b = closeComment(d.openComment(b, &made))

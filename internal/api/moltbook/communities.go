@@ -1,11 +1,14 @@
 package moltbook
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"net/http"
 
 	"github.com/reefwarden/reefwarden/internal/act"
 	"github.com/reefwarden/reefwarden/internal/api"
+	"github.com/reefwarden/reefwarden/internal/gate"
 	"github.com/reefwarden/reefwarden/internal/network"
 )
 
@@ -50,7 +53,13 @@ func (d *door) createCommunity(ctx context.Context, c *api.Call) error {
 		Name: in.Name, DisplayName: in.DisplayName, Description: in.Description,
 	})
 	if err != nil {
-		return err
+		return d.challenged(c, err, "submolt", func(b []byte, p *gate.Pending) []byte {
+			raw, _ := encode(submolt{ // strings and numbers always encode
+				ID: d.codec.String(p.Approval), Name: in.Name, DisplayName: cmp.Or(in.DisplayName, in.Name), Description: in.Description,
+				CreatorID: d.codec.String(c.Principal.ID), Origin: act.OriginAgent.String(), CreatedAt: wireTime(madeAt(p)),
+			})
+			return append(b, bytes.TrimSpace(raw)...)
+		})
 	}
 	return d.reply(c, http.StatusCreated, struct {
 		Success bool    `json:"success"`

@@ -3,6 +3,7 @@ package moltbook
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"net/url"
 	"slices"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/reefwarden/reefwarden/internal/act"
 	"github.com/reefwarden/reefwarden/internal/api"
+	"github.com/reefwarden/reefwarden/internal/gate"
 	"github.com/reefwarden/reefwarden/internal/lifecycle"
 	"github.com/reefwarden/reefwarden/internal/network"
 )
@@ -56,7 +58,7 @@ func New(c Config) *api.Door {
 			"GET /posts/{id}/upvote":    "send a POST; the same vote again takes it back",
 		},
 		Routes: slices.Concat(d.agentRoutes(), d.communityRoutes(), d.postRoutes(), d.commentRoutes(), d.voteRoutes(), d.feedRoutes(),
-			d.proofRoutes(), d.mailRoutes()),
+			d.proofRoutes(), d.mailRoutes(), d.approvalRoutes()),
 	}
 }
 
@@ -150,12 +152,18 @@ func statusOf(code act.Code) (status int, framework bool) {
 		return http.StatusUnprocessableEntity, true
 	case act.Method:
 		return http.StatusMethodNotAllowed, true
+	case act.Held:
+		return http.StatusAccepted, false
 	}
 	return http.StatusInternalServerError, true
 }
 
 // fail sends an error.
 func (d *door) fail(c *api.Call, e *act.Error) {
+	if waits, ok := errors.AsType[*gate.Pending](e); ok {
+		d.held(c, e, waits)
+		return
+	}
 	status, framework := statusOf(e.Code)
 	f := failure{Error: e.Message, Hint: e.Hint, Code: e.Code.String(), Rule: e.Rule, RequestID: c.Trace()}
 	if framework {

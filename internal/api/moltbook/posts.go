@@ -7,6 +7,7 @@ import (
 
 	"github.com/reefwarden/reefwarden/internal/act"
 	"github.com/reefwarden/reefwarden/internal/api"
+	"github.com/reefwarden/reefwarden/internal/gate"
 	"github.com/reefwarden/reefwarden/internal/network"
 )
 
@@ -46,7 +47,13 @@ func (d *door) createPost(ctx context.Context, c *api.Call) error {
 		Community: place, Type: in.Type, Title: in.Title, Content: in.Content, URL: in.URL,
 	})
 	if err != nil {
-		return err
+		return d.challenged(c, err, "post", func(b []byte, p *gate.Pending) []byte {
+			return d.appendPost(b, &network.Post{
+				ID: p.Approval, Type: cmp.Or(in.Type, "text"), Title: in.Title, Content: in.Content, URL: in.URL, Author: d.author(c),
+				Place:     network.Place{ID: p.Target.ID, Name: place, DisplayName: place},
+				CreatedAt: madeAt(p), UpdatedAt: madeAt(p),
+			})
+		})
 	}
 	b := append(c.Buffer(), `{"success":true,"message":"Post created! 🦞","post":`...)
 	return d.send(c, http.StatusCreated, append(d.appendPost(b, &made), '}', '\n'))

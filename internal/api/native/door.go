@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"net/http"
 
 	"github.com/reefwarden/reefwarden/internal/act"
 	"github.com/reefwarden/reefwarden/internal/api"
+	"github.com/reefwarden/reefwarden/internal/gate"
 	"github.com/reefwarden/reefwarden/internal/lifecycle"
 	"github.com/reefwarden/reefwarden/internal/network"
 )
@@ -59,6 +61,10 @@ func New(c Config) *api.Door {
 			{Method: post, Path: "/content/{id}/unseal", Act: "content.unseal", Handle: d.unseal},
 			{Method: post, Path: "/content/{id}/erase", Act: "content.erase", Handle: d.erase},
 			{Method: post, Path: "/import", Act: "import.write", MaxBody: MaxImport, Handle: d.importBatch},
+			{Method: get, Path: "/approvals", Act: "approval.list", Handle: d.approvals},
+			{Method: get, Path: "/approvals/{approval}", Act: "approval.show", Handle: d.approval},
+			{Method: post, Path: "/approvals/{approval}/approve", Act: "approval.approve", Handle: d.verdict(c.Lifecycle.Approve)},
+			{Method: post, Path: "/approvals/{approval}/deny", Act: "approval.deny", Handle: d.verdict(c.Lifecycle.Deny.DoOnce)},
 			{Method: get, Path: "/acts", Exempt: "the registry is part of the program", Handle: d.acts},
 			{Method: get, Path: "/whoami", Exempt: "says whose token was sent", Handle: d.whoami},
 		},
@@ -137,12 +143,18 @@ func statusOf(code act.Code) int {
 		return http.StatusUnprocessableEntity
 	case act.Method:
 		return http.StatusMethodNotAllowed
+	case act.Held:
+		return http.StatusAccepted
 	}
 	return http.StatusInternalServerError
 }
 
 // fail sends an error.
 func (d *door) fail(c *api.Call, e *act.Error) {
+	if waits, ok := errors.AsType[*gate.Pending](e); ok {
+		d.held(c, e, waits)
+		return
+	}
 	p := problem{
 		Status: statusOf(e.Code), Detail: e.Message, Instance: c.R.URL.Path,
 		Code: e.Code.String(), Rule: e.Rule, Hint: e.Hint, Trace: c.Trace(),

@@ -1,0 +1,179 @@
+package native
+
+import (
+	"context"
+	"net/http"
+
+	"github.com/reefwarden/reefwarden/internal/act"
+	"github.com/reefwarden/reefwarden/internal/api"
+	"github.com/reefwarden/reefwarden/internal/gate"
+	"github.com/reefwarden/reefwarden/internal/lifecycle"
+)
+
+type ref struct {
+	ID   string `json:"id"`
+	Kind string `json:"kind"`
+}
+
+func (d *door) ref(r act.Ref) *ref {
+	if r.ID == 0 {
+		return nil
+	}
+	return &ref{d.codec.String(r.ID), r.ID.Kind().String()}
+}
+
+type approval struct {
+	ID        string         `json:"id"`
+	Act       string         `json:"act"`
+	AgentID   string         `json:"agent_id"`
+	Agent     string         `json:"agent"`
+	Target    *ref           `json:"target"`
+	Demand    string         `json:"demand"`
+	Asks      string         `json:"asks"` // whom the policy asks: "owner", say
+	Policy    string         `json:"policy"`
+	State     string         `json:"state"`
+	Owner     string         `json:"owner"` // for whom the operator acted
+	Reason    string         `json:"reason"`
+	Made      *ref           `json:"made"`
+	Code      string         `json:"code"` // of a failure
+	Rule      string         `json:"rule"`
+	CreatedAt *string        `json:"created_at"`
+	ExpiresAt *string        `json:"expires_at"`
+	DecidedAt *string        `json:"decided_at"`
+	EndedAt   *string        `json:"ended_at"`
+	Input     map[string]any `json:"input,omitempty"`
+}
+
+func (d *door) wireApproval(a lifecycle.Approval) approval {
+	out := approval{
+		ID: d.codec.String(a.ID), Act: a.Act, AgentID: d.codec.String(a.Agent), Agent: a.AgentName, Target: d.ref(a.Target),
+		Demand: a.Demand.Name, Asks: a.Demand.Arg, Policy: a.Policy, State: a.State.String(), Owner: a.OwnerName, Reason: a.Reason,
+		Made: d.ref(a.Made), Code: a.Code, Rule: a.Rule, CreatedAt: wireTime(a.CreatedAt), ExpiresAt: wireTime(a.ExpiresAt),
+		DecidedAt: wireTime(a.DecidedAt), EndedAt: wireTime(a.EndedAt),
+	}
+	if len(a.Input) > 0 {
+		out.Input = make(map[string]any, len(a.Input))
+	}
+	for _, f := range a.Input {
+		if id, ok := f.Value.(act.ID); ok {
+			f.Value = d.codec.String(id)
+		}
+		switch many, ok := out.Input[f.Name].([]any); {
+		case ok:
+			out.Input[f.Name] = append(many, f.Value)
+		case out.Input[f.Name] != nil:
+			out.Input[f.Name] = []any{out.Input[f.Name], f.Value}
+		default:
+			out.Input[f.Name] = f.Value
+		}
+	}
+	return out
+}
+
+// held answers for an act that waits.
+func (d *door) held(c *api.Call, e *act.Error, p *gate.Pending) {
+	body, err := encode(struct {
+		Status     string  `json:"status"`
+		ApprovalID string  `json:"approval_id"`
+		Act        string  `json:"act"`
+		Demand     string  `json:"demand"`
+		Rule       string  `json:"rule"`
+		ExpiresAt  *string `json:"expires_at"`
+		Detail     string  `json:"detail"`
+		Hint       string  `json:"hint"`
+		Trace      string  `json:"trace"`
+	}{e.Code.String(), d.codec.String(p.Approval), p.Act, p.Demand.Name, e.Rule, wireTime(p.ExpiresAt), e.Message, e.Hint, c.Trace()})
+	if err != nil {
+		body = []byte(`{"status":"held"}`)
+	}
+	c.Send(http.StatusAccepted, d.json, body)
+}
+
+// GET /approvals?state&agent&limit&cursor
+func (d *door) approvals(ctx context.Context, c *api.Call) error {
+	q := c.R.URL.Query()
+	var in lifecycle.ApprovalQuery
+	var err error
+	if in.State, err = approvalState(q.Get("state")); err != nil {
+		return err
+	}
+	if text := q.Get("agent"); text != "" {
+		if in.Agent, err = d.codec.ParseKind(text, act.KindAgent); err != nil {
+			return act.Errorf(act.Invalid, "agent is no agent's id").WithRule("http.query").WithHint("GET /v1/agents/{name} shows the id")
+		}
+	}
+	if in.Limit, err = api.Number("limit", q.Get("limit"), 1, lifecycle.MaxList); err != nil {
+		return err
+	}
+	if in.Cursor, err = d.codec.OpenCursor(lifecycle.ApprovalCursor, q.Get("cursor")); err != nil {
+		return err
+	}
+	page, err := d.lifecycle.ListApprovals.Do(ctx, c.Principal, in)
+	if err != nil {
+		return err
+	}
+	out := list[approval]{Items: make([]approval, 0, len(page.Items)), Next: d.next(page.Next)}
+	for _, a := range page.Items {
+		out.Items = append(out.Items, d.wireApproval(a))
+	}
+	return d.send(c, http.StatusOK, out)
+}
+
+// approvalState reads a state's name; "" is any.
+func approvalState(name string) (lifecycle.ApprovalState, error) {
+	if name == "" {
+		return 0, nil
+	}
+	for s := lifecycle.ApprovalPending; s <= lifecycle.ApprovalWithdrawn; s++ {
+		if s.String() == name {
+			return s, nil
+		}
+	}
+	return 0, act.Errorf(act.Invalid, "there is no such state").WithRule("http.query").
+		WithHint("use pending, approved, executed, failed, denied, expired or withdrawn")
+}
+
+func (d *door) approvalID(c *api.Call) (act.ID, error) {
+	id, err := d.codec.ParseKind(c.R.PathValue("approval"), act.KindApproval)
+	if err != nil {
+		return 0, act.Errorf(act.NotFound, "no such approval").WithHint("GET /v1/approvals lists them")
+	}
+	return id, nil
+}
+
+// GET /approvals/{approval}
+func (d *door) approval(ctx context.Context, c *api.Call) error {
+	id, err := d.approvalID(c)
+	if err != nil {
+		return err
+	}
+	a, err := d.lifecycle.ShowApproval.Do(ctx, c.Principal, id)
+	if err != nil {
+		return err
+	}
+	return d.send(c, http.StatusOK, d.wireApproval(a))
+}
+
+type newVerdict struct {
+	Reason string `json:"reason"`
+	Owner  string `json:"owner"` // for whom the operator acts
+}
+
+// verdict answers POST /approvals/{approval}/approve and its sibling.
+func (d *door) verdict(do func(context.Context, act.Principal, gate.Key, lifecycle.Verdict) (lifecycle.Approval, error)) func(context.Context, *api.Call) error {
+	return func(ctx context.Context, c *api.Call) error {
+		var in newVerdict
+		if err := c.Decode(&in); err != nil {
+			return err
+		}
+		id, err := d.approvalID(c)
+		if err != nil {
+			return err
+		}
+		a, err := do(ctx, c.Principal, c.Key, lifecycle.Verdict{Approval: id, Owner: in.Owner, Reason: in.Reason})
+		if err != nil {
+			return err
+		}
+		return d.send(c, http.StatusOK, d.wireApproval(a))
+	}
+}

@@ -1,0 +1,123 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/reefwarden/reefwarden/internal/client"
+)
+
+// approval is the family of operators' commands on held acts.
+func (a *app) approval() *cobra.Command {
+	c := &cobra.Command{
+		Use: "approval", Short: "List, show, approve and deny acts that wait for a human",
+		Args: cobra.NoArgs, RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
+	}
+	a.targetFlags(c)
+	c.AddCommand(
+		a.approvalList(), a.approvalShow(),
+		a.approvalVerdict("approve", "Let a held act be done, once, as its agent asked for it", (*client.Client).Approve),
+		a.approvalVerdict("deny", "End a held act; nothing of it is done", (*client.Client).Deny),
+	)
+	return c
+}
+
+func approvalTable(list []client.Approval, whole any) table {
+	t := table{header: []string{"ID", "STATE", "ACT", "AGENT", "DEMAND", "EXPIRES", "REASON"}, whole: whole}
+	for _, x := range list {
+		demand := x.Demand
+		if x.Asks != "" {
+			demand += ":" + x.Asks
+		}
+		t.rows = append(t.rows, []string{x.ID, x.State, x.Act, x.Agent, demand, x.ExpiresAt.Format(time.RFC3339), x.Reason})
+		t.names = append(t.names, x.ID)
+		t.items = append(t.items, x)
+	}
+	return t
+}
+
+func (a *app) approvalList() *cobra.Command {
+	var q client.ApprovalQuery
+	c := &cobra.Command{Use: "list", Short: "List held acts, newest first", Args: cobra.NoArgs}
+	a.outputFlag(c)
+	c.Flags().StringVar(&q.State, "state", "pending", `only these: pending, executed, denied, …; "" is all`)
+	c.Flags().IntVar(&q.Limit, "limit", 0, "at most so many (default all)")
+	c.RunE = func(cmd *cobra.Command, _ []string) error {
+		api, err := a.client()
+		if err != nil {
+			return err
+		}
+		all, left := []client.Approval{}, q.Limit
+		for {
+			q.Limit = 100
+			if left > 0 {
+				q.Limit = min(left-len(all), 100)
+			}
+			page, err := api.Approvals(cmd.Context(), q)
+			if err != nil {
+				return err
+			}
+			all = append(all, page.Items...)
+			if page.Next == "" || (left > 0 && len(all) >= left) {
+				return a.print(approvalTable(all, all))
+			}
+			q.Cursor = page.Next
+		}
+	}
+	return c
+}
+
+func (a *app) approvalShow() *cobra.Command {
+	c := &cobra.Command{Use: "show ID", Short: "Show one held act with what would be done", Args: cobra.ExactArgs(1)}
+	a.outputFlag(c)
+	c.RunE = func(cmd *cobra.Command, args []string) error {
+		api, err := a.client()
+		if err != nil {
+			return err
+		}
+		x, err := api.Approval(cmd.Context(), args[0])
+		if err != nil {
+			return err
+		}
+		if a.output != "table" {
+			return a.print(approvalTable([]client.Approval{x}, x))
+		}
+		t := table{header: []string{"FIELD", "VALUE"}, rows: [][]string{
+			{"id", x.ID}, {"state", x.State}, {"act", x.Act}, {"agent", x.Agent}, {"policy", x.Policy}, {"asks", x.Asks},
+			{"expires", x.ExpiresAt.Format(time.RFC3339)}, {"reason", x.Reason},
+		}}
+		for _, name := range slices.Sorted(maps.Keys(x.Input)) {
+			t.rows = append(t.rows, []string{"input " + name, fmt.Sprint(x.Input[name])})
+		}
+		return a.print(t)
+	}
+	return c
+}
+
+func (a *app) approvalVerdict(verb, short string, do func(*client.Client, context.Context, string, string, string) (client.Approval, error)) *cobra.Command {
+	var reason, owner string
+	c := &cobra.Command{Use: verb + " ID --reason TEXT", Short: short, Args: cobra.ExactArgs(1)}
+	a.outputFlag(c)
+	c.Flags().StringVar(&reason, "reason", "", "why; goes on record")
+	c.Flags().StringVar(&owner, "owner", "", "the agent's owner, for whom you act")
+	c.RunE = func(cmd *cobra.Command, args []string) error {
+		if reason == "" {
+			return usageError{fmt.Errorf("--reason is required: it goes on record")}
+		}
+		api, err := a.client()
+		if err != nil {
+			return err
+		}
+		x, err := do(api, cmd.Context(), args[0], owner, reason)
+		if err != nil {
+			return err
+		}
+		return a.print(approvalTable([]client.Approval{x}, x))
+	}
+	return c
+}

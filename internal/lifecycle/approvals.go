@@ -1,0 +1,124 @@
+package lifecycle
+
+import (
+	"context"
+
+	"github.com/reefwarden/reefwarden/internal/act"
+	"github.com/reefwarden/reefwarden/internal/gate"
+	"github.com/reefwarden/reefwarden/internal/store"
+)
+
+// ApprovalCursor is the name of the list of approvals in its cursors.
+const ApprovalCursor = "approval.list"
+
+// ApprovalQuery asks for a page of approvals, newest first. An agent is shown
+// its own only.
+type ApprovalQuery struct {
+	State  ApprovalState // only these; 0 is any
+	Agent  act.ID        // only this agent's; 0 is any
+	Cursor act.Cursor    // of ApprovalCursor; zero is the start
+	Limit  int           // 1 to MaxList; MaxList if 0
+}
+
+const (
+	qApprovalsAll        store.Q = `SELECT ` + approvalColumns + ` FROM approval WHERE id < $1 ORDER BY id DESC LIMIT $2`
+	qApprovalsState      store.Q = `SELECT ` + approvalColumns + ` FROM approval WHERE id < $1 AND state = $3 ORDER BY id DESC LIMIT $2`
+	qApprovalsAgent      store.Q = `SELECT ` + approvalColumns + ` FROM approval WHERE id < $1 AND agent = $3 ORDER BY id DESC LIMIT $2`
+	qApprovalsAgentState store.Q = `SELECT ` + approvalColumns + ` FROM approval WHERE id < $1 AND agent = $3 AND state = $4 ORDER BY id DESC LIMIT $2`
+)
+
+func (l *Lifecycle) registerApprovalReads(g *gate.Gate) {
+	l.ListApprovals = gate.RegisterRead(g, gate.Read[ApprovalQuery, act.Page[Approval]]{
+		Info: gate.Info{Name: "approval.list", Doc: "List held acts, newest first; an agent sees its own.", On: act.KindNetwork, Quota: gate.QuotaRead},
+		Run: func(_ context.Context, v *store.View, p act.Principal, in ApprovalQuery) (act.Page[Approval], error) {
+			return l.listApprovals(v, p, in)
+		},
+	})
+	l.ShowApproval = gate.RegisterRead(g, gate.Read[act.ID, Approval]{
+		Info: gate.Info{Name: "approval.show", Doc: "Show one held act with its content, to who decides or whose it is.", On: act.KindApproval, Quota: gate.QuotaRead},
+		Target: func(_ context.Context, v *store.View, p act.Principal, in act.ID) (gate.Resource, error) {
+			_, err := l.approvalFor(v, p, in)
+			return gate.Resource{Ref: act.Ref{ID: in}, Facts: gate.Facts{Kind: act.KindApproval}}, err
+		},
+		Run: func(_ context.Context, v *store.View, p act.Principal, in act.ID) (Approval, error) {
+			a, err := l.approvalFor(v, p, in)
+			if err == nil && a.State < approvalOver {
+				var c gate.Call
+				if c, err = l.open(a); err == nil {
+					a.Input, err = l.gate.Describe(a.Act, c.Input)
+				}
+			}
+			return a, err
+		},
+		// The content of what waits is the agent's: that an operator saw it is put
+		// on record like any other showing.
+		Shown: func(p act.Principal, a Approval, item func(act.Ref, gate.Facts) bool) Approval {
+			if len(a.Input) > 0 && a.Agent != p.ID && !item(act.Ref{ID: a.ID, Version: a.Epoch}, gate.Facts{Kind: act.KindApproval}) {
+				a.Input = nil
+			}
+			return a
+		},
+	})
+}
+
+// approvalFor reads an approval that p may know of.
+func (l *Lifecycle) approvalFor(v *store.View, p act.Principal, id act.ID) (Approval, error) {
+	a, err := l.approval(v, id)
+	if err == nil && p.Kind != act.Operator && a.Agent != p.ID {
+		err = noApproval()
+	}
+	return a, err
+}
+
+func (l *Lifecycle) listApprovals(v *store.View, p act.Principal, in ApprovalQuery) (page act.Page[Approval], err error) {
+	if in.Limit == 0 {
+		in.Limit = MaxList
+	}
+	if in.Limit < 1 || in.Limit > MaxList {
+		return page, act.Errorf(act.Invalid, "a page has 1 to %d approvals", MaxList).WithRule("limit").
+			WithHint("ask for less and follow next_cursor")
+	}
+	if p.Kind != act.Operator {
+		in.Agent = p.ID
+	}
+	before := int64(1<<63 - 1)
+	if !in.Cursor.IsZero() {
+		if in.Cursor.List != ApprovalCursor || len(in.Cursor.Keys) != 1 {
+			return page, act.Errorf(act.Invalid, "the cursor is not one of this list").WithRule("cursor").
+				WithHint("use next_cursor exactly as returned")
+		}
+		before = in.Cursor.Keys[0]
+	}
+	q, args := qApprovalsAll, []any{before, in.Limit + 1}
+	switch {
+	case in.Agent != 0 && in.State != 0:
+		q, args = qApprovalsAgentState, append(args, in.Agent, int64(in.State))
+	case in.Agent != 0:
+		q, args = qApprovalsAgent, append(args, in.Agent)
+	case in.State != 0:
+		q, args = qApprovalsState, append(args, int64(in.State))
+	}
+	if err := v.All(q, func(r *store.Row) error {
+		a := scanApproval(r)
+		a.AgentName = l.Name(a.Agent)
+		page.Items = append(page.Items, a)
+		return nil
+	}, args...); err != nil {
+		return page, err
+	}
+	if len(page.Items) > in.Limit {
+		page.Items = page.Items[:in.Limit]
+		page.Next = act.Cursor{List: ApprovalCursor, Keys: []int64{int64(page.Items[in.Limit-1].ID)}}
+	}
+	names := make(map[act.ID]string)
+	for i := range page.Items {
+		a := &page.Items[i]
+		if _, known := names[a.Owner]; !known {
+			if names[a.Owner], err = l.ids.OwnerName(v, a.Owner); err != nil {
+				return page, err
+			}
+		}
+		a.OwnerName = names[a.Owner]
+	}
+	return page, nil
+}
