@@ -79,6 +79,9 @@ func lex(sql string) (all []lexeme) {
 		case strings.HasPrefix(rest, "::"):
 			i += 2
 			all = append(all, lexeme{punct, "::"})
+		case strings.HasPrefix(rest, "@@"): // PostgreSQL's full-text match
+			i += 2
+			all = append(all, lexeme{punct, "@@"})
 		case strings.ContainsRune("$?:@", rune(c)):
 			i++
 			all = append(all, lexeme{param, run(func(c byte) bool { return letter(c) || digit(c) })})

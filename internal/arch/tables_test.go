@@ -46,6 +46,8 @@ var tables = map[string]table{
 	"notification": {owner: "network", unique: []string{"id"}},
 	"inbox":        {owner: "network", unique: []string{"agent"}},
 
+	"findable": {owner: "network", unique: []string{"id"}},
+
 	"leaf": {owner: "audit", unique: []string{"pos"}},
 
 	"exposure":   {owner: "provenance", unique: []string{"pos"}},
@@ -54,6 +56,11 @@ var tables = map[string]table{
 	"policy_bundle": {owner: "policy", unique: []string{"version"}, small: "a row for each bundle ever activated"},
 
 	"idempotency": {owner: "gate", unique: []string{"principal, name"}},
+}
+
+// dialects lists tables that the databases cannot have alike, and why.
+var dialects = map[string]string{
+	"findable": "full-text search: a virtual table of SQLite, an indexed tsvector of PostgreSQL",
 }
 
 // nullable lists unique columns that may be NULL, and why an ORDER BY may end
@@ -78,12 +85,16 @@ var crossings = map[string]string{
 var orders = map[string]string{
 	"store.qColumnsSQLite":   "catalogue: a column's name is unique in its table",
 	"store.qColumnsPostgres": "catalogue: a column's name is unique in its table",
+	"network.qFindSQLite":    "rowid is the item's id",
+	"network.qFindPostgres":  "hit has one row for each id",
 }
 
 // scans lists queries that read a whole table or index that may grow, and why
 // that is fine. Entries that are no longer needed fail.
 var scans = map[string]string{
-	"network.qAliasAny alias": "LIMIT 1: asks whether anything was ever imported",
+	"network.qFindSQLite findable":    "full-text index: MATCH and LIMIT bound it",
+	"network.qUnindexSQLite findable": "full-text index: found by rowid",
+	"network.qAliasAny alias":         "LIMIT 1: asks whether anything was ever imported",
 }
 
 // checkPrefix begins the names of queries that verify invariants: they read

@@ -30,6 +30,7 @@ const (
 	infoSource  = "reefwarden/1/network source"
 	infoPolicy  = "reefwarden/1/policy signature"
 	infoOutside = "reefwarden/1/outside signature"
+	infoIndex   = "reefwarden/1/search index"
 	infoCheck   = "reefwarden/1/check value"
 	infoSealed  = "reefwarden/1/sealed content"
 	infoHeld    = "reefwarden/1/held acts"
@@ -40,6 +41,7 @@ const (
 // safe for concurrent use and are never logged or stored.
 type Keys struct {
 	codec   []byte
+	index   []byte
 	policy  ed25519.PrivateKey
 	outside *signer
 	check   []byte
@@ -79,6 +81,7 @@ func deriveKeys(master []byte) (*Keys, error) {
 	}
 	k := &Keys{
 		codec:  derive(infoCodec, act.CodecKeySize),
+		index:  derive(infoIndex, 32),
 		check:  derive(infoCheck, 16),
 		sealed: derive(infoSealed, 32),
 		pepper: newMAC(derive(infoPepper, sha256.Size)),
@@ -103,6 +106,9 @@ func deriveKeys(master []byte) (*Keys, error) {
 
 // CodecKey returns the key for act.NewCodec.
 func (k *Keys) CodecKey() []byte { return slices.Clone(k.codec) }
+
+// IndexKey returns the key under which the search index keeps the hashes of words.
+func (k *Keys) IndexKey() []byte { return slices.Clone(k.index) }
 
 // PolicyKey returns the key that signs policy bundles made here.
 func (k *Keys) PolicyKey() ed25519.PrivateKey { return slices.Clone(k.policy) }

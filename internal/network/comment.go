@@ -240,7 +240,14 @@ func (n *Network) createComment(_ context.Context, tx *store.Tx, p act.Principal
 	if err := n.notifyComment(tx, &made, postAuthor, replied); err != nil {
 		return Comment{}, gate.Effects{}, err
 	}
-	return made, gate.Effects{Out: act.Ref{ID: id, Version: 1}, Edges: []gate.Edge{edge}, In: sum}, nil
+	named, err := n.mention(tx, notice{Actor: p.ID, Post: post, Comment: id}, []act.ID{postAuthor, replied}, in.Content)
+	if err != nil {
+		return Comment{}, gate.Effects{}, err
+	}
+	if err := n.index(tx, id, in.Content); err != nil {
+		return Comment{}, gate.Effects{}, err
+	}
+	return made, gate.Effects{Out: act.Ref{ID: id, Version: 1}, Edges: append(named, edge), In: sum}, nil
 }
 
 // notifyComment tells the author of what was replied to, and the post's author if

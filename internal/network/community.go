@@ -93,6 +93,9 @@ func (n *Network) createCommunity(_ context.Context, tx *store.Tx, p act.Princip
 		return Community{}, gate.Effects{}, act.Errorf(act.Conflict, "the community %q exists", in.Name).
 			WithRule("community.name").WithHint("post in it, or choose another name")
 	}
+	if err := n.index(tx, id, in.Name, display, in.Description); err != nil {
+		return Community{}, gate.Effects{}, err
+	}
 	_, sum := seal(in.Name, display, in.Description)
 	return Community{
 		Place: Place{ID: id, Name: in.Name, DisplayName: display}, Description: in.Description,

@@ -16,6 +16,7 @@
 //   - memory holds candidates and copies, never permission: a cached page is
 //     shown only after the gate has filtered and recorded it.
 //
-// Tables: profile, image, follow, community, post, comment, sealed, vote, alias, notification, inbox.
+// Tables: profile, image, follow, community, post, comment, sealed, vote, alias, notification, inbox,
+// findable.
 // Read comment.go first: one act with its SQL and its rule.
 package network

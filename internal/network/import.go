@@ -231,6 +231,9 @@ func (im *importer) author(a ForeignAuthor, seen int64) (act.ID, error) {
 		name = a.Name + "." + strconv.Itoa(try)
 	}
 	im.done.Authors++
+	if err := im.n.index(im.tx, id, name, a.Description); err != nil {
+		return 0, err
+	}
 	return id, im.alias("author", a.ID, id)
 }
 
@@ -253,6 +256,9 @@ func (im *importer) place(p ForeignPlace) (act.ID, error) {
 		return 0, err
 	}
 	im.done.Communities++
+	if err := im.n.index(im.tx, id, p.Name, p.DisplayName, p.Description); err != nil {
+		return 0, err
+	}
 	return id, nil
 }
 
@@ -294,6 +300,9 @@ func (im *importer) post(p ForeignPost) error {
 		im.tx.Add(qAddCommunityPosts, place, 1)
 		im.tx.Add(qAddPosts, author, 1)
 		im.done.Posts++
+		if err := im.n.index(im.tx, id, p.Title, p.Content); err != nil {
+			return err
+		}
 	}
 	before := im.done.Comments + im.done.Filled
 	if err := im.tree(id, p.Tree); err != nil {
@@ -356,6 +365,9 @@ func (im *importer) comment(post act.ID, c ForeignComment) error {
 			return nil
 		}
 		im.done.Filled++
+		if err := im.n.index(im.tx, id, c.Content); err != nil {
+			return err
+		}
 		im.tx.Add(qAddComments, author, 1)
 		im.tx.Add(qAddPostComments, post, 1)
 		return nil
@@ -366,7 +378,10 @@ func (im *importer) comment(post act.ID, c ForeignComment) error {
 			return err
 		}
 	}
-	if _, err := im.node(post, parent, c.ID, author, c.Content, salt, c.Up, c.Down, created, 0); err != nil {
+	if id, err = im.node(post, parent, c.ID, author, c.Content, salt, c.Up, c.Down, created, 0); err != nil {
+		return err
+	}
+	if err := im.n.index(im.tx, id, c.Content); err != nil {
 		return err
 	}
 	im.tx.Add(qAddComments, author, 1)

@@ -19,8 +19,10 @@ type Config struct {
 	CacheItems int
 	// NoCache serves every feed from SQL: the path the cache is proven equal to.
 	NoCache bool
-	Prover  Prover // required
-	Log     *slog.Logger
+	// IndexKey is the key of the hashes that the search index keeps.
+	IndexKey []byte
+	Prover   Prover // required
+	Log      *slog.Logger
 	// SealKey encrypts what authors delete: 32 bytes, the same on every node. What
 	// a network without one seals cannot be opened after a restart.
 	SealKey []byte
@@ -49,8 +51,14 @@ type Network struct {
 	Unseal          *gate.WriteAct[Examination, Unsealed]
 	ReadFeed        *gate.ReadAct[FeedQuery, act.Page[Post]]
 	Import          *gate.WriteAct[Batch, Imported]
-	ProveIdentity   *gate.WriteAct[NewProof, Proof]
-	VerifyIdentity  *gate.ReadAct[ShownProof, Proven]
+
+	ListNotifications *gate.ReadAct[NotificationQuery, NotificationPage]
+	ReadNotifications *gate.WriteAct[NotificationRead, int64]
+	ReadHome          *gate.ReadAct[Nothing, Home]
+	Search            *gate.ReadAct[SearchQuery, act.Page[Found]]
+	tidy              *gate.WriteAct[[]act.ID, int]
+	ProveIdentity     *gate.WriteAct[NewProof, Proof]
+	VerifyIdentity    *gate.ReadAct[ShownProof, Proven]
 
 	gate   *gate.Gate
 	prover Prover
@@ -63,8 +71,9 @@ type Network struct {
 	erase        *gate.WriteAct[Examination, act.Ref]
 	forgetting   listeners
 
-	places places
-	cards  *cards // nil when every read goes to SQL
+	places   places
+	indexKey []byte
+	cards    *cards // nil when every read goes to SQL
 
 	// imported says that original ids may exist; until then a foreign id is
 	// answered without a query. On several nodes it is always set.
@@ -82,7 +91,7 @@ type Named struct {
 
 // New registers the network's acts on g.
 func New(g *gate.Gate, db *store.DB, c Config) *Network {
-	n := &Network{gate: g, prover: c.Prover, db: db, log: c.Log, vault: newVault(c.SealKey), keepSealed: c.KeepSealed, places: newPlaces()}
+	n := &Network{gate: g, prover: c.Prover, db: db, log: c.Log, vault: newVault(c.SealKey), keepSealed: c.KeepSealed, places: newPlaces(), indexKey: c.IndexKey}
 	if n.keepSealed <= 0 {
 		n.keepSealed = DefaultKeepSealed
 	}
@@ -107,6 +116,10 @@ func New(g *gate.Gate, db *store.DB, c Config) *Network {
 	n.registerSealed(g)
 	n.registerErase(g)
 	n.registerImport(g)
+	n.registerNotification(g)
+	n.registerHome(g)
+	n.registerSearch(g)
+	n.registerTidy(g)
 	n.registerProof(g)
 	g.OnFence(act.KindPost, n.forget)
 	g.OnFence(act.KindComment, n.forget)

@@ -164,12 +164,19 @@ func (n *Network) createPost(_ context.Context, tx *store.Tx, p act.Principal, i
 	tx.Add(qAddCommunityPosts, place.ID, 1)
 	tx.Add(qAddPosts, p.ID, 1)
 	tx.Raise(qRaiseActive, p.ID, tx.Now())
+	named, err := n.mention(tx, notice{Actor: p.ID, Post: id}, nil, in.Title, in.Content)
+	if err != nil {
+		return Post{}, gate.Effects{}, err
+	}
+	if err := n.index(tx, id, in.Title, in.Content); err != nil {
+		return Post{}, gate.Effects{}, err
+	}
 	made := Post{
 		ID: id, Version: 1, Type: kind, Title: in.Title, Content: in.Content, URL: in.URL, Place: place,
 		Author: Author{ID: p.ID, Name: p.Name, Standing: n.standing(p.ID)},
 		Hot:    tx.Now() / 1000, Origin: act.OriginAgent, CreatedAt: tx.Now(), UpdatedAt: tx.Now(),
 	}
-	return made, gate.Effects{Out: act.Ref{ID: id, Version: 1}, In: sum}, nil
+	return made, gate.Effects{Out: act.Ref{ID: id, Version: 1}, Edges: named, In: sum}, nil
 }
 
 // postTarget resolves a post that exists.

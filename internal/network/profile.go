@@ -96,6 +96,9 @@ func (n *Network) Born(_ context.Context, tx *store.Tx, id act.ID, name, descrip
 	if err := tx.Batch(qInboxBorn, id); err != nil {
 		return err
 	}
+	if err := n.index(tx, id, name, description); err != nil {
+		return err
+	}
 	_, err := tx.Exec(qProfileBorn, id, name, description, 0, 0, 0, int64(act.OriginAgent), tx.Now())
 	if act.CodeOf(err) == act.Conflict {
 		return act.Errorf(act.Conflict, "the name %q is taken", name).
@@ -168,6 +171,9 @@ func (n *Network) updateProfile(_ context.Context, tx *store.Tx, p act.Principal
 	}
 	tx.Raise(qRaiseActive, p.ID, tx.Now())
 	changed, err := n.profile(&tx.View, p.ID)
+	if err == nil && c.Description != nil {
+		err = n.index(tx, p.ID, changed.Name, changed.Description)
+	}
 	_, sum := seal(parts...)
 	return changed, gate.Effects{Out: act.Ref{ID: p.ID}, In: sum}, err
 }

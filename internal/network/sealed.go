@@ -111,6 +111,9 @@ func (n *Network) forgetText(tx *store.Tx, item act.ID) error {
 	if item.Kind() == act.KindComment {
 		q = qCommentForget
 	}
+	if err := n.unindex(tx, item); err != nil {
+		return err
+	}
 	_, err := tx.Exec(q, item, []byte{})
 	return err
 }
@@ -207,9 +210,17 @@ func (n *Network) unseal(_ context.Context, tx *store.Tx, _ act.Principal, in Ex
 
 const expireBatch = 500
 
-// Housekeep drops what was sealed and is past its time. The server calls it now
-// and then; on several nodes whoever comes first does it.
+// Housekeep drops what was sealed and is past its time, and notifications that
+// nobody needs. The server calls it now and then; on several nodes whoever comes
+// first does it.
 func (n *Network) Housekeep(ctx context.Context) error {
+	if err := n.tidyNotices(ctx); err != nil {
+		return err
+	}
+	return n.expireTexts(ctx)
+}
+
+func (n *Network) expireTexts(ctx context.Context) error {
 	for {
 		var due bool
 		if err := n.db.View(ctx, func(v *store.View) (err error) {

@@ -128,7 +128,7 @@ func open(ctx context.Context, c Config, log *slog.Logger) (_ *Server, err error
 		Mail: mailDir(c.MailDir, c.MailFrom, s.DB.Clock()), URL: s.URL, Log: log,
 	})
 	s.Network = network.New(s.Gate, s.DB, network.Config{
-		Prover: prover{s}, SealKey: s.Keys.SealKey(), KeepSealed: time.Duration(c.KeepDeleted) * 24 * time.Hour, Log: log,
+		Prover: prover{s}, IndexKey: s.Keys.IndexKey(), SealKey: s.Keys.SealKey(), KeepSealed: time.Duration(c.KeepDeleted) * 24 * time.Hour, Log: log,
 	})
 	if s.Policy, err = s.openPolicy(ctx); err != nil {
 		return nil, err

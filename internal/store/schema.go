@@ -19,7 +19,7 @@ const (
     AND (SELECT i.name FROM pragma_index_info(l.name) AS i) = c.name)
   OR (c.pk = 1 AND (SELECT COUNT(*) FROM pragma_table_info(m.name) AS k WHERE k.pk > 0) = 1)
 FROM sqlite_schema AS m, pragma_table_xinfo(m.name) AS c
-WHERE m.type = 'table' AND m.name NOT IN ('goose_db_version', 'sqlite_sequence') ORDER BY m.name, c.name`
+WHERE m.type = 'table' AND (SELECT k.type FROM pragma_table_list(m.name) AS k WHERE k.schema = 'main') = 'table' AND m.name NOT IN ('goose_db_version', 'sqlite_sequence') ORDER BY m.name, c.name`
 
 	qColumnsPostgres Q = `SELECT CAST(t.relname AS TEXT), CAST(a.attname AS TEXT), CAST(CAST(a.attnotnull AS INTEGER) AS BIGINT),
   CAST(CAST(EXISTS (SELECT 1 FROM pg_index AS i WHERE i.indrelid = t.oid AND i.indisunique AND i.indpred IS NULL
@@ -29,7 +29,8 @@ WHERE t.relnamespace = CAST(current_schema() AS regnamespace) AND t.relkind = 'r
   AND t.relname <> 'goose_db_version' ORDER BY t.relname, a.attname`
 )
 
-// Schema lists every column of every table, ordered by table and name.
+// Schema lists every column of every table, ordered by table and name. SQLite's
+// virtual tables, and the tables they keep, are not in it.
 func (db *DB) Schema(ctx context.Context) (columns []Column, err error) {
 	q := qColumnsSQLite
 	if db.pg != nil {

@@ -58,6 +58,7 @@ func New(c Config) *api.Door {
 			"GET /posts/{id}/upvote":    "send a POST; the same vote again takes it back",
 		},
 		Routes: slices.Concat(d.agentRoutes(), d.communityRoutes(), d.postRoutes(), d.commentRoutes(), d.voteRoutes(), d.feedRoutes(),
+			d.notificationRoutes(), d.homeRoutes(), d.searchRoutes(),
 			d.proofRoutes(), d.mailRoutes(), d.approvalRoutes()),
 	}
 }
