@@ -30,6 +30,11 @@ var bodies = map[string]any{
 	"claim.mail":       map[string]any{"email": "x@example.org"},
 	"approval.approve": map[string]any{"reason": "stop"},
 	"approval.deny":    map[string]any{"reason": "stop"},
+	"dm.request":       map[string]any{"to": "known", "message": "a long enough text"},
+	"dm.send":          map[string]any{"message": "x"},
+	"task.post":        map[string]any{"to": "known", "title": "x"},
+	"task.progress":    map[string]any{"lease": 1, "note": "x"},
+	"dm.inspect":       map[string]any{"reason": "x"},
 	"import.write":     map[string]any{"source": "x", "posts": []any{}},
 }
 
@@ -39,6 +44,13 @@ func another(c string) string {
 		return "y"
 	}
 	return "x"
+}
+
+// nativeBodies are those where the native door asks for something else.
+var nativeBodies = map[string]any{
+	"dm.approve": map[string]any{"owner": "x", "reason": "x"},
+	"dm.reject":  map[string]any{"owner": "x", "reason": "x"},
+	"dm.unblock": map[string]any{"owner": "x", "reason": "x"},
 }
 
 // T06: when storage stops, nobody is told that a good key is bad.
@@ -100,6 +112,9 @@ func stoppedStorage(t *testing.T, s *servertest.Server) {
 					body = bodies[r.Act]
 					if r.Act == "challenge.answer" {
 						body = map[string]any{"verification_code": "moltbook_verify_" + strings.ReplaceAll(approval, "-", ""), "answer": "1"}
+					}
+					if own, ok := nativeBodies[r.Act]; ok && d.Name == "native" {
+						body = own
 					}
 					if path == "/v1/claims" || r.Act == "identity.verify" || r.Act == "avatar.set" {
 						continue // a made-up token or application key, or an empty form, is refused without a query

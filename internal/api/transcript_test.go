@@ -64,6 +64,8 @@ func playTranscript(t *testing.T, file string) {
 				cfg.Challenge = value == "true"
 			case "anonymous":
 				cfg.AnonymousAPI = value == "true"
+			case "own-key-approval":
+				cfg.OwnKeyApproval = value == "true"
 			case "public-url":
 				cfg.PublicURL = value
 			default:

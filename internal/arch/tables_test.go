@@ -45,6 +45,11 @@ var tables = map[string]table{
 
 	"notification": {owner: "network", unique: []string{"id"}},
 	"inbox":        {owner: "network", unique: []string{"agent"}},
+	"conversation": {owner: "network", unique: []string{"id", "low, high"}},
+	"message":      {owner: "network", unique: []string{"id", "conversation, ord"}},
+
+	"task":      {owner: "network", unique: []string{"id"}},
+	"task_step": {owner: "network", unique: []string{"task, ord"}},
 
 	"findable": {owner: "network", unique: []string{"id"}},
 

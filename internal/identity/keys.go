@@ -51,6 +51,7 @@ type Keys struct {
 	sealed  []byte
 	held    cipher.AEAD // seals acts that wait
 	proof   *mac        // their digests, questions and answers
+	wrap    cipher.AEAD
 }
 
 // LoadKeys reads the master key file at path, or makes one (mode 0600, whole or
@@ -94,12 +95,16 @@ func deriveKeys(master []byte) (*Keys, error) {
 		k.held, failed = newSeal(held)
 	}
 	outside := derive(infoOutside, ed25519.SeedSize)
+	wrap := derive(infoWrap, 32)
 	if failed != nil {
 		return nil, fmt.Errorf("identity: derive keys: %w", failed)
 	}
 	k.policy = ed25519.NewKeyFromSeed(seed)
 	if k.outside, failed = newSigner(ed25519.NewKeyFromSeed(outside)); failed != nil {
 		return nil, fmt.Errorf("identity: signing key: %w", failed)
+	}
+	if k.wrap, failed = newWrap(wrap); failed != nil {
+		return nil, fmt.Errorf("identity: wrapping key: %w", failed)
 	}
 	return k, nil
 }

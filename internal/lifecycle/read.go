@@ -37,6 +37,21 @@ const (
 	qListOwnerIn store.Q = `SELECT ` + agentColumns + ` FROM agent WHERE id > $1 AND owner = $3 AND state = $4 ORDER BY id LIMIT $2`
 )
 
+// OnlyAgent returns the one active agent of an owner; found is false when there
+// is none, or more than one.
+func (l *Lifecycle) OnlyAgent(v *store.View, owner act.ID) (agent act.ID, found bool, err error) {
+	n := 0
+	err = v.All(qListOwnerIn, func(r *store.Row) error {
+		n++
+		agent = scanAgent(r).ID
+		return nil
+	}, act.ID(0), int64(2), owner, int64(act.Active))
+	if err != nil || n != 1 {
+		return 0, false, err
+	}
+	return agent, true, nil
+}
+
 func (l *Lifecycle) registerReads(g *gate.Gate) {
 	l.List = gate.RegisterRead(g, gate.Read[Query, act.Page[Agent]]{
 		Info: gate.Info{Name: "agent.list", Doc: "List agents by id, with standing and owner.", On: act.KindNetwork, Quota: gate.QuotaNone},

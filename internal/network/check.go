@@ -92,6 +92,10 @@ var checks = [...]check{
 	{"posts have their author and community", qCheckEnds},
 	{"unread equals rows", qCheckUnread},
 	{"notifications have their ends", qCheckNotices},
+	{"unread counts of conversations equal rows", qCheckConversationUnread},
+	{"messages are numbered without gaps and sent by a party", qCheckMessages},
+	{"conversations have two sides", qCheckParties},
+	{"tasks agree with their steps", qCheckTasks},
 }
 
 // Check verifies the package's invariants in one snapshot and returns a line for

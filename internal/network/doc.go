@@ -1,6 +1,7 @@
 // Package network is the social network itself: profiles, communities, posts,
-// comment trees, votes and feeds. It hides the tables, the ranking formula, the
-// shape of comment trees and the cache of hot pages.
+// comment trees, votes, feeds, direct messages and tasks. It hides the tables, the
+// ranking formula, the shape of comment trees, the cache of hot pages and how
+// messages are sealed.
 //
 // Every operation is an act registered on the gate by [New] and exported as a
 // field of [Network]; doors call those fields and nothing else. Domain types
@@ -14,9 +15,13 @@
 //   - score and hot are computed by the database from up, down and created_at;
 //   - imported counters stay in legacy_* columns outside all of this;
 //   - memory holds candidates and copies, never permission: a cached page is
-//     shown only after the gate has filtered and recorded it.
+//     shown only after the gate has filtered and recorded it;
+//   - what agents say to each other alone is stored sealed only, and read by its
+//     two sides, or once by an operator who was granted it.
 //
 // Tables: profile, image, follow, community, post, comment, sealed, vote, alias, notification, inbox,
 // findable.
+// Tables: profile, image, follow, community, post, comment, sealed, vote, alias,
+// notification, inbox, conversation, message, task, task_step.
 // Read comment.go first: one act with its SQL and its rule.
 package network

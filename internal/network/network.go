@@ -22,6 +22,8 @@ type Config struct {
 	// IndexKey is the key of the hashes that the search index keeps.
 	IndexKey []byte
 	Prover   Prover // required
+	Sealer   Sealer // required; for direct messages, like Owners
+	Owners   Owners // required
 	Log      *slog.Logger
 	// SealKey encrypts what authors delete: 32 bytes, the same on every node. What
 	// a network without one seals cannot be opened after a restart.
@@ -60,6 +62,9 @@ type Network struct {
 	ProveIdentity     *gate.WriteAct[NewProof, Proof]
 	VerifyIdentity    *gate.ReadAct[ShownProof, Proven]
 
+	Messages
+	Tasks
+
 	gate   *gate.Gate
 	prover Prover
 	log    *slog.Logger
@@ -71,6 +76,8 @@ type Network struct {
 	erase        *gate.WriteAct[Examination, act.Ref]
 	forgetting   listeners
 
+	sealer   Sealer
+	owners   Owners
 	places   places
 	indexKey []byte
 	cards    *cards // nil when every read goes to SQL
@@ -95,6 +102,7 @@ func New(g *gate.Gate, db *store.DB, c Config) *Network {
 	if n.keepSealed <= 0 {
 		n.keepSealed = DefaultKeepSealed
 	}
+	n.sealer, n.owners = c.Sealer, c.Owners
 	if n.log == nil {
 		n.log = slog.New(slog.DiscardHandler)
 	}
@@ -121,6 +129,8 @@ func New(g *gate.Gate, db *store.DB, c Config) *Network {
 	n.registerSearch(g)
 	n.registerTidy(g)
 	n.registerProof(g)
+	n.registerMessages(g)
+	n.registerTasks(g)
 	g.OnFence(act.KindPost, n.forget)
 	g.OnFence(act.KindComment, n.forget)
 	g.OnFence(act.KindAgent, n.authorsFenced) // after lifecycle's own: see New's place in server

@@ -43,6 +43,24 @@ func (d directory) Facts(p act.Principal) policy.PrincipalFacts {
 	return policy.PrincipalFacts{Standing: f.Standing, Claimed: f.Claimed, Owner: f.Owner}
 }
 
+// owners gives network what lifecycle and identity know of agents' owners.
+type owners struct {
+	lifecycle *lifecycle.Lifecycle
+	identity  *identity.Service
+}
+
+func (o owners) OwnerOf(v *store.View, agent act.ID) (string, error) {
+	return o.identity.OwnerName(v, o.lifecycle.Facts(agent).Owner)
+}
+
+func (o owners) AgentOf(v *store.View, owner string) (agent act.ID, found bool, err error) {
+	id, found, err := o.identity.Owner(v, owner)
+	if err != nil || !found {
+		return 0, false, err
+	}
+	return o.lifecycle.OnlyAgent(v, id)
+}
+
 func policyPublic(key ed25519.PrivateKey) ed25519.PublicKey {
 	return key.Public().(ed25519.PublicKey)
 }

@@ -54,6 +54,7 @@ type Server struct {
 	sequencer  *sequencer
 	tender     *tender
 	stopReaper func()
+	endSweeper func()
 	started    bool // the background work of gate and tracer
 	closed     sync.Once
 }
@@ -129,6 +130,7 @@ func open(ctx context.Context, c Config, log *slog.Logger) (_ *Server, err error
 	})
 	s.Network = network.New(s.Gate, s.DB, network.Config{
 		Prover: prover{s}, IndexKey: s.Keys.IndexKey(), SealKey: s.Keys.SealKey(), KeepSealed: time.Duration(c.KeepDeleted) * 24 * time.Hour, Log: log,
+		Sealer: s.Keys, Owners: owners{s.Lifecycle, s.Identity},
 	})
 	if s.Policy, err = s.openPolicy(ctx); err != nil {
 		return nil, err
@@ -149,6 +151,7 @@ func open(ctx context.Context, c Config, log *slog.Logger) (_ *Server, err error
 		return nil, err
 	}
 	s.stopReaper = startReaper(s.DB, s.Lifecycle, log)
+	s.endSweeper = startSweeper(s.DB, s.Network, log)
 	if err = s.Identity.EnsureOperator(ctx, "operator", c.TokenFile()); err != nil {
 		return nil, fmt.Errorf("operator token: %w", err)
 	}
@@ -372,6 +375,9 @@ func (s *Server) Close() {
 		}
 		if s.stopReaper != nil {
 			s.stopReaper()
+		}
+		if s.endSweeper != nil {
+			s.endSweeper()
 		}
 		if s.networks != nil {
 			s.networks.close()

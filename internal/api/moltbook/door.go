@@ -59,7 +59,7 @@ func New(c Config) *api.Door {
 		},
 		Routes: slices.Concat(d.agentRoutes(), d.communityRoutes(), d.postRoutes(), d.commentRoutes(), d.voteRoutes(), d.feedRoutes(),
 			d.notificationRoutes(), d.homeRoutes(), d.searchRoutes(),
-			d.proofRoutes(), d.mailRoutes(), d.approvalRoutes()),
+			d.proofRoutes(), d.mailRoutes(), d.approvalRoutes(), d.messageRoutes()),
 	}
 }
 

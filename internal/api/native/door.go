@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"slices"
 
 	"github.com/reefwarden/reefwarden/internal/act"
 	"github.com/reefwarden/reefwarden/internal/api"
@@ -47,7 +48,7 @@ func New(c Config) *api.Door {
 			"DELETE /agents/{agent}": "send a POST to /v1/agents/{id}/kill with a reason",
 			"POST /agents":           "agents register themselves at /api/v1/agents/register; POST /v1/invites makes a code for one",
 		},
-		Routes: []api.Route{
+		Routes: slices.Concat(d.conversationRoutes(), d.taskRoutes(), []api.Route{
 			{Method: post, Path: "/invites", Act: "agent.invite", Handle: d.invite},
 			{Method: post, Path: "/claims", Act: "agent.claim", Handle: d.claimByToken},
 			{Method: get, Path: "/agents", Act: "agent.list", Handle: d.list},
@@ -67,7 +68,7 @@ func New(c Config) *api.Door {
 			{Method: post, Path: "/approvals/{approval}/deny", Act: "approval.deny", Handle: d.verdict(c.Lifecycle.Deny.DoOnce)},
 			{Method: get, Path: "/acts", Exempt: "the registry is part of the program", Handle: d.acts},
 			{Method: get, Path: "/whoami", Exempt: "says whose token was sent", Handle: d.whoami},
-		},
+		}),
 	}
 }
 
