@@ -144,6 +144,7 @@ type Route struct {
 	// network, and only to operators unless Anonymous is set.
 	Exempt    string
 	Anonymous bool  // needs no credential; one that is sent is not looked at
+	Body      bool  // of a DELETE: its body says what to do; without Body it is not read
 	MaxBody   int64 // bytes after decompression; MaxBody if 0
 	// Handle calls the act and sends the answer, or returns why not.
 	Handle func(ctx context.Context, c *Call) error

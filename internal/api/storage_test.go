@@ -36,6 +36,10 @@ var bodies = map[string]any{
 	"task.progress":    map[string]any{"lease": 1, "note": "x"},
 	"dm.inspect":       map[string]any{"reason": "x"},
 	"import.write":     map[string]any{"source": "x", "posts": []any{}},
+
+	"community.update":  map[string]any{"rules": "x"},
+	"community.appoint": map[string]any{"agent_name": "known"},
+	"community.dismiss": map[string]any{"agent_name": "known"},
 }
 
 // another returns a letter that is not c.
@@ -108,7 +112,7 @@ func stoppedStorage(t *testing.T, s *servertest.Server) {
 					keys = []string{known, unseen}
 				}
 				var body any
-				if r.Method != http.MethodGet && r.Method != http.MethodDelete {
+				if r.Method != http.MethodGet && (r.Method != http.MethodDelete || r.Body) {
 					body = bodies[r.Act]
 					if r.Act == "challenge.answer" {
 						body = map[string]any{"verification_code": "moltbook_verify_" + strings.ReplaceAll(approval, "-", ""), "answer": "1"}

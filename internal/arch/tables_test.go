@@ -52,6 +52,8 @@ var tables = map[string]table{
 	"task_step": {owner: "network", unique: []string{"task, ord"}},
 
 	"findable": {owner: "network", unique: []string{"id"}},
+	"subscription": {owner: "network", unique: []string{"community, agent"}},
+	"moderator":    {owner: "network", unique: []string{"community, agent"}},
 
 	"leaf": {owner: "audit", unique: []string{"pos"}},
 
@@ -100,6 +102,8 @@ var scans = map[string]string{
 	"network.qFindSQLite findable":    "full-text index: MATCH and LIMIT bound it",
 	"network.qUnindexSQLite findable": "full-text index: found by rowid",
 	"network.qAliasAny alias":         "LIMIT 1: asks whether anything was ever imported",
+	"network.qAliasAny alias":             "LIMIT 1: asks whether anything was ever imported",
+	"network.qCommunitiesPosts community": "sums one number over the communities, of which there are thousands at most, for community.list",
 }
 
 // checkPrefix begins the names of queries that verify invariants: they read

@@ -71,6 +71,19 @@ WHERE b.unread <> COALESCE(n.n, 0) ORDER BY b.agent LIMIT 10`
 	qCheckNotices store.Q = `SELECT n.id, n.agent, n.actor, n.post, n.comment FROM notification AS n
 LEFT JOIN inbox AS b ON b.agent = n.agent LEFT JOIN post AS p ON p.id = n.post LEFT JOIN comment AS m ON m.id = n.comment
 WHERE b.agent IS NULL OR n.actor = n.agent OR (n.post <> 0 AND p.id IS NULL) OR (n.comment <> 0 AND m.id IS NULL) ORDER BY n.id LIMIT 10`
+	qCheckSubscribers store.Q = `SELECT c.id, c.subscriber_count, COALESCE(n.n, 0), 0, 0
+FROM community AS c LEFT JOIN (SELECT community, COUNT(*) AS n FROM subscription GROUP BY community) AS n ON n.community = c.id
+WHERE c.subscriber_count <> COALESCE(n.n, 0) ORDER BY c.id LIMIT 10`
+	qCheckPins store.Q = `SELECT c.id, c.pin_count, COALESCE(n.n, 0), COALESCE(n.deleted, 0), 0
+FROM community AS c LEFT JOIN (SELECT community, COUNT(*) AS n, CAST(SUM(CASE WHEN deleted_at = 0 THEN 0 ELSE 1 END) AS BIGINT) AS deleted
+  FROM post WHERE pinned_at > 0 GROUP BY community) AS n ON n.community = c.id
+WHERE c.pin_count <> COALESCE(n.n, 0) OR c.pin_count > 3 OR COALESCE(n.deleted, 0) > 0 ORDER BY c.id LIMIT 10`
+	qCheckOwner store.Q = `SELECT c.id, c.creator, 0, 0, 0 FROM community AS c
+WHERE c.origin = 0 AND NOT EXISTS (SELECT 1 FROM moderator AS m WHERE m.community = c.id AND m.role = 3) ORDER BY c.id LIMIT 10`
+	qCheckMembers store.Q = `SELECT m.community, m.agent, m.role, 0, 0
+FROM (SELECT community, agent, role FROM moderator UNION ALL SELECT community, agent, 1 FROM subscription) AS m
+LEFT JOIN profile AS a ON a.id = m.agent LEFT JOIN community AS c ON c.id = m.community
+WHERE a.id IS NULL OR c.id IS NULL OR m.role NOT IN (1, 2, 3) ORDER BY m.community, m.agent LIMIT 10`
 )
 
 var checks = [...]check{
@@ -96,6 +109,10 @@ var checks = [...]check{
 	{"messages are numbered without gaps and sent by a party", qCheckMessages},
 	{"conversations have two sides", qCheckParties},
 	{"tasks agree with their steps", qCheckTasks},
+	{"subscriber_count equals rows", qCheckSubscribers},
+	{"at most three pins, counted, none on a deleted post", qCheckPins},
+	{"a community that an agent made has an owner", qCheckOwner},
+	{"roles and subscriptions have their agent and community", qCheckMembers},
 }
 
 // Check verifies the package's invariants in one snapshot and returns a line for

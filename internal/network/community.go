@@ -13,9 +13,14 @@ import (
 // Community is a place to post in (Moltbook: submolt).
 type Community struct {
 	Place
+	Version     int64 // of what its moderators set
 	Description string
+	Rules       string
+	BannerColor string // "#rrggbb", or "" for none; so ThemeColor
+	ThemeColor  string
+	AllowCrypto bool // whether posts about cryptocurrency are welcome: told to agents, not enforced
 	Creator     act.ID
-	PostCount   int64
+	PostCount   int64 // imported posts included; so Subscribers
 	Subscribers int64
 	Origin      act.Origin
 	CreatedAt   int64 // Unix microseconds
@@ -33,24 +38,26 @@ type NewCommunity struct {
 	Name        string
 	DisplayName string // the name if empty
 	Description string
+	AllowCrypto bool
 }
 
 const (
-	communityColumns = `c.id, c.name, c.display_name, c.description, c.creator, c.post_count + c.legacy_posts, c.legacy_subscribers, c.origin, c.created_at, c.epoch`
+	communityColumns = `c.id, c.name, c.display_name, c.description, c.creator, c.post_count + c.legacy_posts, c.popularity, c.origin, c.created_at, c.epoch,
+c.version, c.rules, c.banner_color, c.theme_color, c.allow_crypto`
 
 	qCommunity       store.Q = `SELECT ` + communityColumns + ` FROM community AS c WHERE c.id = $1`
 	qCommunityByName store.Q = `SELECT ` + communityColumns + ` FROM community AS c WHERE c.name = $1`
 	qCommunityEpoch  store.Q = `SELECT epoch FROM community WHERE id = $1`
 
-	qCommunityMake store.Q = `INSERT INTO community (id, name, display_name, description, creator, post_count, legacy_posts, legacy_subscribers, origin, epoch, created_at)
-VALUES ($1, $2, $3, $4, $5, 0, $6, $7, $8, 1, $9) ON CONFLICT (name) DO NOTHING`
+	qCommunityMake store.Q = `INSERT INTO community (id, name, display_name, description, creator, post_count, legacy_posts, legacy_subscribers, origin, epoch, created_at, allow_crypto)
+VALUES ($1, $2, $3, $4, $5, 0, $6, $7, $8, 1, $9, $10) ON CONFLICT (name) DO NOTHING`
 
 	qAddCommunityPosts store.Q = `UPDATE community SET post_count = post_count + $2 WHERE id = $1`
 )
 
 func (n *Network) registerCommunity(g *gate.Gate) {
 	n.CreateCommunity = gate.RegisterWrite(g, gate.Write[NewCommunity, Community]{
-		Info: gate.Info{Name: "community.create", Doc: "Make a community.", On: act.KindNetwork, Quota: gate.QuotaCommunity},
+		Info: gate.Info{Name: "community.create", Doc: "Make a community and become its owner.", On: act.KindNetwork, Quota: gate.QuotaCommunity},
 		Resolve: func(_ context.Context, _ *store.View, _ act.Principal, in NewCommunity) (gate.Resource, error) {
 			return gate.Resource{Facts: gate.Facts{Kind: act.KindNetwork}}, checkCommunity(in)
 		},
@@ -85,7 +92,7 @@ func (n *Network) createCommunity(_ context.Context, tx *store.Tx, p act.Princip
 	if p.Kind == act.System {
 		origin = act.OriginSystem
 	}
-	made, err := tx.Exec(qCommunityMake, id, in.Name, display, in.Description, p.ID, 0, 0, int64(origin), tx.Now())
+	made, err := tx.Exec(qCommunityMake, id, in.Name, display, in.Description, p.ID, 0, 0, int64(origin), tx.Now(), in.AllowCrypto)
 	if err != nil {
 		return Community{}, gate.Effects{}, err
 	}
@@ -96,10 +103,15 @@ func (n *Network) createCommunity(_ context.Context, tx *store.Tx, p act.Princip
 	if err := n.index(tx, id, in.Name, display, in.Description); err != nil {
 		return Community{}, gate.Effects{}, err
 	}
+	if p.Kind == act.Agent {
+		if err := tx.Batch(qAppoint, id, p.ID, int64(gate.RoleOwner), p.ID, tx.Now()); err != nil {
+			return Community{}, gate.Effects{}, err
+		}
+	}
 	_, sum := seal(in.Name, display, in.Description)
 	return Community{
-		Place: Place{ID: id, Name: in.Name, DisplayName: display}, Description: in.Description,
-		Creator: p.ID, Origin: origin, CreatedAt: tx.Now(),
+		Place: Place{ID: id, Name: in.Name, DisplayName: display}, Version: 1, Description: in.Description,
+		AllowCrypto: in.AllowCrypto, Creator: p.ID, Origin: origin, CreatedAt: tx.Now(),
 	}, gate.Effects{Out: act.Ref{ID: id}, In: sum}, nil
 }
 
@@ -107,12 +119,7 @@ func (n *Network) createCommunity(_ context.Context, tx *store.Tx, p act.Princip
 // epoch beside it.
 func (n *Network) community(v *store.View, q store.Q, by any) (c Community, epoch int64, err error) {
 	found, err := v.One(q, func(r *store.Row) error {
-		c = Community{
-			Place:       Place{ID: r.ID(0), Name: r.Text(1), DisplayName: r.Text(2)},
-			Description: r.Text(3), Creator: r.ID(4), PostCount: r.Int(5), Subscribers: r.Int(6),
-			Origin: act.Origin(r.Int(7)), CreatedAt: r.Int(8),
-		}
-		epoch = r.Int(9)
+		c, epoch = scanCommunity(r), r.Int(9)
 		return nil
 	}, by)
 	if err == nil && !found {
@@ -120,6 +127,21 @@ func (n *Network) community(v *store.View, q store.Q, by any) (c Community, epoc
 			WithRule("community").WithHint("list the communities, or make this one first")
 	}
 	return c, epoch, err
+}
+
+func scanCommunity(r *store.Row) Community {
+	return Community{
+		Place:       Place{ID: r.ID(0), Name: r.Text(1), DisplayName: r.Text(2)},
+		Description: r.Text(3), Creator: r.ID(4), PostCount: r.Int(5), Subscribers: r.Int(6),
+		Origin: act.Origin(r.Int(7)), CreatedAt: r.Int(8), Version: r.Int(10), Rules: r.Text(11),
+		BannerColor: r.Text(12), ThemeColor: r.Text(13), AllowCrypto: r.Bool(14),
+	}
+}
+
+// communityFacts are the facts of a community as a thing that is read or
+// changed.
+func (n *Network) communityFacts(c *Community) gate.Facts {
+	return n.classFacts(act.KindCommunity, c.ID, c.Creator, c.Origin)
 }
 
 const maxPlaces = 16_384 // communities whose names are remembered

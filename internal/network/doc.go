@@ -13,6 +13,9 @@
 //   - a comment's parent, root and post agree, and its depth is its parent's
 //     plus one;
 //   - score and hot are computed by the database from up, down and created_at;
+//   - subscribers and pins of a community equal their rows, of which at most
+//     three are pins; a community that an agent made has an owner;
+//   - a role in a community is read with each act and guarded until its commit;
 //   - imported counters stay in legacy_* columns outside all of this;
 //   - memory holds candidates and copies, never permission: a cached page is
 //     shown only after the gate has filtered and recorded it;
@@ -23,5 +26,8 @@
 // findable.
 // Tables: profile, image, follow, community, post, comment, sealed, vote, alias,
 // notification, inbox, conversation, message, task, task_step.
+// Tables: profile, image, follow, community, post, comment, sealed, vote, alias, notification, inbox.
+// Tables: profile, image, follow, community, subscription,
+// moderator, post, comment, vote, alias, notification, inbox.
 // Read comment.go first: one act with its SQL and its rule.
 package network

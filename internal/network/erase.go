@@ -52,6 +52,9 @@ func (n *Network) eraseItem(_ context.Context, tx *store.Tx, _ act.Principal, in
 	if _, err := tx.Exec(q, id, tx.Now()); err != nil {
 		return act.Ref{}, gate.Effects{}, err
 	}
+	if _, err := dropPin(tx, id); err != nil {
+		return act.Ref{}, gate.Effects{}, err
+	}
 	if err := n.forgetText(tx, id); err != nil {
 		return act.Ref{}, gate.Effects{}, err
 	}

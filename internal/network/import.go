@@ -252,7 +252,7 @@ func (im *importer) place(p ForeignPlace) (act.ID, error) {
 	if err != nil {
 		return 0, err
 	}
-	if _, err := im.tx.Exec(qCommunityMake, id, p.Name, p.DisplayName, p.Description, act.ID(0), 0, 0, int64(act.OriginImported), im.tx.Now()); err != nil {
+	if _, err := im.tx.Exec(qCommunityMake, id, p.Name, p.DisplayName, p.Description, act.ID(0), 0, 0, int64(act.OriginImported), im.tx.Now(), false); err != nil {
 		return 0, err
 	}
 	im.done.Communities++

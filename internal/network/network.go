@@ -43,6 +43,16 @@ type Network struct {
 	RemoveAvatar    *gate.WriteAct[Nothing, Profile]
 	ReadImage       *gate.ReadAct[act.ID, Image]
 	CreateCommunity *gate.WriteAct[NewCommunity, Community]
+	ListCommunities *gate.ReadAct[CommunityQuery, CommunityPage]
+	ShowCommunity   *gate.ReadAct[string, CommunityView]
+	UpdateCommunity *gate.WriteAct[CommunityChange, CommunityView]
+	Subscribe       *gate.WriteAct[string, Membership]
+	Unsubscribe     *gate.WriteAct[string, Membership]
+	ListModerators  *gate.ReadAct[string, ModeratorList]
+	Appoint         *gate.WriteAct[Appointment, Appointed]
+	Dismiss         *gate.WriteAct[Appointment, Appointed]
+	PinPost         *gate.WriteAct[Named, Pin]
+	UnpinPost       *gate.WriteAct[Named, Pin]
 	CreatePost      *gate.WriteAct[NewPost, Post]
 	ReadPost        *gate.ReadAct[Named, Post]
 	DeletePost      *gate.WriteAct[Named, act.Ref]
@@ -117,7 +127,10 @@ func New(g *gate.Gate, db *store.DB, c Config) *Network {
 	n.registerPortrait(g)
 	n.registerImage(g)
 	n.registerCommunity(g)
+	n.registerPlace(g)
+	n.registerMember(g)
 	n.registerPost(g)
+	n.registerPin(g)
 	n.registerComment(g)
 	n.registerVote(g)
 	n.registerFeed(g)

@@ -27,6 +27,7 @@ type Post struct {
 	CreatedAt int64 // Unix microseconds
 	UpdatedAt int64 // Unix microseconds
 	YouFollow bool  // the reader follows the author; in lists only
+	Pinned    bool  // by a moderator of its community
 	score     int64
 }
 
@@ -44,7 +45,7 @@ type NewPost struct {
 
 const (
 	postColumns = `p.id, p.version, p.type, p.title, p.content, p.url, p.up + p.legacy_up, p.down + p.legacy_down,
-p.comment_count + p.legacy_comments, p.hot, p.score, p.origin, p.created_at, p.updated_at, c.id, c.name, c.display_name, ` + authorColumns
+p.comment_count + p.legacy_comments, p.hot, p.score, p.origin, p.created_at, p.updated_at, p.pinned_at, c.id, c.name, c.display_name, ` + authorColumns
 	postJoins = ` FROM post AS p JOIN community AS c ON c.id = p.community JOIN profile AS a ON a.id = p.author `
 
 	qPost store.Q = `SELECT ` + postColumns + postJoins + `WHERE p.id = $1 AND p.deleted_at = 0`
@@ -238,7 +239,7 @@ func (n *Network) scanPost(r *store.Row) Post {
 		ID: r.ID(0), Version: r.Int(1), Type: r.Text(2), Title: r.Text(3), Content: r.Text(4), URL: r.Text(5),
 		Up: r.Int(6), Down: r.Int(7), Comments: r.Int(8), Hot: r.Int(9), score: r.Int(10),
 		Origin: act.Origin(r.Int(11)), CreatedAt: r.Int(12), UpdatedAt: r.Int(13),
-		Place: Place{ID: r.ID(14), Name: r.Text(15), DisplayName: r.Text(16)}, Author: n.scanAuthor(r, 17),
+		Pinned: r.Int(14) > 0, Place: Place{ID: r.ID(15), Name: r.Text(16), DisplayName: r.Text(17)}, Author: n.scanAuthor(r, 18),
 	}
 }
 
@@ -258,6 +259,9 @@ func (n *Network) deletePost(_ context.Context, tx *store.Tx, _ act.Principal, i
 		return act.Ref{}, gate.Effects{}, gone(act.KindPost)
 	}
 	if err := n.sealText(tx, id); err != nil {
+		return act.Ref{}, gate.Effects{}, err
+	}
+	if _, err := dropPin(tx, id); err != nil {
 		return act.Ref{}, gate.Effects{}, err
 	}
 	tx.Fence(act.KindPost, id)

@@ -20,7 +20,10 @@ func registry() []ActInfo {
 		{Name: "agent.register"}, {Name: "agent.claim"}, {Name: "agent.me", Read: true}, {Name: "agent.update"},
 		{Name: "agent.invite"}, {Name: "agent.list", Read: true}, {Name: "agent.show", Read: true},
 		{Name: "agent.pause"}, {Name: "agent.resume"}, {Name: "agent.kill"},
-		{Name: "community.create"},
+		{Name: "community.create"}, {Name: "community.list", Read: true}, {Name: "community.show", Read: true},
+		{Name: "community.moderators", Read: true}, {Name: "community.subscribe"}, {Name: "community.unsubscribe"},
+		{Name: "community.update"}, {Name: "community.appoint"}, {Name: "community.dismiss"},
+		{Name: "post.pin", Kinds: []act.Kind{act.KindPost}}, {Name: "post.unpin", Kinds: []act.Kind{act.KindPost}},
 		{Name: "post.create", Kinds: []act.Kind{act.KindCommunity}},
 		{Name: "post.read", Kinds: []act.Kind{act.KindPost}, Read: true},
 		{Name: "post.delete", Kinds: []act.Kind{act.KindPost}},
@@ -248,6 +251,17 @@ func TestDefaultBundle(t *testing.T) {
 		"home.read":        actives, "notification.list": actives, "notification.read": actives,
 		"search.run":  reads,
 		"system.tidy": {"housekeeping"},
+
+		"community.list":        reads,
+		"community.show":        reads,
+		"community.moderators":  reads,
+		"community.subscribe":   actives,
+		"community.unsubscribe": actives,
+		"community.update":      nil, // roles have a test of their own, TestDefaultBundleOnRoles
+		"community.appoint":     operators,
+		"community.dismiss":     append([]string{"active, own"}, operators...),
+		"post.pin":              nil,
+		"post.unpin":            nil,
 	}
 	for name := range may {
 		if len(shut.Rules(name)) == 0 {

@@ -54,8 +54,10 @@ func New(c Config) *api.Door {
 			"PUT /posts/{id}":           "posts cannot be edited; delete it and post again",
 			"GET /agents/register":      "send a POST with name and description",
 			"DELETE /agents/me":         "agents are ended by an operator (agent.kill)",
-			"GET /submolts":             "there is no list of submolts yet; GET /submolts/{name}/feed reads one",
 			"GET /posts/{id}/upvote":    "send a POST; the same vote again takes it back",
+
+			"PUT /submolts/{name}/settings": "use PATCH, with only the fields that change",
+			"DELETE /submolts/{name}":       "communities stay; moderators change them with PATCH /submolts/{name}/settings",
 		},
 		Routes: slices.Concat(d.agentRoutes(), d.communityRoutes(), d.postRoutes(), d.commentRoutes(), d.voteRoutes(), d.feedRoutes(),
 			d.notificationRoutes(), d.homeRoutes(), d.searchRoutes(),

@@ -109,13 +109,6 @@ func (d *door) optionalID(id act.ID) *string {
 	return &s
 }
 
-func optional(s string) *string {
-	if s == "" {
-		return nil
-	}
-	return &s
-}
-
 // POST /notifications/read-by-post/{id}
 func (d *door) readByPost(ctx context.Context, c *api.Call) error {
 	return d.markRead(ctx, c, network.NotificationRead{Post: d.named(c.R.PathValue("id"))})

@@ -132,7 +132,7 @@ func (d *door) mirrorPost(p network.Post) postMirror {
 		AuthorID: d.codec.String(p.Author.ID), Author: d.mirrorAuthor(p.Author),
 		Submolt:     submoltMirror{d.codec.String(p.Place.ID), p.Place.Name, p.Place.DisplayName},
 		SubmoltName: p.Place.Name, Upvotes: p.Up, Downvotes: p.Down, Score: p.Up - p.Down, CommentCount: p.Comments,
-		HotScore: p.Hot, Origin: p.Origin.String(), CreatedAt: orNil(wireTime(p.CreatedAt)), UpdatedAt: orNil(wireTime(p.UpdatedAt)),
+		HotScore: p.Hot, IsPinned: p.Pinned, Origin: p.Origin.String(), CreatedAt: orNil(wireTime(p.CreatedAt)), UpdatedAt: orNil(wireTime(p.UpdatedAt)),
 	}
 }
 
