@@ -50,8 +50,9 @@ type Config struct {
 	// Ready says why this node should get no requests; nil when it should.
 	Ready func(context.Context) error
 
-	BodyTime, ActTime               time.Duration
+	BodyTime, ActTime, PushTime     time.Duration
 	Slots, SlotsPerCaller, Reserved int
+	Streams, StreamsPerCaller       int
 	BodyMemory                      int64
 }
 
@@ -61,7 +62,10 @@ type Kernel struct {
 	proxies            []netip.Prefix
 	doors              []*Door // written only before Handler
 	ordinary, reserved *lane
-	herd               herd         // of those who were sent away
+	herd               herd          // of those who were sent away
+	streams            *lane         // requests that wait for what happens
+	ending             chan struct{} // closed when the server begins to stop
+	endOnce            sync.Once
 	held               atomic.Int64 // bytes of bodies in memory
 	bodies, answers    sync.Pool    // *[]byte
 	unzips             sync.Pool    // *gzip.Reader
@@ -83,7 +87,10 @@ func New(c Config) (*Kernel, error) {
 	c.BodyTime, c.ActTime = cmp.Or(c.BodyTime, BodyTime), cmp.Or(c.ActTime, ActTime)
 	c.Slots, c.SlotsPerCaller = cmp.Or(c.Slots, Slots), cmp.Or(c.SlotsPerCaller, SlotsPerCaller)
 	c.Reserved, c.BodyMemory = cmp.Or(c.Reserved, Reserved), cmp.Or(c.BodyMemory, BodyMemory)
+	c.Streams, c.StreamsPerCaller = cmp.Or(c.Streams, Streams), cmp.Or(c.StreamsPerCaller, StreamsPerCaller)
+	c.PushTime = cmp.Or(c.PushTime, PushTime)
 	k := &Kernel{
+		streams: newLane(c.Streams, c.StreamsPerCaller), ending: make(chan struct{}),
 		Config: c, ordinary: newLane(c.Slots, c.SlotsPerCaller), reserved: newLane(c.Reserved, c.Reserved),
 		metrics: c.Metrics.Handler(),
 	}
@@ -146,6 +153,8 @@ type Route struct {
 	Anonymous bool  // needs no credential; one that is sent is not looked at
 	Body      bool  // of a DELETE: its body says what to do; without Body it is not read
 	MaxBody   int64 // bytes after decompression; MaxBody if 0
+	// Waits reports whether a request waits for what happens. Nil is never.
+	Waits func(*http.Request) bool
 	// Handle calls the act and sends the answer, or returns why not.
 	Handle func(ctx context.Context, c *Call) error
 }
@@ -202,7 +211,7 @@ func (k *Kernel) wrongMethod(d *Door, path string, allowed []string) *Route {
 // Server returns an HTTP server for the handler, with limits of time and size
 // for every connection: the backstop behind the kernel's own.
 func (k *Kernel) Server() *http.Server {
-	return &http.Server{
+	server := &http.Server{
 		Handler:           k.Handler(),
 		ReadHeaderTimeout: 10 * time.Second,
 		ReadTimeout:       2 * time.Minute, // an import's body on a slow line
@@ -211,4 +220,6 @@ func (k *Kernel) Server() *http.Server {
 		MaxHeaderBytes:    32 << 10,
 		ErrorLog:          slog.NewLogLogger(k.Log.Handler(), slog.LevelDebug),
 	}
+	server.RegisterOnShutdown(k.EndStreams)
+	return server
 }

@@ -65,14 +65,17 @@ func (k *Kernel) run(ctx context.Context, c *Call) error {
 		return err
 	}
 	if c.Route.Act != "" {
-		l := k.lane(c.Principal)
+		l := k.laneOf(c)
 		if c.who, err = l.enter(c.Principal); err != nil {
 			return err
 		}
 		c.lane = l
 	}
-	ctx, cancel := context.WithTimeout(ctx, k.ActTime)
-	defer cancel()
+	if !c.waits() {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, k.ActTime)
+		defer cancel()
+	}
 	err = c.Route.Handle(ctx, c)
 	if err != nil && c.Principal.Kind == act.Observer && !c.Route.Anonymous && act.CodeOf(err) == act.Denied {
 		return k.refuse(ctx, c, "key.missing", "this is not for anonymous readers")

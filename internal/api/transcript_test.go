@@ -204,6 +204,7 @@ var patterns = []struct {
 }{
 	{"key", regexp.MustCompile(`moltbook_sk_[A-Za-z0-9_-]{32}`), true},
 	{"claim", regexp.MustCompile(`moltbook_claim_[A-Za-z0-9_-]{32}`), true},
+	{"secret", regexp.MustCompile(`whsec_[A-Za-z0-9+/=]{44}`), true},
 	{"invite", regexp.MustCompile(`reef_inv_[A-Za-z0-9_-]{32}`), true},
 	{"app", regexp.MustCompile(`moltdev_[A-Za-z0-9_-]{32}`), true},
 	{"token", regexp.MustCompile(`eyJ[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+`), true},

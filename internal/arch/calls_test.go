@@ -47,6 +47,12 @@ var bans = []struct {
 		"the default client has no time-out and no guard; make one with both",
 	},
 	{
+		"net/http",
+		[]string{"Client", "Transport", "NewRequest", "NewRequestWithContext"},
+		[]string{"egress", "client", "agent", "cli", "bench"},
+		"the server reaches addresses that strangers name through egress, which guards them (T54)",
+	},
+	{
 		"context",
 		[]string{"Background", "TODO"},
 		[]string{"cmd/", "server", "cli", "bench"},
@@ -155,6 +161,8 @@ func TestCallsSelf(t *testing.T) {
 		{"cmd/reef/main.go", `import "os"; func f() { os.Exit(1) }`, ""},
 		{"internal/client/a.go", `import "net/http"; var c = http.DefaultClient`, "uses net/http.DefaultClient"},
 		{"internal/client/a.go", `import "net/http"; var c = &http.Client{}`, ""},
+		{"internal/network/a.go", `import "net/http"; var c = &http.Client{}`, "through egress"},
+		{"internal/server/a.go", `import "net/http"; var c http.Transport`, "through egress"},
 		{"internal/bus/a.go", `import "context"; var c = context.Background()`, "uses context.Background"},
 		{"internal/server/a.go", `import "context"; var c = context.Background()`, ""},
 		{"internal/bus/a.go", `import "log/slog"; func f() { slog.Info("x") }`, "uses log/slog.Info"},

@@ -56,7 +56,7 @@ func (l *Log) Record(tx *store.Tx, e gate.Entry) error {
 	if ref.ID == 0 {
 		ref = act.Ref{} // a version of nothing is nothing
 	}
-	pos, err := tx.Event(store.Event{Act: e.Act, Ref: ref, Actor: actor(e.Principal), At: e.At})
+	pos, err := tx.Event(store.Event{Act: e.Act, Ref: ref, Target: e.Target.ID, Actor: actor(e.Principal), Outcome: int64(e.Outcome), At: e.At})
 	if err != nil {
 		return err
 	}

@@ -11,6 +11,11 @@ import (
 // something: sequencers, streams and projections look at the database then.
 const PulseSubject = "pulse"
 
+// NumberedSubject is the bus subject on which the sequencer of a network on
+// PostgreSQL says that committed events have got their numbers. On SQLite an
+// event has its number when it is committed, and the pulse says so.
+const NumberedSubject = "numbered"
+
 const pulseEvery = 5 * time.Millisecond
 
 // pulse turns many commits into few signals.

@@ -42,9 +42,23 @@ func RegisterRead[In, Out any](g *Gate, r Read[In, Out]) *ReadAct[In, Out] {
 // Do runs the read for p. When it returns without an error, the showing is on
 // record and the bytes may leave.
 func (a *ReadAct[In, Out]) Do(ctx context.Context, p act.Principal, in In) (out Out, err error) {
+	return a.read(ctx, p, in, a.r.Info)
+}
+
+// Again reads the next part of a stream that Do began. It checks all that Do
+// checks, standing and policy among it, but takes no quota: a caller's streams
+// are bounded in number, and how often one is continued is not the caller's
+// choice.
+func (a *ReadAct[In, Out]) Again(ctx context.Context, p act.Principal, in In) (Out, error) {
+	free := a.r.Info
+	free.Quota = QuotaNone
+	return a.read(ctx, p, in, free)
+}
+
+func (a *ReadAct[In, Out]) read(ctx context.Context, p act.Principal, in In, i Info) (out Out, err error) {
 	began := a.g.clock()
 	for range maxRedo {
-		out, err = a.once(ctx, p, in)
+		out, err = a.once(ctx, p, in, i)
 		if !errors.Is(err, errMoved) {
 			break
 		}
@@ -61,9 +75,9 @@ func (a *ReadAct[In, Out]) Do(ctx context.Context, p act.Principal, in In) (out 
 }
 
 // once is the life of a read.
-func (a *ReadAct[In, Out]) once(ctx context.Context, p act.Principal, in In) (out Out, err error) {
+func (a *ReadAct[In, Out]) once(ctx context.Context, p act.Principal, in In, i Info) (out Out, err error) {
 	g := a.g
-	p, refund, err := g.admit(p, a.r.Info, 0)
+	p, refund, err := g.admit(p, i, 0)
 	if err != nil {
 		return out, err
 	}

@@ -17,6 +17,10 @@ type Info struct {
 	Also  []act.Kind // other kinds it can be aimed at, or shows
 	Quota string     // quota class (quota.go); QuotaNone for acts without a rate
 	Write bool       // set by registration
+
+	// Announce says who may see that the act happened; set by registration from
+	// the list in announce.go.
+	Announce Announce
 }
 
 // Acts lists the registered acts by name.
@@ -44,5 +48,6 @@ func (g *Gate) register(i Info) {
 	if _, twice := g.acts[i.Name]; twice {
 		panic(fmt.Sprintf("gate: act %q is registered twice", i.Name))
 	}
+	i.Announce = announced[i.Name]
 	g.acts[i.Name] = i
 }

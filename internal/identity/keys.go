@@ -31,6 +31,7 @@ const (
 	infoPolicy  = "reefwarden/1/policy signature"
 	infoOutside = "reefwarden/1/outside signature"
 	infoIndex   = "reefwarden/1/search index"
+	infoSeal    = "reefwarden/1/webhook secret"
 	infoCheck   = "reefwarden/1/check value"
 	infoSealed  = "reefwarden/1/sealed content"
 	infoHeld    = "reefwarden/1/held acts"
@@ -52,6 +53,7 @@ type Keys struct {
 	held    cipher.AEAD // seals acts that wait
 	proof   *mac        // their digests, questions and answers
 	wrap    cipher.AEAD
+	seal    cipher.AEAD
 }
 
 // LoadKeys reads the master key file at path, or makes one (mode 0600, whole or
@@ -96,8 +98,13 @@ func deriveKeys(master []byte) (*Keys, error) {
 	}
 	outside := derive(infoOutside, ed25519.SeedSize)
 	wrap := derive(infoWrap, 32)
+	sealed := derive(infoSeal, 32)
 	if failed != nil {
 		return nil, fmt.Errorf("identity: derive keys: %w", failed)
+	}
+	var err error
+	if k.seal, err = newSeal(sealed); err != nil {
+		return nil, fmt.Errorf("identity: sealing key: %w", err)
 	}
 	k.policy = ed25519.NewKeyFromSeed(seed)
 	if k.outside, failed = newSigner(ed25519.NewKeyFromSeed(outside)); failed != nil {

@@ -30,6 +30,8 @@ type Config struct {
 	SealKey []byte
 	// KeepSealed is how long that can be read by responders; 0 is the default.
 	KeepSealed time.Duration
+
+	Push // what event delivery needs
 }
 
 // Network holds the acts. All are safe for concurrent use.
@@ -74,6 +76,8 @@ type Network struct {
 
 	Messages
 	Tasks
+
+	delivery // of what happens: events, webhooks, queues
 
 	gate   *gate.Gate
 	prover Prover
@@ -149,6 +153,7 @@ func New(g *gate.Gate, db *store.DB, c Config) *Network {
 	g.OnFence(act.KindAgent, n.authorsFenced) // after lifecycle's own: see New's place in server
 	g.OnFence(act.KindCommunity, n.placesFenced)
 	g.OnDoubt(n.cards.allMoved)
+	n.registerDelivery(g, db, c.Push)
 	return n
 }
 

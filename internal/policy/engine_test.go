@@ -50,6 +50,9 @@ func registry() []ActInfo {
 		{Name: "dm.unblock"}, {Name: "dm.survey", Read: true}, {Name: "dm.inspect"}, {Name: "dm.reveal"},
 		{Name: "task.post"}, {Name: "task.list", Read: true}, {Name: "task.read", Read: true}, {Name: "task.claim"}, {Name: "task.progress"},
 		{Name: "task.complete"}, {Name: "task.fail"}, {Name: "task.handback"}, {Name: "task.cancel"}, {Name: "system.lapse"},
+		{Name: "event.read", Read: true},
+		{Name: "webhook.create"}, {Name: "webhook.list", Read: true}, {Name: "webhook.delete"}, {Name: "webhook.rotate"},
+		{Name: "webhook.replay"}, {Name: "webhook.deliveries", Read: true},
 	}
 }
 
@@ -180,6 +183,7 @@ func TestDefaultBundle(t *testing.T) {
 		{"other system", shut, act.SystemPrincipal("timer"), true},
 	}
 	actives, operators := []string{"active", "active, own"}, []string{"operator", "operator, own"}
+	both := slices.Concat(actives, operators)
 	reads := slices.Concat([]string{"observer, open"}, actives, operators)
 	may := map[string][]string{
 		"agent.register":   {"observer", "observer, open"},
@@ -262,6 +266,9 @@ func TestDefaultBundle(t *testing.T) {
 		"community.dismiss":     append([]string{"active, own"}, operators...),
 		"post.pin":              nil,
 		"post.unpin":            nil,
+		"event.read":            slices.Concat(actives, operators),
+		"webhook.create":        both, "webhook.list": both, "webhook.delete": both, "webhook.rotate": both,
+		"webhook.replay": both, "webhook.deliveries": both,
 	}
 	for name := range may {
 		if len(shut.Rules(name)) == 0 {

@@ -49,6 +49,8 @@ type Config struct {
 	MailDir        string   `koanf:"mail-dir" help:"directory in which mail to owners is left for a mail server to pick up; none is sent if empty"`
 	MailFrom       string   `koanf:"mail-from" default:"reefwarden@localhost" help:"sender of that mail"`
 	KeepDeleted    int      `koanf:"keep-deleted" default:"30" help:"days for which operators can still read, for a stated reason, what its author deleted"`
+	WebhookAllow   []string `koanf:"webhook-allow" help:"address or CIDR beside the public internet that webhooks may reach, on any port"`
+	WebhookPorts   []string `koanf:"webhook-ports" help:"ports that webhooks may reach on public addresses; 443 and 80 if empty"`
 	LogLevel       string   `koanf:"log-level" default:"info" help:"debug, info, warn or error"`
 	LogJSON        bool     `koanf:"log-json" default:"false" help:"log JSON lines instead of text"`
 
@@ -147,7 +149,7 @@ func Load(flags map[string]any) (Config, error) {
 			return c, fmt.Errorf("there is no setting %q: see reef serve --help", key)
 		}
 	}
-	for _, key := range []string{"trusted-proxy", "quotas"} {
+	for _, key := range []string{"trusted-proxy", "quotas", "webhook-allow", "webhook-ports"} {
 		if list, ok := k.Get(key).(string); ok {
 			_ = k.Set(key, strings.Fields(strings.ReplaceAll(list, ",", " ")))
 		}
@@ -180,6 +182,9 @@ func (c Config) Check() error {
 		if _, err := parsePrefix(p); err != nil {
 			return fmt.Errorf("--trusted-proxy %q is neither an address nor a CIDR", p)
 		}
+	}
+	if _, err := c.egress(); err != nil {
+		return err
 	}
 	if c.PublicURL != "" {
 		u, err := url.Parse(c.PublicURL)

@@ -231,6 +231,7 @@ func (n *networks) open(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
+	n.main.http.RegisterOnShutdown(s.API.EndStreams)
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.byName[name] = s

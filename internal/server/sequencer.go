@@ -22,6 +22,7 @@ const (
 // anyway. On SQLite the writer numbers events and there is nothing to run.
 type sequencer struct {
 	db     *store.DB
+	bus    *bus.Bus
 	log    *slog.Logger
 	wake   chan struct{}
 	stop   chan struct{}
@@ -33,7 +34,7 @@ func startSequencer(db *store.DB, b *bus.Bus, log *slog.Logger) (*sequencer, err
 	if db.Dialect() == store.SQLite {
 		return nil, nil
 	}
-	s := &sequencer{db: db, log: log, wake: make(chan struct{}, 1), stop: make(chan struct{})}
+	s := &sequencer{db: db, bus: b, log: log, wake: make(chan struct{}, 1), stop: make(chan struct{})}
 	var err error
 	if s.cancel, err = b.Subscribe(gate.PulseSubject, func([]byte) {
 		select {
@@ -84,6 +85,9 @@ func (s *sequencer) run() {
 		leads = s.step(func(ctx context.Context) error {
 			for {
 				n, err := s.db.SequencePass(ctx, lease)
+				if n > 0 && err == nil {
+					_ = s.bus.Publish(gate.NumberedSubject, nil) // readers of the sequence have a clock of their own too
+				}
 				if err != nil || n < store.SequenceBatch {
 					return err
 				}

@@ -131,6 +131,7 @@ func open(ctx context.Context, c Config, log *slog.Logger) (_ *Server, err error
 	s.Network = network.New(s.Gate, s.DB, network.Config{
 		Prover: prover{s}, IndexKey: s.Keys.IndexKey(), SealKey: s.Keys.SealKey(), KeepSealed: time.Duration(c.KeepDeleted) * 24 * time.Hour, Log: log,
 		Sealer: s.Keys, Owners: owners{s.Lifecycle, s.Identity},
+		Push: s.push(),
 	})
 	if s.Policy, err = s.openPolicy(ctx); err != nil {
 		return nil, err
@@ -145,6 +146,9 @@ func open(ctx context.Context, c Config, log *slog.Logger) (_ *Server, err error
 	s.started = true
 	s.Tracer.Start(ctx)
 	if err = s.Gate.Start(ctx, s.Lifecycle.Start, func(ctx context.Context) error { return s.Network.Start(ctx, s.DB) }); err != nil {
+		return nil, err
+	}
+	if err = s.Network.Run(ctx); err != nil {
 		return nil, err
 	}
 	if s.sequencer, err = startSequencer(s.DB, s.Bus, log); err != nil {
@@ -384,6 +388,9 @@ func (s *Server) Close() {
 		}
 		if s.tender != nil {
 			s.tender.close()
+		}
+		if s.Network != nil {
+			s.Network.Close()
 		}
 		if s.sequencer != nil {
 			s.sequencer.close()

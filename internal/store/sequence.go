@@ -79,7 +79,7 @@ func (c *pgConn) number(q Q, pos, seq []int64) error {
 	return pgError(err)
 }
 
-const qEventsAfter Q = `SELECT seq, act, ref, version, actor, at FROM event WHERE seq > $1 ORDER BY seq LIMIT $2`
+const qEventsAfter Q = `SELECT seq, act, ref, version, target, actor, outcome, at FROM event WHERE seq > $1 ORDER BY seq LIMIT $2`
 
 // NumberedEvent is an event with its sequence number.
 type NumberedEvent struct {
@@ -93,7 +93,7 @@ type NumberedEvent struct {
 func (v *View) EventsAfter(after int64, limit int) (events []NumberedEvent, err error) {
 	err = v.All(qEventsAfter, func(r *Row) error {
 		events = append(events, NumberedEvent{Seq: r.Int(0), Event: Event{
-			Act: r.Text(1), Ref: act.Ref{ID: r.ID(2), Version: r.Int(3)}, Actor: r.ID(4), At: r.Int(5),
+			Act: r.Text(1), Ref: act.Ref{ID: r.ID(2), Version: r.Int(3)}, Target: r.ID(4), Actor: r.ID(5), Outcome: r.Int(6), At: r.Int(7),
 		}})
 		return nil
 	}, after, int64(limit))
@@ -103,6 +103,15 @@ func (v *View) EventsAfter(after int64, limit int) (events []NumberedEvent, err 
 // LastSequence returns the number of the newest numbered event.
 func (v *View) LastSequence() (seq int64, err error) {
 	_, err = v.One(qLastSequence, func(r *Row) error { seq = r.Int(0); return nil })
+	return seq, err
+}
+
+const qFirstSequence Q = `SELECT seq FROM event WHERE seq > 0 ORDER BY seq LIMIT 1`
+
+// FirstSequence returns the number of the oldest event that is kept, 0 if there
+// is none.
+func (v *View) FirstSequence() (seq int64, err error) {
+	_, err = v.One(qFirstSequence, func(r *Row) error { seq = r.Int(0); return nil })
 	return seq, err
 }
 

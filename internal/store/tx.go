@@ -133,14 +133,16 @@ func (tx *Tx) Raise(q Q, id act.ID, to int64) {
 
 // Event is one row of the event sequence: that an act happened to a thing.
 type Event struct {
-	Act   string // the act's name
-	Ref   act.Ref
-	Actor act.ID // 0 for observers and system principals
-	At    int64  // Unix microseconds
+	Act     string  // the act's name
+	Ref     act.Ref // what it made or changed, or what it was aimed at
+	Target  act.ID  // what it was aimed at, 0 if nothing or the network
+	Actor   act.ID  // 0 for observers and system principals
+	Outcome int64   // 0 when it was done, else the gate's number for why not
+	At      int64   // Unix microseconds
 }
 
-const qEvent Q = `INSERT INTO event (pos, seq, act, ref, version, actor, at)
-VALUES ($1, $2, $3, $4, $5, $6, $7)`
+const qEvent Q = `INSERT INTO event (pos, seq, act, ref, version, target, actor, outcome, at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`
 
 // Event adds a row to the event sequence and returns its position. The dense
 // sequence number is given by the writer (SQLite) or by the sequencer after
@@ -156,7 +158,7 @@ func (tx *Tx) Event(e Event) (pos int64, err error) {
 		seq = tx.seq.seq
 	}
 	tx.event = pos
-	return pos, tx.Batch(qEvent, pos, seq, e.Act, e.Ref.ID, e.Ref.Version, e.Actor, e.At)
+	return pos, tx.Batch(qEvent, pos, seq, e.Act, e.Ref.ID, e.Ref.Version, e.Target, e.Actor, e.Outcome, e.At)
 }
 
 // LastPosition returns the position of the transaction's last event, 0 if it has

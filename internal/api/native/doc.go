@@ -4,8 +4,8 @@
 // trace, times are RFC 3339 with milliseconds and Z, ids are the strings that
 // every door uses.
 //
-// Every act here is for operators by policy; the door adds no rule of its own,
-// but its requests run in the slots that are reserved for operators. Orders that
+// Policy says which acts are for operators and which for agents too (events);
+// the door adds no rule of its own. Orders that
 // change an agent carry a reason, which goes on record. Secrets (invite codes,
 // claim tokens) travel in bodies, never in a path that could be logged.
 //

@@ -48,7 +48,7 @@ func New(c Config) *api.Door {
 			"DELETE /agents/{agent}": "send a POST to /v1/agents/{id}/kill with a reason",
 			"POST /agents":           "agents register themselves at /api/v1/agents/register; POST /v1/invites makes a code for one",
 		},
-		Routes: slices.Concat(d.conversationRoutes(), d.taskRoutes(), []api.Route{
+		Routes: slices.Concat(d.conversationRoutes(), d.taskRoutes(), d.eventRoutes(), []api.Route{
 			{Method: post, Path: "/invites", Act: "agent.invite", Handle: d.invite},
 			{Method: post, Path: "/claims", Act: "agent.claim", Handle: d.claimByToken},
 			{Method: get, Path: "/agents", Act: "agent.list", Handle: d.list},
