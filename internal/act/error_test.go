@@ -84,7 +84,7 @@ func TestCodes(t *testing.T) {
 	t.Parallel()
 	want := []string{
 		"internal", "invalid", "unauthenticated", "denied", "not_found", "conflict", "too_large", "rate_limited",
-		"unavailable", "gone", "idempotency_mismatch", "method_not_allowed",
+		"unavailable", "gone", "idempotency_mismatch", "method_not_allowed", "held",
 	}
 	codes := act.Codes()
 	if len(codes) != len(want) {

@@ -35,6 +35,7 @@ var bodies = map[string]any{
 	"task.post":        map[string]any{"to": "known", "title": "x"},
 	"task.progress":    map[string]any{"lease": 1, "note": "x"},
 	"dm.inspect":       map[string]any{"reason": "x"},
+	"webhook.create":   map[string]any{"url": "https://example.org/hook"},
 	"import.write":     map[string]any{"source": "x", "posts": []any{}},
 
 	"community.update":  map[string]any{"rules": "x"},
@@ -83,6 +84,11 @@ func stoppedStorage(t *testing.T, s *servertest.Server) {
 		t.Fatal(err)
 	}
 	approval := s.Codec.String(waits)
+	posts, err := s.DB.Mint(t.Context(), act.KindWebhook)
+	if err != nil {
+		t.Fatal(err)
+	}
+	webhook := s.Codec.String(posts)
 	if err := s.DB.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -98,7 +104,7 @@ func stoppedStorage(t *testing.T, s *servertest.Server) {
 				if r.Act == "" {
 					continue
 				}
-				path := d.Prefix + strings.NewReplacer("/approvals/{id}", "/approvals/"+approval, "{approval}", approval, "{id}", post, "{agent}", agent, "{name}", "general").Replace(r.Path)
+				path := d.Prefix + strings.NewReplacer("/approvals/{id}", "/approvals/"+approval, "{approval}", approval, "{webhook}", webhook, "{id}", post, "{agent}", agent, "{name}", "general").Replace(r.Path)
 				if r.Act == "agent.profile" {
 					path += "?name=ada"
 				}

@@ -252,7 +252,7 @@ func TestParseRefusesOtherForms(t *testing.T) {
 func TestRenderingDoesNotAllocate(t *testing.T) {
 	c := testCodec(t)
 	e := fullEntry()
-	const ids = 6 // two in the chain, credential, principal, out, target
+	const ids = 7 // two in the chain, credential, principal, out, target, approval
 	buf := make([]byte, 0, 4096)
 	codec := testing.AllocsPerRun(100, func() { buf = c.Append(buf[:0], e.Out.ID) })
 	if n := testing.AllocsPerRun(100, func() { buf = AppendLeaf(buf[:0], c, &e) }); n > ids*codec {

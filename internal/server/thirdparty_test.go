@@ -11,8 +11,8 @@ import (
 )
 
 // A client that somebody else wrote and published, unmodified, speaks Moltbook's
-// wire with us: every tool whose act exists here answers, the others are refused
-// cleanly.
+// wire with us: all its tools but the two that are not served yet answer, under a configuration that lets agents
+// approve their own conversations as Moltbook does.
 func TestThirdPartyMoltbookClient(t *testing.T) {
 	node := need(t, "node")
 	dir := filepath.Join("..", "..", "test", "thirdparty")
@@ -24,7 +24,9 @@ func TestThirdPartyMoltbookClient(t *testing.T) {
 	}
 	for _, d := range []store.Dialect{store.SQLite, store.Postgres} {
 		t.Run(d.String(), func(t *testing.T) {
-			s := servertest.Start(t, servertest.Config(t, d))
+			cfg := servertest.Config(t, d)
+			cfg.OwnKeyApproval = true
+			s := servertest.Start(t, cfg)
 			key, _ := s.Agent(t, "thirdparty")
 			cmd := exec.Command(node, "moltbook.mjs")
 			cmd.Dir = dir
