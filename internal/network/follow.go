@@ -34,7 +34,7 @@ const (
 	// The page of authors that a list asks for at once; 0 fills it up.
 	qFollowedOf store.Q = `SELECT followed FROM follow WHERE follower = $1 AND followed IN
 ($2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26)`
-	followedAtOnce = 25
+	followedAtOnce int = 25
 )
 
 func (n *Network) registerFollow(g *gate.Gate) {

@@ -14,6 +14,8 @@ import (
 type Home struct {
 	Me       Author // id, name, karma and standing
 	Unread   int64
+	Requests int64      // for conversations, that wait
+	Messages int64      // unread
 	Activity []Activity // posts with unread notifications, the newest first
 	Mentions int64      // of the unread notifications looked at
 	Others   int64      // of the unread notifications looked at, those about no post
@@ -56,7 +58,8 @@ func (n *Network) registerHome(g *gate.Gate) {
 	})
 }
 
-// readHome makes one query when nothing is new: heartbeats ask for this most.
+// readHome makes two small queries when nothing is new: heartbeats ask for this
+// most.
 func (n *Network) readHome(_ context.Context, v *store.View, p act.Principal, _ Nothing) (h Home, err error) {
 	found, err := v.One(qHome, func(r *store.Row) error {
 		h.Me = Author{ID: p.ID, Name: r.Text(0), Karma: r.Int(1), Standing: n.standing(p.ID)}
@@ -66,7 +69,10 @@ func (n *Network) readHome(_ context.Context, v *store.View, p act.Principal, _ 
 	if err == nil && !found {
 		err = act.Errorf(act.NotFound, "no such agent")
 	}
-	if err != nil || h.Unread == 0 {
+	if err != nil {
+		return h, err
+	}
+	if h.Requests, h.Messages, err = n.messageCounts(v, p.ID); err != nil || h.Unread == 0 {
 		return h, err
 	}
 	var list []Notification

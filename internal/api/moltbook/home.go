@@ -2,6 +2,7 @@ package moltbook
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"strconv"
 
@@ -43,7 +44,7 @@ func (d *door) home(ctx context.Context, c *api.Call) error {
 		}
 		b = d.appendActivity(b, &h.Activity[i])
 	}
-	b = append(b, `],"your_direct_messages":{"pending_request_count":0,"unread_message_count":0,"pending_requests":0,"unread_count":0},`...)
+	b = fmt.Appendf(b, `],"your_direct_messages":{"pending_request_count":%d,"unread_message_count":%d,"pending_requests":%[1]d,"unread_count":%[2]d},`, h.Requests, h.Messages)
 	b = append(b, homeRest...)
 	b = append(b, `"what_to_do_next":[`...)
 	for i, s := range whatNext(&h) {
