@@ -85,9 +85,10 @@ func (d *Decision) demand(met string) (o Obligation, waits bool) {
 	return Obligation{}, false
 }
 
-// unheld refuses what cannot be kept: reads, and acts of others than agents.
+// unheld refuses what cannot be kept: reads, acts of others than agents and
+// operators, and operators' acts that a challenge is demanded for.
 func unheld(i Info, d *Decision, o Obligation) *act.Error {
-	return act.Errorf(act.Denied, "the policy demands %s before %s, which only agents' writes can wait for", o.Name, i.Name).
+	return act.Errorf(act.Denied, "the policy demands %s before %s, which it cannot wait for", o.Name, i.Name).
 		WithRule(d.Policy).WithHint("ask an operator to change the rule")
 }
 
@@ -166,7 +167,7 @@ func encodeInput[In any](name string, in In) ([]byte, error) {
 // went well.
 func (a *WriteAct[In, Out]) keep(ctx context.Context, p act.Principal, pass *passage, in In, target Resource, d *Decision, o Obligation) (out Out, fresh bool, err error) {
 	g := a.g
-	if p.Kind != act.Agent || g.Holds == nil {
+	if p.Kind != act.Agent && (p.Kind != act.Operator || o.Name != Hold) || g.Holds == nil {
 		return out, false, unheld(a.w.Info, d, o)
 	}
 	if pass.via != 0 {

@@ -52,8 +52,8 @@ const (
 type Approval struct {
 	ID        act.ID
 	Act       string
-	Agent     act.ID
-	AgentName string
+	Agent     act.ID // who asked for it: an agent, or an operator
+	AgentName string // "" for an operator
 	Target    act.Ref
 	Demand    gate.Obligation // gate.Hold or gate.Challenge, and whom it asks
 	Policy    string          // that demanded it
@@ -134,6 +134,14 @@ func (a Approval) resource(p act.Principal) gate.Resource {
 		Facts:  gate.Facts{Kind: act.KindApproval, Own: p.Kind == act.Agent && p.ID == a.Agent},
 		Guards: []gate.Guard{{Q: qApprovalEpoch, ID: a.ID, Epoch: a.Epoch}},
 	}
+}
+
+// asker is what asked for the act: an agent, or an operator.
+func (a Approval) asker() act.PrincipalKind {
+	if a.Agent.Kind() == act.KindOperator {
+		return act.Operator
+	}
+	return act.Agent
 }
 
 // Pending is the approval as the caller of the kept act is told of it.
@@ -307,7 +315,7 @@ func (l *Lifecycle) open(a Approval) (gate.Call, error) {
 	c := gate.Call{
 		Act: a.Act, Target: a.Target, Input: kept.Input, Demand: a.Demand,
 		Principal: act.Principal{
-			Kind: act.Agent, ID: a.Agent, Name: kept.Name, Credential: kept.Credential, Binding: kept.Binding,
+			Kind: a.asker(), ID: a.Agent, Name: kept.Name, Credential: kept.Credential, Binding: kept.Binding,
 			Chain: kept.Chain, Source: kept.Source,
 		},
 	}

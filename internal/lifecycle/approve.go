@@ -67,9 +67,11 @@ func (l *Lifecycle) decide(tx *store.Tx, p act.Principal, in Verdict, to Approva
 	if a.State != ApprovalPending || a.ExpiresAt <= tx.Now() {
 		return a, fx, a.over()
 	}
-	agent, err := l.agent(&tx.View, a.Agent)
-	if err != nil {
-		return a, fx, err
+	agent := Agent{Standing: act.Active} // an operator's act: nobody's agent, and no standing
+	if a.asker() == act.Agent {
+		if agent, err = l.agent(&tx.View, a.Agent); err != nil {
+			return a, fx, err
+		}
 	}
 	if a.Owner, err = forWhom(a, agent, in.Owner); err != nil {
 		return a, fx, err

@@ -17,9 +17,10 @@ WHERE a.owner <> 0 AND o.id IS NULL ORDER BY a.id LIMIT 10`
 (SELECT COUNT(*) FROM agent AS b WHERE b.source = s.id AND b.state = $3) AS BIGINT) FROM seat AS s WHERE s.id < 1 OR s.id > $4 ORDER BY s.id`
 	qCheckUnseated store.Q = `SELECT a.id FROM agent AS a LEFT JOIN seat AS s ON s.id = a.owner
 WHERE a.owner <> 0 AND a.state NOT IN ($1, $2) AND s.id IS NULL ORDER BY a.id LIMIT 10`
-	qCheckAll       store.Q = `SELECT CAST((SELECT COALESCE(SUM(taken), 0) FROM seat WHERE id >= 1 AND id <= $3) AS BIGINT), (SELECT COUNT(*) FROM agent WHERE state NOT IN ($1, $2))`
+	qCheckAll store.Q = `SELECT CAST((SELECT COALESCE(SUM(taken), 0) FROM seat WHERE id >= 1 AND id <= $3) AS BIGINT), (SELECT COUNT(*) FROM agent WHERE state NOT IN ($1, $2))`
+	// What waits is an agent's or an operator's: the kind stands in the id (act.ID).
 	qCheckApprovals store.Q = `SELECT a.id, a.state FROM approval AS a LEFT JOIN agent AS g ON g.id = a.agent
-WHERE g.id IS NULL
+WHERE (g.id IS NULL AND (a.agent / 131072) % 32 <> 2)
   OR (a.state < 3 AND (a.ended_at <> 0 OR LENGTH(a.sealed) = 0 OR g.state IN ($1, $2)))
   OR (a.state >= 3 AND (a.ended_at = 0 OR LENGTH(a.sealed) > 0))
   OR (a.state = 3 AND (a.made = 0 OR a.decided_at = 0))
