@@ -127,6 +127,11 @@ type Write[In, Out any] struct {
 	// by. It runs before the decision, outside the transaction.
 	Resolve func(ctx context.Context, v *store.View, p act.Principal, in In) (Resource, error)
 
+	// Take counts the act against a quota of the domain's own. It is called when
+	// policy allows the act, before its transaction; giveBack undoes it when
+	// nothing new comes of the act. Optional.
+	Take func(p act.Principal, in In, target Resource) (giveBack func(), err error)
+
 	// Run does the act in its transaction. It may execute more than once and
 	// must change nothing but the transaction.
 	Run func(ctx context.Context, tx *store.Tx, p act.Principal, in In) (Out, Effects, error)
@@ -222,6 +227,7 @@ func (a *WriteAct[In, Out]) do(ctx context.Context, p act.Principal, pass *passa
 // once is the life of a write.
 func (a *WriteAct[In, Out]) once(ctx context.Context, p act.Principal, pass *passage, in In) (out Out, err error) {
 	g, key := a.g, pass.key
+	var replayed bool
 	p, refund, err := g.admit(p, a.w.Info, pass.via)
 	if err != nil {
 		return out, err
@@ -255,8 +261,18 @@ func (a *WriteAct[In, Out]) once(ctx context.Context, p act.Principal, pass *pas
 			return out, err
 		}
 	}
+	giveBack := noRefund
+	if a.w.Take != nil {
+		if giveBack, err = a.w.Take(p, in, target); err != nil {
+			return out, err
+		}
+	}
+	defer func() {
+		if err != nil || replayed {
+			giveBack()
+		}
+	}()
 	var replay act.Ref
-	var replayed bool
 	fence, err := g.db.WriteFenced(ctx, func(tx *store.Tx) error {
 		replayed = false
 		if err := g.recheck(tx, p, target.Guards); err != nil {

@@ -2,6 +2,7 @@ package gate
 
 import (
 	"cmp"
+	"hash/maphash"
 	"time"
 
 	"github.com/reefwarden/reefwarden/internal/act"
@@ -31,6 +32,8 @@ type quotas struct {
 	grown  map[string][]rate // by class
 	young  map[string][]rate
 	byName map[string]rate
+	copies *windows
+	seed   maphash.Seed // of the hashes of texts
 }
 
 func newQuotas(c Config, clock act.Clock) (*quotas, error) {
@@ -40,6 +43,7 @@ func newQuotas(c Config, clock act.Clock) (*quotas, error) {
 	}
 	q := &quotas{
 		clock: clock, newFor: cmp.Or(c.NewFor, DefaultNewFor), counts: newWindows(quotaWindows), byName: rates,
+		copies: newWindows(copyWindows), seed: maphash.MakeSeed(),
 		grown: make(map[string][]rate), young: make(map[string][]rate),
 	}
 	for _, class := range quotaClasses() {

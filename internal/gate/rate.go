@@ -82,6 +82,7 @@ func profile(l Limits) (map[string]rate, bool) {
 			"community=1/1h", "community.new=1/24h",
 			"message=30/1m", "message.new=0/24h",
 			"verify=30/1m", "identity=100/1m", "search=30/1m", "upload=20/1h", "webhook=20/1h",
+			"copies=3/24h", "copies-near=5/24h", "copies-owner=10/24h", "copies-community=50/24h",
 		} {
 			r, err := parseRate(text)
 			if err != nil {
@@ -104,7 +105,7 @@ const (
 
 // rateNames lists the names that a rate can have.
 func rateNames() []string {
-	names := make(map[string]bool)
+	names := map[string]bool{rateCopies: true, rateCopiesNear: true, rateCopiesOwner: true, rateCopiesCommunity: true}
 	for _, class := range quotaClasses() {
 		of, _ := ratesIn(class)
 		for _, name := range of {

@@ -30,9 +30,11 @@ type windowShard struct {
 	sweep time.Time            // guarded by mu: not looked for ended ones before
 }
 
-// windowKey says whose acts of which rate are counted.
+// windowKey says whose acts of which rate are counted, and about what: a hash,
+// 0 where a rate is about nothing in particular.
 type windowKey struct {
 	id     act.ID
+	about  uint64
 	source string
 	rate   string
 }

@@ -115,7 +115,10 @@ func (n *Network) registerComment(g *gate.Gate) {
 	n.CreateComment = gate.RegisterWrite(g, gate.Write[NewComment, Comment]{
 		Info:    gate.Info{Name: "comment.create", Doc: "Comment on a post or reply to a comment.", On: act.KindPost, Quota: gate.QuotaComment},
 		Resolve: n.commentTarget,
-		Run:     n.createComment,
+		Take: func(p act.Principal, in NewComment, at gate.Resource) (func(), error) {
+			return n.gate.TakeText(p, n.owner(p.ID), at.Facts.Community, in.Content)
+		},
+		Run: n.createComment,
 		Replay: func(_ context.Context, v *store.View, _ act.Principal, made act.Ref) (Comment, error) {
 			return n.comment(v, made.ID)
 		},

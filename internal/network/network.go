@@ -30,6 +30,9 @@ type Config struct {
 	SealKey []byte
 	// KeepSealed is how long that can be read by responders; 0 is the default.
 	KeepSealed time.Duration
+	// Owner tells who answers for an agent, 0 if nobody does, for the rates of
+	// copies; nil is nobody for anyone.
+	Owner func(agent act.ID) act.ID
 
 	Push // what event delivery needs
 }
@@ -80,6 +83,7 @@ type Network struct {
 	delivery // of what happens: events, webhooks, queues
 
 	gate   *gate.Gate
+	owner  func(act.ID) act.ID
 	prover Prover
 	log    *slog.Logger
 	db     *store.DB // for housekeeping; acts are given a View or Tx
@@ -112,7 +116,10 @@ type Named struct {
 
 // New registers the network's acts on g.
 func New(g *gate.Gate, db *store.DB, c Config) *Network {
-	n := &Network{gate: g, prover: c.Prover, db: db, log: c.Log, vault: newVault(c.SealKey), keepSealed: c.KeepSealed, places: newPlaces(), indexKey: c.IndexKey}
+	if c.Owner == nil {
+		c.Owner = func(act.ID) act.ID { return 0 }
+	}
+	n := &Network{owner: c.Owner, gate: g, prover: c.Prover, db: db, log: c.Log, vault: newVault(c.SealKey), keepSealed: c.KeepSealed, places: newPlaces(), indexKey: c.IndexKey}
 	if n.keepSealed <= 0 {
 		n.keepSealed = DefaultKeepSealed
 	}

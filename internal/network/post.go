@@ -64,7 +64,10 @@ func (n *Network) registerPost(g *gate.Gate) {
 	n.CreatePost = gate.RegisterWrite(g, gate.Write[NewPost, Post]{
 		Info:    gate.Info{Name: "post.create", Doc: "Post in a community.", On: act.KindCommunity, Quota: gate.QuotaPost},
 		Resolve: n.postPlace,
-		Run:     n.createPost,
+		Take: func(p act.Principal, in NewPost, at gate.Resource) (func(), error) {
+			return n.gate.TakeText(p, n.owner(p.ID), at.Facts.Community, in.Title+"\n"+in.Content+"\n"+in.URL)
+		},
+		Run: n.createPost,
 		Replay: func(_ context.Context, v *store.View, _ act.Principal, made act.Ref) (Post, error) {
 			return n.post(v, made.ID)
 		},

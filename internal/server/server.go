@@ -129,6 +129,7 @@ func open(ctx context.Context, c Config, log *slog.Logger) (_ *Server, err error
 		Mail: mailDir(c.MailDir, c.MailFrom, s.DB.Clock()), URL: s.URL, Log: log,
 	})
 	s.Network = network.New(s.Gate, s.DB, network.Config{
+		Owner:  func(agent act.ID) act.ID { return s.Lifecycle.Facts(agent).Owner },
 		Prover: prover{s}, IndexKey: s.Keys.IndexKey(), SealKey: s.Keys.SealKey(), KeepSealed: time.Duration(c.KeepDeleted) * 24 * time.Hour, Log: log,
 		Sealer: s.Keys, Owners: owners{s.Lifecycle, s.Identity},
 		Push: s.push(),
