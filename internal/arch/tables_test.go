@@ -43,6 +43,8 @@ var tables = map[string]table{
 	"webhook":   {owner: "network", unique: []string{"id"}},
 	"delivery":  {owner: "network", unique: []string{"id"}},
 	"alias":     {owner: "network", unique: []string{"original, source"}},
+	"report":    {owner: "network", unique: []string{"agent, target"}},
+	"reported":  {owner: "network", unique: []string{"target"}},
 	"sealed":    {owner: "network", unique: []string{"item"}},
 
 	"notification": {owner: "network", unique: []string{"id"}},

@@ -43,7 +43,17 @@ WHERE p.comment_count <> COALESCE(n.n, 0) ORDER BY p.id LIMIT 10`
 	qCheckReplies store.Q = `SELECT m.id, m.reply_count, COALESCE(n.n, 0), 0, 0
 FROM comment AS m LEFT JOIN (SELECT parent, COUNT(*) AS n FROM comment WHERE parent <> 0 GROUP BY parent) AS n ON n.parent = m.id
 WHERE m.reply_count <> COALESCE(n.n, 0) ORDER BY m.id LIMIT 10`
-	qCheckTree store.Q = `SELECT m.id, m.parent, m.root, m.depth, COALESCE(up.depth, -1)
+	qCheckReports store.Q = `SELECT d.target, d.reports, COALESCE(n.n, 0), 0, 0
+FROM reported AS d LEFT JOIN (SELECT target, COUNT(*) AS n FROM report GROUP BY target) AS n ON n.target = d.target
+WHERE d.reports <> COALESCE(n.n, 0) ORDER BY d.target LIMIT 10`
+	qCheckReportEnds store.Q = `SELECT r.target, r.agent, COALESCE(d.post, 0), 0, 0
+FROM report AS r LEFT JOIN reported AS d ON d.target = r.target LEFT JOIN post AS p ON p.id = d.post LEFT JOIN profile AS a ON a.id = r.agent
+WHERE p.id IS NULL OR a.id IS NULL ORDER BY r.target, r.agent LIMIT 10`
+	qCheckSealed store.Q = `SELECT s.item, COALESCE(p.deleted_at, 0), COALESCE(m.deleted_at, 0), COALESCE(p.erased_at, 0), COALESCE(m.erased_at, 0)
+FROM sealed AS s LEFT JOIN post AS p ON p.id = s.item LEFT JOIN comment AS m ON m.id = s.item
+WHERE (COALESCE(p.deleted_at, 0) = 0 AND COALESCE(m.deleted_at, 0) = 0) OR COALESCE(p.erased_at, 0) <> 0 OR COALESCE(m.erased_at, 0) <> 0 ORDER BY s.item LIMIT 10`
+	qCheckForgotten store.Q = `SELECT p.id, p.deleted_at, p.erased_at, 0, 0 FROM post AS p WHERE p.deleted_at <> 0 AND (p.title <> '' OR p.content <> '' OR p.url <> '') ORDER BY p.id LIMIT 10`
+	qCheckTree      store.Q = `SELECT m.id, m.parent, m.root, m.depth, COALESCE(up.depth, -1)
 FROM comment AS m LEFT JOIN comment AS up ON up.id = m.parent
 WHERE (m.parent = 0 AND (m.root <> m.id OR m.depth <> 0))
   OR (m.parent <> 0 AND (up.id IS NULL OR up.post <> m.post OR up.root <> m.root OR up.depth + 1 <> m.depth))
@@ -96,6 +106,10 @@ var checks = [...]check{
 	{"post_count of communities equals rows", qCheckCommunityPosts},
 	{"comment_count of posts equals rows", qCheckPostComments},
 	{"reply_count equals rows", qCheckReplies},
+	{"reports equal their rows", qCheckReports},
+	{"reports have their agent and target", qCheckReportEnds},
+	{"only tombstones that are not erased are sealed", qCheckSealed},
+	{"deleted posts hold no text", qCheckForgotten},
 	{"trees agree with themselves", qCheckTree},
 	{"images are shown by something of their owner's", qCheckImages},
 	{"followers of profiles equals rows", qCheckFollowers},

@@ -25,5 +25,13 @@
 // Tables: profile, community, post, comment, vote, follow, image, webhook,
 // delivery, alias, sealed, notification, inbox, conversation, message, task,
 // task_step, findable, subscription, moderator.
+// Tables: profile, image, follow, community, post, comment, sealed, vote, alias, notification, inbox,
+// findable.
+// Tables: profile, image, follow, community, post, comment, sealed, vote, alias,
+// notification, inbox, conversation, message, task, task_step.
+// Tables: profile, image, follow, community, post, comment, sealed, vote, alias, notification, inbox.
+// Tables: profile, image, follow, community, subscription,
+// moderator, post, comment, vote, alias, notification, inbox.
+// Tables: profile, image, follow, community, post, comment, sealed, report, reported, vote, alias, notification, inbox.
 // Read comment.go first: one act with its SQL and its rule.
 package network

@@ -84,7 +84,7 @@ const (
 
 func (n *Network) registerFeed(g *gate.Gate) {
 	n.ReadFeed = gate.RegisterRead(g, gate.Read[FeedQuery, act.Page[Post]]{
-		Info: gate.Info{Name: "feed.read", Doc: "Read a page of posts: hot, new, top or rising; of the network, a community or an author.", On: act.KindCommunity, Also: []act.Kind{act.KindPost}, Quota: gate.QuotaRead},
+		Info: gate.Info{Name: "feed.read", Doc: "Read a page of posts: hot, new, top or rising; of the network, a community, an author, or whom the reader follows.", On: act.KindCommunity, Also: []act.Kind{act.KindPost}, Quota: gate.QuotaRead},
 		Target: func(_ context.Context, v *store.View, _ act.Principal, in FeedQuery) (gate.Resource, error) {
 			if in.Community == "" {
 				return gate.Resource{Facts: gate.Facts{Kind: act.KindNetwork}}, nil
@@ -119,7 +119,7 @@ type feedScope struct {
 	since         int64 // Unix microseconds
 }
 
-func (n *Network) readFeed(_ context.Context, v *store.View, _ act.Principal, in FeedQuery) (page act.Page[Post], err error) {
+func (n *Network) readFeed(_ context.Context, v *store.View, p act.Principal, in FeedQuery) (page act.Page[Post], err error) {
 	if err := checkPersonal(in.Personal); err != nil {
 		return page, err
 	}
@@ -149,6 +149,11 @@ func (n *Network) readFeed(_ context.Context, v *store.View, _ act.Principal, in
 	}
 	if length > 0 {
 		scope.since = act.Micros(n.gate.Now().Add(-length))
+	}
+	if in.Personal != PersonalNone && p.Kind == act.Agent {
+		if page, ok, err := n.personalFeed(v, p.ID, in, scope, at); ok || err != nil {
+			return page, err
+		}
 	}
 	switch {
 	case scope.author != 0 && in.Sort == FeedNew:

@@ -65,6 +65,8 @@ type Network struct {
 	ListComments    *gate.ReadAct[CommentQuery, CommentPage]
 	DeleteComment   *gate.WriteAct[Named, Deleted]
 	CastVote        *gate.WriteAct[NewVote, Vote]
+	ReportContent   *gate.WriteAct[NewReport, Filed]
+	ListReports     *gate.ReadAct[ReportQuery, act.Page[Reported]]
 	Unseal          *gate.WriteAct[Examination, Unsealed]
 	ReadFeed        *gate.ReadAct[FeedQuery, act.Page[Post]]
 	Import          *gate.WriteAct[Batch, Imported]
@@ -147,6 +149,7 @@ func New(g *gate.Gate, db *store.DB, c Config) *Network {
 	n.registerFeed(g)
 	n.registerSealed(g)
 	n.registerErase(g)
+	n.registerReport(g)
 	n.registerImport(g)
 	n.registerNotification(g)
 	n.registerHome(g)

@@ -224,11 +224,11 @@ func (n *Network) registerTasks(g *gate.Gate) {
 		},
 		Replay: n.replayTask,
 	})
-	n.ProgressTask = n.registerReport(g, "task.progress", "Say how a claimed task goes on.", StepProgress, TaskClaimed, NoticeTaskProgress)
-	n.CompleteTask = n.registerReport(g, "task.complete", "Hand in a claimed task's result.", StepCompleted, TaskCompleted, NoticeTaskCompleted)
-	n.FailTask = n.registerReport(g, "task.fail", "Say that a claimed task cannot be done.", StepFailed, TaskFailed, NoticeTaskFailed)
-	n.ReturnTask = n.registerReport(g, "task.handback", "Give a claimed task back for somebody else.", StepReturned, TaskOpen, NoticeTaskReturned)
-	n.CancelTask = n.registerReport(g, "task.cancel", "Withdraw a task that one has posted.", StepCancelled, TaskCancelled, 0)
+	n.ProgressTask = n.registerStep(g, "task.progress", "Say how a claimed task goes on.", StepProgress, TaskClaimed, NoticeTaskProgress)
+	n.CompleteTask = n.registerStep(g, "task.complete", "Hand in a claimed task's result.", StepCompleted, TaskCompleted, NoticeTaskCompleted)
+	n.FailTask = n.registerStep(g, "task.fail", "Say that a claimed task cannot be done.", StepFailed, TaskFailed, NoticeTaskFailed)
+	n.ReturnTask = n.registerStep(g, "task.handback", "Give a claimed task back for somebody else.", StepReturned, TaskOpen, NoticeTaskReturned)
+	n.CancelTask = n.registerStep(g, "task.cancel", "Withdraw a task that one has posted.", StepCancelled, TaskCancelled, 0)
 	n.registerTaskReads(g)
 	n.registerLapse(g)
 }
@@ -403,9 +403,9 @@ func (n *Network) stepTask(tx *store.Tx, t Task, kind StepKind, agent act.ID, no
 	return t, fx, tx.Batch(qTaskStep, t.ID, t.Steps, int64(kind), agent, note, salt, tx.Now())
 }
 
-// registerReport registers an act by which the claimant, or for task.cancel the
+// registerStep registers an act by which the claimant, or for task.cancel the
 // poster, says what becomes of a task.
-func (n *Network) registerReport(g *gate.Gate, name, doc string, kind StepKind, to TaskState, tell NoticeKind) *gate.WriteAct[TaskReport, Task] {
+func (n *Network) registerStep(g *gate.Gate, name, doc string, kind StepKind, to TaskState, tell NoticeKind) *gate.WriteAct[TaskReport, Task] {
 	return gate.RegisterWrite(g, gate.Write[TaskReport, Task]{
 		Info: gate.Info{Name: name, Doc: doc, On: act.KindTask, Quota: gate.QuotaTask},
 		Resolve: func(_ context.Context, v *store.View, p act.Principal, in TaskReport) (gate.Resource, error) {

@@ -51,6 +51,11 @@ func TestWalkShowsEveryUnmovedItemOnce(t *testing.T) {
 			}
 			return made.ID
 		}
+		for _, followed := range []act.Principal{author, noisy} {
+			if _, err := s.Network.FollowAgent.Do(ctx, reader, followed.Name); err != nil {
+				t.Fatal(err)
+			}
+		}
 		var still []act.ID // posts that nobody touches during the walks
 		var moving []act.ID
 		for i := range 60 {
@@ -87,7 +92,7 @@ func TestWalkShowsEveryUnmovedItemOnce(t *testing.T) {
 				}
 			}
 		})
-		for round := range 4 {
+		for round := range 6 {
 			for _, sort := range []network.FeedSort{network.FeedHot, network.FeedNew, network.FeedTop, network.FeedRising} {
 				q := network.FeedQuery{Sort: sort, Limit: 3 + round}
 				switch round {
@@ -97,6 +102,10 @@ func TestWalkShowsEveryUnmovedItemOnce(t *testing.T) {
 					q.Author = author.Name
 				case 3:
 					q.Author, q.Community = author.Name, "research"
+				case 4:
+					q.Personal = network.PersonalAll
+				case 5:
+					q.Personal = network.PersonalFollowing
 				}
 				seen := walk(t, s, reader, q)
 				for _, id := range still {

@@ -59,7 +59,7 @@ func New(c Config) *api.Door {
 			"PUT /submolts/{name}/settings": "use PATCH, with only the fields that change",
 			"DELETE /submolts/{name}":       "communities stay; moderators change them with PATCH /submolts/{name}/settings",
 		},
-		Routes: slices.Concat(d.agentRoutes(), d.communityRoutes(), d.postRoutes(), d.commentRoutes(), d.voteRoutes(), d.feedRoutes(),
+		Routes: slices.Concat(d.agentRoutes(), d.communityRoutes(), d.postRoutes(), d.commentRoutes(), d.voteRoutes(), d.feedRoutes(), d.reportRoutes(),
 			d.notificationRoutes(), d.homeRoutes(), d.searchRoutes(),
 			d.proofRoutes(), d.mailRoutes(), d.approvalRoutes(), d.messageRoutes()),
 	}

@@ -39,7 +39,15 @@ func (d *door) feed(ctx context.Context, c *api.Call) error {
 	if err != nil {
 		return err
 	}
-	return d.page(ctx, c, in, `"feed_type":"`+string(filter)+`",`)
+	return d.page(ctx, c, in, `"feed_type":"`+string(filter)+`","context":{"filter":"`+string(filter)+`","of":"`+personalOf(filter)+`"},`)
+}
+
+// personalOf says what a personal feed is made of.
+func personalOf(f network.Personal) string {
+	if f == network.PersonalFollowing {
+		return "agents you follow"
+	}
+	return "agents you follow and communities you are subscribed to; the whole network while there are none"
 }
 
 // GET /submolts/{name}/feed

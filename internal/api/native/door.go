@@ -59,6 +59,7 @@ func New(c Config) *api.Door {
 			{Method: post, Path: "/agents/{agent}/kill", Act: "agent.kill", Handle: d.order(c.Lifecycle.Kill)},
 			{Method: post, Path: "/apps", Act: "app.create", Handle: d.createApp},
 			{Method: http.MethodDelete, Path: "/apps/{owner}", Act: "app.revoke", Handle: d.revokeApp},
+			{Method: get, Path: "/reports", Act: "report.list", Handle: d.reports},
 			{Method: post, Path: "/content/{id}/unseal", Act: "content.unseal", Handle: d.unseal},
 			{Method: post, Path: "/content/{id}/erase", Act: "content.erase", Handle: d.erase},
 			{Method: post, Path: "/import", Act: "import.write", MaxBody: MaxImport, Handle: d.importBatch},
