@@ -24,6 +24,7 @@ var house = map[string]room{
 	"store":     {rank: 1, budget: 3000},
 	"bus":       {rank: 1, budget: 1000},
 	"telemetry": {rank: 1, budget: 1000},
+	"picture":   {rank: 1, budget: 1000},
 	"skill":     {rank: 1, budget: 1500},
 	"client":    {rank: 1, budget: 2500},
 

@@ -5,6 +5,7 @@ import (
 
 	"github.com/reefwarden/reefwarden/internal/act"
 	"github.com/reefwarden/reefwarden/internal/gate"
+	"github.com/reefwarden/reefwarden/internal/picture"
 	"github.com/reefwarden/reefwarden/internal/store"
 )
 
@@ -26,11 +27,11 @@ func (n *Network) registerAvatar(g *gate.Gate) {
 	n.SetAvatar = gate.RegisterWrite(g, gate.Write[[]byte, Profile]{
 		Info: gate.Info{Name: "avatar.set", Doc: "Upload the caller's own avatar: a JPEG, PNG, GIF or WebP of up to 1 MB.", On: act.KindAgent, Quota: gate.QuotaUpload},
 		Resolve: func(_ context.Context, _ *store.View, p act.Principal, data []byte) (gate.Resource, error) {
-			_, err := checkImage(data, MaxAvatar)
+			_, err := picture.Read(data, MaxAvatar)
 			return own(p), err
 		},
 		Run: func(_ context.Context, tx *store.Tx, p act.Principal, data []byte) (Profile, gate.Effects, error) {
-			id, sum, err := n.keepImage(tx, p.ID, data)
+			id, sum, err := n.keepImage(tx, p.ID, data, MaxAvatar)
 			if err != nil {
 				return Profile{}, gate.Effects{}, err
 			}

@@ -6,6 +6,7 @@ import (
 
 	"github.com/reefwarden/reefwarden/internal/act"
 	"github.com/reefwarden/reefwarden/internal/gate"
+	"github.com/reefwarden/reefwarden/internal/picture"
 	"github.com/reefwarden/reefwarden/internal/store"
 )
 
@@ -71,20 +72,23 @@ func (n *Network) image(_ context.Context, v *store.View, _ act.Principal, id ac
 	return img, err
 }
 
-// keepImage stores an image that checkImage accepted, without what does not
-// show, and returns its id and the salted hash for the act's leaf. What shows
+// MaxAvatar bounds the upload of an avatar, in bytes (moltbook.md §1.2).
+const MaxAvatar = 1 << 20
+
+// keepImage stores an image without what does not show, and returns its id and
+// the salted hash for the act's leaf. What shows
 // the image must name it in the same transaction; see qCheckImages.
-func (n *Network) keepImage(tx *store.Tx, owner act.ID, data []byte) (id act.ID, sum [32]byte, err error) {
-	pic, err := readPicture(data)
+func (n *Network) keepImage(tx *store.Tx, owner act.ID, data []byte, maxBytes int) (id act.ID, sum [32]byte, err error) {
+	pic, err := picture.Read(data, maxBytes)
 	if err != nil {
 		return 0, sum, err
 	}
 	if id, err = tx.Mint(act.KindImage); err != nil {
 		return 0, sum, err
 	}
-	salt, sum := seal(string(pic.data))
-	hash := sha256.Sum256(pic.data)
-	_, err = tx.Exec(qImageMake, id, owner, string(pic.format), pic.width, pic.height, hash[:], salt, pic.data,
+	salt, sum := seal(string(pic.Data))
+	hash := sha256.Sum256(pic.Data)
+	_, err = tx.Exec(qImageMake, id, owner, string(pic.Format), pic.Width, pic.Height, hash[:], salt, pic.Data,
 		int64(act.OriginAgent), tx.Now())
 	return id, sum, err
 }

@@ -1,4 +1,4 @@
-package network
+package picture
 
 import (
 	"bytes"
@@ -117,40 +117,40 @@ func dressed(t testing.TB) map[string][]byte {
 func TestImagesKeepWhatShows(t *testing.T) {
 	plain := samples(t)
 	for name, data := range plain {
-		pic, err := readPicture(data)
+		pic, err := Read(data, 1<<20)
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
 			continue
 		}
-		if !bytes.Equal(pic.data, data) {
+		if !bytes.Equal(pic.Data, data) {
 			t.Errorf("%s: changed although nothing was in it beside", name)
 		}
-		if pic.format == formatWebP {
+		if pic.Format == WebP {
 			continue // made by hand
 		}
-		if pic.width != 8 || pic.height != 6 {
-			t.Errorf("%s: %d by %d", name, pic.width, pic.height)
+		if pic.Width != 8 || pic.Height != 6 {
+			t.Errorf("%s: %d by %d", name, pic.Width, pic.Height)
 		}
 	}
 	for name, data := range dressed(t) {
-		pic, err := readPicture(data)
+		pic, err := Read(data, 1<<20)
 		if err != nil {
 			t.Errorf("%s: %v", name, err)
 			continue
 		}
-		if !bytes.Contains(data, []byte("canary")) || bytes.Contains(pic.data, []byte("canary")) {
+		if !bytes.Contains(data, []byte("canary")) || bytes.Contains(pic.Data, []byte("canary")) {
 			t.Errorf("%s: the canary is kept", name)
 		}
-		again, err := readPicture(pic.data)
-		if err != nil || !bytes.Equal(again.data, pic.data) {
+		again, err := Read(pic.Data, 1<<20)
+		if err != nil || !bytes.Equal(again.Data, pic.Data) {
 			t.Errorf("%s: what is kept is not whole: %v", name, err)
 		}
-		if pic.format != formatWebP {
+		if pic.Format != WebP {
 			want, _, err := image.Decode(bytes.NewReader(data))
 			if err != nil {
 				t.Fatalf("%s: %v", name, err)
 			}
-			got, _, err := image.Decode(bytes.NewReader(pic.data))
+			got, _, err := image.Decode(bytes.NewReader(pic.Data))
 			if err != nil || got.Bounds() != want.Bounds() || got.At(3, 3) != want.At(3, 3) || got.At(7, 5) != want.At(7, 5) {
 				t.Errorf("%s: what is kept looks different (%v)", name, err)
 			}
@@ -163,12 +163,12 @@ func TestImagesKeepWhatShows(t *testing.T) {
 func TestCutAndContinuedImagesAreRefused(t *testing.T) {
 	for name, data := range samples(t) {
 		for n := range len(data) {
-			if _, err := checkImage(data[:n], MaxAvatar); act.CodeOf(err) != act.Invalid {
+			if _, err := Read(data[:n], 1<<20); act.CodeOf(err) != act.Invalid {
 				t.Fatalf("%s, %d of %d bytes: %v", name, n, len(data), err)
 			}
 		}
 		for _, more := range []string{"\x00", "<html>", "PK\x03\x04", string(data)} {
-			if _, err := checkImage(append(append([]byte(nil), data...), more...), MaxAvatar); act.CodeOf(err) != act.Invalid {
+			if _, err := Read(append(append([]byte(nil), data...), more...), 1<<20); act.CodeOf(err) != act.Invalid {
 				t.Errorf("%s with %q after it: %v", name, more, err)
 			}
 		}
@@ -206,11 +206,11 @@ func TestBombsAreRefused(t *testing.T) {
 	bombs["gif frames"] = append(append([]byte("GIF89a\x00\x10\x00\x10\x00\x00\x00"), frames...), ';')
 	bombs["gif blocks"] = append(append([]byte("GIF89a\x01\x00\x01\x00\x00\x00\x00"), bytes.Repeat([]byte("\x21\xFE\x00"), maxSegments+1)...), ';')
 	for name, data := range bombs {
-		if _, err := checkImage(data, MaxAvatar); act.CodeOf(err) != act.Invalid {
+		if _, err := Read(data, 1<<20); act.CodeOf(err) != act.Invalid {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	if _, err := checkImage(make([]byte, MaxAvatar+1), MaxAvatar); act.CodeOf(err) != act.TooLarge {
+	if _, err := Read(make([]byte, 1<<20+1), 1<<20); act.CodeOf(err) != act.TooLarge {
 		t.Errorf("a large file: %v", err)
 	}
 }
@@ -224,22 +224,22 @@ func FuzzPicture(f *testing.F) {
 		}
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		pic, err := readPicture(data)
+		pic, err := Read(data, 1<<20)
 		if err != nil {
 			if e := act.AsError(err); e.Code != act.Invalid || e.Hint == "" {
 				t.Fatalf("refused with %v", err)
 			}
 			return
 		}
-		if len(pic.data) > len(data) || pic.width < 1 || pic.height < 1 || pic.width*pic.height > maxPixels {
-			t.Fatalf("%d by %d in %d of %d bytes", pic.width, pic.height, len(pic.data), len(data))
+		if len(pic.Data) > len(data) || pic.Width < 1 || pic.Height < 1 || pic.Width*pic.Height > maxPixels {
+			t.Fatalf("%d by %d in %d of %d bytes", pic.Width, pic.Height, len(pic.Data), len(data))
 		}
-		again, err := readPicture(pic.data)
-		if err != nil || !bytes.Equal(again.data, pic.data) || again.width != pic.width || again.height != pic.height {
+		again, err := Read(pic.Data, 1<<20)
+		if err != nil || !bytes.Equal(again.Data, pic.Data) || again.Width != pic.Width || again.Height != pic.Height {
 			t.Fatalf("what is kept is not kept again: %v", err)
 		}
-		if c, _, err := image.DecodeConfig(bytes.NewReader(data)); err == nil && (int64(c.Width) != pic.width || int64(c.Height) != pic.height) {
-			t.Fatalf("%d by %d, decoders say %d by %d", pic.width, pic.height, c.Width, c.Height)
+		if c, _, err := image.DecodeConfig(bytes.NewReader(data)); err == nil && (int64(c.Width) != pic.Width || int64(c.Height) != pic.Height) {
+			t.Fatalf("%d by %d, decoders say %d by %d", pic.Width, pic.Height, c.Width, c.Height)
 		}
 	})
 }

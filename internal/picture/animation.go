@@ -1,4 +1,4 @@
-package network
+package picture
 
 import (
 	"encoding/binary"
@@ -6,13 +6,13 @@ import (
 
 // readGIF reads a GIF (GIF89a specification): a screen, then images and
 // extensions made of sub-blocks, until the trailer.
-func (p *picture) readGIF(b []byte) error {
+func (p *Picture) readGIF(b []byte) error {
 	const head = 13
 	if len(b) < head {
 		return errCut
 	}
-	p.width, p.height = int64(binary.LittleEndian.Uint16(b[6:])), int64(binary.LittleEndian.Uint16(b[8:]))
-	if p.width < 1 || p.height < 1 || p.width > maxSide || p.height > maxSide || p.width*p.height > maxPixels {
+	p.Width, p.Height = int64(binary.LittleEndian.Uint16(b[6:])), int64(binary.LittleEndian.Uint16(b[8:]))
+	if p.Width < 1 || p.Height < 1 || p.Width > maxSide || p.Height > maxSide || p.Width*p.Height > maxPixels {
 		return errDimension
 	}
 	at := head + colours(b[10])
@@ -92,7 +92,7 @@ const riffHead = 12
 
 // readWebP reads a WebP (RFC 9649): a RIFF file of chunks of name, length and
 // data padded to even length.
-func (p *picture) readWebP(b []byte) error {
+func (p *Picture) readWebP(b []byte) error {
 	size := uint64(binary.LittleEndian.Uint32(b[4:])) + 8
 	switch {
 	case size > uint64(len(b)):
@@ -105,12 +105,12 @@ func (p *picture) readWebP(b []byte) error {
 	if err != nil {
 		return err
 	}
-	binary.LittleEndian.PutUint32(p.data[4:], uint32(len(p.data)-8))
-	return ending(shows && p.width > 0, nil)
+	binary.LittleEndian.PutUint32(p.Data[4:], uint32(len(p.Data)-8))
+	return ending(shows && p.Width > 0, nil)
 }
 
 // webpChunks reads chunks of the file, or of a frame of an animation.
-func (p *picture) webpChunks(b []byte, inFrame bool) (shows bool, err error) {
+func (p *Picture) webpChunks(b []byte, inFrame bool) (shows bool, err error) {
 	for len(b) > 0 {
 		if err := p.segment(); err != nil {
 			return false, err
@@ -144,29 +144,29 @@ func (p *picture) webpChunks(b []byte, inFrame bool) (shows bool, err error) {
 			shows = true
 			p.keep(chunk)
 		case "VP8X":
-			if n != 10 || inFrame || p.width != 0 {
+			if n != 10 || inFrame || p.Width != 0 {
 				return false, errForm
 			}
-			p.width, p.height = int64(uint24(body[4:]))+1, int64(uint24(body[7:]))+1
-			if p.width > maxSide || p.height > maxSide || p.width*p.height > maxPixels {
+			p.Width, p.Height = int64(uint24(body[4:]))+1, int64(uint24(body[7:]))+1
+			if p.Width > maxSide || p.Height > maxSide || p.Width*p.Height > maxPixels {
 				return false, errDimension
 			}
 			p.keep(chunk)
-			p.data[len(p.data)-10] &^= 0x2C // profile, Exif and XMP are taken out
+			p.Data[len(p.Data)-10] &^= 0x2C // profile, Exif and XMP are taken out
 		case "ANMF":
-			if n < 16 || inFrame || p.width == 0 {
+			if n < 16 || inFrame || p.Width == 0 {
 				return false, errForm
 			}
 			if err := p.frame(int64(uint24(body[6:]))+1, int64(uint24(body[9:]))+1); err != nil {
 				return false, err
 			}
 			p.keep(chunk[:24])
-			from := len(p.data)
+			from := len(p.Data)
 			in, err := p.webpChunks(body[16:], true)
 			if err != nil || !in {
 				return false, errForm
 			}
-			binary.LittleEndian.PutUint32(p.data[from-20:], uint32(len(p.data)-from+16))
+			binary.LittleEndian.PutUint32(p.Data[from-20:], uint32(len(p.Data)-from+16))
 			shows = true
 		case "ALPH":
 			p.keep(chunk)
@@ -186,11 +186,11 @@ func (p *picture) webpChunks(b []byte, inFrame bool) (shows bool, err error) {
 
 // webpImage counts a coded image; the first of a file without a canvas is the
 // canvas.
-func (p *picture) webpImage(width, height int64) error {
-	if p.width == 0 {
+func (p *Picture) webpImage(width, height int64) error {
+	if p.Width == 0 {
 		return p.canvas(width, height)
 	}
-	if width > p.width || height > p.height {
+	if width > p.Width || height > p.Height {
 		return errForm
 	}
 	return p.frame(width, height)

@@ -1,4 +1,4 @@
-package network
+package picture
 
 import (
 	"bytes"
@@ -10,46 +10,34 @@ import (
 	"github.com/reefwarden/reefwarden/internal/act"
 )
 
-// format is one of the raster formats that are kept, by its stored name.
-type format string
+// Format is one of the raster formats that are kept, by its stored name.
+type Format string
 
+// The formats.
 const (
-	formatJPEG format = "jpeg"
-	formatPNG  format = "png"
-	formatGIF  format = "gif"
-	formatWebP format = "webp"
+	JPEG Format = "jpeg"
+	PNG  Format = "png"
+	GIF  Format = "gif"
+	WebP Format = "webp"
 )
 
 // Limits of an image that is shown. Pixels count all frames of an animation
 // together: what a small file can make a viewer unpack is bounded by them.
 const (
-	MaxAvatar   = 1 << 20 // bytes (moltbook.md §1.2)
-	maxSide     = 8192    // pixels
+	maxSide     = 8192 // pixels
 	maxPixels   = 1 << 24
 	maxSegments = 20_000 // chunks or segments of one file
 )
 
-// picture is an image as it is kept: the pixels and how to show them. Text,
+// Picture is an image as it is kept: the pixels and how to show them. Text,
 // camera data, colour profiles and thumbnails are taken out on the way in, so
 // that nothing travels in an image that cannot be seen.
-type picture struct {
-	format        format
-	width, height int64
-	data          []byte // a copy
+type Picture struct {
+	Format        Format
+	Width, Height int64
+	Data          []byte // a copy
 	pixels        int64  // of all frames together
 	segments      int
-}
-
-// checkImage says which format data is in, by its bytes alone, or why it is not
-// kept: too large, none of the four formats, damaged, followed by something
-// else, or more pixels than a viewer should unpack. Nothing is decoded.
-func checkImage(data []byte, maxBytes int) (format, error) {
-	if len(data) > maxBytes {
-		return "", act.Errorf(act.TooLarge, "the image is larger than %d bytes", maxBytes).
-			WithRule("image.size").WithHint("send a smaller image")
-	}
-	pic, err := readPicture(data)
-	return pic.format, err
 }
 
 var (
@@ -61,48 +49,55 @@ var (
 	errSegments  = errors.New("it is in too many parts")
 )
 
-// readPicture walks through a file to its end and keeps what shows. It reads
-// lengths and dimensions only: no pixel is unpacked, so its cost is that of the
-// bytes that were sent.
-func readPicture(data []byte) (pic picture, err error) {
-	read := map[format]func(*picture, []byte) error{
-		formatJPEG: (*picture).readJPEG, formatPNG: (*picture).readPNG, formatGIF: (*picture).readGIF, formatWebP: (*picture).readWebP,
+// Read walks through a file of at most maxBytes to its end and keeps what shows.
+// It goes by the bytes alone, and reads lengths and dimensions only: no pixel is
+// unpacked, so its cost is that of the bytes that were sent. It refuses with
+// act.TooLarge what is too large, and with act.Invalid what is none of the four
+// formats, damaged, followed by something else, or more pixels than a viewer
+// should unpack.
+func Read(data []byte, maxBytes int) (pic Picture, err error) {
+	if len(data) > maxBytes {
+		return pic, act.Errorf(act.TooLarge, "the image is larger than %d bytes", maxBytes).
+			WithRule("image.size").WithHint("send a smaller image")
+	}
+	read := map[Format]func(*Picture, []byte) error{
+		JPEG: (*Picture).readJPEG, PNG: (*Picture).readPNG, GIF: (*Picture).readGIF, WebP: (*Picture).readWebP,
 	}
 	switch {
 	case bytes.HasPrefix(data, []byte("\xFF\xD8\xFF")):
-		pic.format = formatJPEG
+		pic.Format = JPEG
 	case bytes.HasPrefix(data, []byte(pngMagic)):
-		pic.format = formatPNG
+		pic.Format = PNG
 	case bytes.HasPrefix(data, []byte("GIF87a")) || bytes.HasPrefix(data, []byte("GIF89a")):
-		pic.format = formatGIF
+		pic.Format = GIF
 	case len(data) >= riffHead && string(data[:4]) == "RIFF" && string(data[8:12]) == "WEBP":
-		pic.format = formatWebP
+		pic.Format = WebP
 	default:
 		return pic, act.Errorf(act.Invalid, "the file is not a JPEG, PNG, GIF or WebP image").WithRule("image.format").
 			WithHint("send the bytes of such an image; addresses, SVG and other formats are not taken, whatever type is declared")
 	}
-	pic.data = make([]byte, 0, len(data))
-	if err := read[pic.format](&pic, data); err != nil {
-		return picture{}, act.Errorf(act.Invalid, "the file is not a whole %s image: %s", pic.format, err.Error()).
+	pic.Data = make([]byte, 0, len(data))
+	if err := read[pic.Format](&pic, data); err != nil {
+		return Picture{}, act.Errorf(act.Invalid, "the file is not a whole %s image: %s", pic.Format, err.Error()).
 			WithRule("image.content").WithHint("export the image again, without anything attached to it, and at a smaller size if it is large")
 	}
 	return pic, nil
 }
 
-func (p *picture) keep(parts ...[]byte) {
+func (p *Picture) keep(parts ...[]byte) {
 	for _, b := range parts {
-		p.data = append(p.data, b...)
+		p.Data = append(p.Data, b...)
 	}
 }
 
 // canvas sets the dimensions.
-func (p *picture) canvas(width, height int64) error {
-	p.width, p.height = width, height
+func (p *Picture) canvas(width, height int64) error {
+	p.Width, p.Height = width, height
 	return p.frame(width, height)
 }
 
 // frame counts the pixels of a canvas or a frame.
-func (p *picture) frame(width, height int64) error {
+func (p *Picture) frame(width, height int64) error {
 	if width < 1 || height < 1 || width > maxSide || height > maxSide {
 		return errDimension
 	}
@@ -113,7 +108,7 @@ func (p *picture) frame(width, height int64) error {
 }
 
 // segment counts a part of the file.
-func (p *picture) segment() error {
+func (p *Picture) segment() error {
 	if p.segments++; p.segments > maxSegments {
 		return errSegments
 	}
@@ -131,7 +126,7 @@ var pngKept = map[string]int{
 
 // readPNG reads a PNG: a magic number, then chunks of length, name, data and
 // checksum, the last of them IEND.
-func (p *picture) readPNG(b []byte) error {
+func (p *Picture) readPNG(b []byte) error {
 	p.keep(b[:len(pngMagic)])
 	shows := false
 	for rest := b[len(pngMagic):]; ; {
@@ -147,7 +142,7 @@ func (p *picture) readPNG(b []byte) error {
 		if crc32.ChecksumIEEE(chunk[4:8+n]) != binary.BigEndian.Uint32(chunk[8+n:]) {
 			return errSum
 		}
-		if (p.width == 0) != (name == "IHDR") {
+		if (p.Width == 0) != (name == "IHDR") {
 			return errForm // the first and only the first
 		}
 		most, kept := pngKept[name]
@@ -191,7 +186,7 @@ func ending(shows bool, rest []byte) error {
 
 // readJPEG reads a JPEG (ITU-T T.81 annex B): segments behind markers, in scans
 // followed by coded data, until the marker EOI.
-func (p *picture) readJPEG(b []byte) error {
+func (p *Picture) readJPEG(b []byte) error {
 	p.keep(b[:2])
 	shows := false
 	for rest := b[2:]; ; {
@@ -210,7 +205,7 @@ func (p *picture) readJPEG(b []byte) error {
 		marker := rest[1]
 		if marker == 0xD9 {
 			p.keep(rest[:2])
-			return ending(shows && p.width > 0, rest[2:])
+			return ending(shows && p.Width > 0, rest[2:])
 		}
 		if len(rest) < 4 {
 			return errCut
@@ -229,7 +224,7 @@ func (p *picture) readJPEG(b []byte) error {
 		case marker == 0xC4 || marker == 0xDB || marker == 0xDD || marker == 0xCC: // tables
 			p.keep(part)
 		case marker >= 0xC0 && marker <= 0xCF && marker != 0xC8: // start of frame
-			if p.width != 0 || len(body) < 6 {
+			if p.Width != 0 || len(body) < 6 {
 				return errForm
 			}
 			if err := p.canvas(int64(binary.BigEndian.Uint16(body[3:])), int64(binary.BigEndian.Uint16(body[1:]))); err != nil {
