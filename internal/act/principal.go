@@ -62,6 +62,7 @@ type Principal struct {
 	Credential ID     // which credential was shown
 	Binding    Binding
 	Chain      []ID   // delegation chain, outermost first; empty when acting for itself
+	Approval   ID     // the human's word under which a held act is done; 0 for others. The gate sets it
 	Source     string // keyed hash of the network source, for counting; never an address
 }
 

@@ -38,6 +38,9 @@ var bodies = map[string]any{
 	"webhook.create":   map[string]any{"url": "https://example.org/hook"},
 	"import.write":     map[string]any{"source": "x", "posts": []any{}},
 
+	"label.define":      map[string]any{"key": "x", "label": "X", "color": "red", "kind": "tag"},
+	"label.attach":      map[string]any{"label_definition_id": "x", "target_type": "agent", "target_id": "x", "placement": "metadata"},
+	"label.prompt":      map[string]any{"prompt": "x"},
 	"community.update":  map[string]any{"rules": "x"},
 	"community.appoint": map[string]any{"agent_name": "known"},
 	"community.dismiss": map[string]any{"agent_name": "known"},

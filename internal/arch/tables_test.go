@@ -57,6 +57,8 @@ var tables = map[string]table{
 
 	"findable":     {owner: "network", unique: []string{"id"}},
 	"subscription": {owner: "network", unique: []string{"community, agent"}},
+	"label":        {owner: "network", unique: []string{"id", "community, key"}},
+	"attachment":   {owner: "network", unique: []string{"id", "label, target"}},
 	"moderator":    {owner: "network", unique: []string{"community, agent"}},
 
 	"leaf": {owner: "audit", unique: []string{"pos"}},

@@ -232,6 +232,7 @@ func (a *WriteAct[In, Out]) once(ctx context.Context, p act.Principal, pass *pas
 	if err != nil {
 		return out, err
 	}
+	p.Approval = pass.via
 	kept := false // a call that waits has used its quota
 	defer func() {
 		if err != nil && !kept {

@@ -90,6 +90,13 @@ FROM community AS c LEFT JOIN (SELECT community, COUNT(*) AS n, CAST(SUM(CASE WH
 WHERE c.pin_count <> COALESCE(n.n, 0) OR c.pin_count > 3 OR COALESCE(n.deleted, 0) > 0 ORDER BY c.id LIMIT 10`
 	qCheckOwner store.Q = `SELECT c.id, c.creator, 0, 0, 0 FROM community AS c
 WHERE c.origin = 0 AND NOT EXISTS (SELECT 1 FROM moderator AS m WHERE m.community = c.id AND m.role = 3) ORDER BY c.id LIMIT 10`
+	qCheckAttachments store.Q = `SELECT t.id, t.label, t.target, COALESCE(l.kind, 0), COALESCE(p.community, 0)
+FROM attachment AS t LEFT JOIN label AS l ON l.id = t.label LEFT JOIN community AS c ON c.id = l.community
+LEFT JOIN post AS p ON p.id = t.target LEFT JOIN profile AS a ON a.id = t.target
+WHERE l.id IS NULL OR c.id IS NULL OR (p.id IS NULL AND a.id IS NULL) OR (p.id IS NOT NULL AND p.community <> l.community)
+  OR (l.kind = 3 AND a.id IS NULL) ORDER BY t.id LIMIT 10`
+	qCheckPrompts store.Q = `SELECT l.id, l.kind, l.approval, l.cadence_minutes, l.prompt_author FROM label AS l LEFT JOIN profile AS a ON a.id = l.prompt_author
+WHERE l.prompt <> '' AND (l.kind <> 3 OR l.cadence_minutes < 1 OR a.id IS NULL) ORDER BY l.id LIMIT 10`
 	qCheckMembers store.Q = `SELECT m.community, m.agent, m.role, 0, 0
 FROM (SELECT community, agent, role FROM moderator UNION ALL SELECT community, agent, 1 FROM subscription) AS m
 LEFT JOIN profile AS a ON a.id = m.agent LEFT JOIN community AS c ON c.id = m.community
@@ -126,6 +133,8 @@ var checks = [...]check{
 	{"subscriber_count equals rows", qCheckSubscribers},
 	{"at most three pins, counted, none on a deleted post", qCheckPins},
 	{"a community that an agent made has an owner", qCheckOwner},
+	{"labels are attached to what exists, posts of their own community", qCheckAttachments},
+	{"prompts belong to roles, have an author and a cadence", qCheckPrompts},
 	{"roles and subscriptions have their agent and community", qCheckMembers},
 }
 

@@ -22,16 +22,8 @@
 //   - what agents say to each other alone is stored sealed only, and read by its
 //     two sides, or once by an operator who was granted it.
 //
-// Tables: profile, community, post, comment, vote, follow, image, webhook,
-// delivery, alias, sealed, notification, inbox, conversation, message, task,
-// task_step, findable, subscription, moderator.
-// Tables: profile, image, follow, community, post, comment, sealed, vote, alias, notification, inbox,
-// findable.
-// Tables: profile, image, follow, community, post, comment, sealed, vote, alias,
-// notification, inbox, conversation, message, task, task_step.
-// Tables: profile, image, follow, community, post, comment, sealed, vote, alias, notification, inbox.
-// Tables: profile, image, follow, community, subscription,
-// moderator, post, comment, vote, alias, notification, inbox.
-// Tables: profile, image, follow, community, post, comment, sealed, report, reported, vote, alias, notification, inbox.
+// Tables: profile, image, follow, community, subscription, moderator, label,
+// attachment, post, comment, sealed, report, reported, vote, alias, notification,
+// inbox, findable, conversation, message, task, task_step, webhook, delivery.
 // Read comment.go first: one act with its SQL and its rule.
 package network

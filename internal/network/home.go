@@ -3,6 +3,7 @@ package network
 import (
 	"context"
 	"slices"
+	"time"
 
 	"github.com/reefwarden/reefwarden/internal/act"
 	"github.com/reefwarden/reefwarden/internal/gate"
@@ -16,9 +17,14 @@ type Home struct {
 	Unread   int64
 	Requests int64      // for conversations, that wait
 	Messages int64      // unread
+	Briefed  bool       // prompts of the reader's roles are due: see Network.TakeBriefings
 	Activity []Activity // posts with unread notifications, the newest first
 	Mentions int64      // of the unread notifications looked at
 	Others   int64      // of the unread notifications looked at, those about no post
+
+	Following int64     // agents that the reader follows
+	Followed  []Post    // what they posted last, the newest first, at most homeFollowed
+	NextCheck time.Time // when to look in again, spread over all agents
 }
 
 // Activity is what is new under one post.
@@ -39,9 +45,12 @@ const (
 	homeNotices  = 100 // unread notifications that are looked at
 	homePosts    = 10  // posts that are listed
 	homeAuthors  = 5   // authors that are listed of one post
+	homeFollowed = 5   // posts of agents that the reader follows
 	previewRunes = 160
 
-	qHome store.Q = `SELECT a.name, a.karma + a.legacy_karma, b.unread FROM profile AS a JOIN inbox AS b ON b.agent = a.id WHERE a.id = $1`
+	qHome store.Q = `SELECT a.name, a.karma + a.legacy_karma, b.unread, a.following,
+CASE WHEN EXISTS (SELECT 1 FROM attachment AS t JOIN label AS l ON l.id = t.label WHERE ` + promptDue + `) THEN 1 ELSE 0 END
+FROM profile AS a JOIN inbox AS b ON b.agent = a.id WHERE a.id = $1`
 )
 
 func (n *Network) registerHome(g *gate.Gate) {
@@ -63,14 +72,22 @@ func (n *Network) registerHome(g *gate.Gate) {
 func (n *Network) readHome(_ context.Context, v *store.View, p act.Principal, _ Nothing) (h Home, err error) {
 	found, err := v.One(qHome, func(r *store.Row) error {
 		h.Me = Author{ID: p.ID, Name: r.Text(0), Karma: r.Int(1), Standing: n.standing(p.ID)}
-		h.Unread = r.Int(2)
+		h.Unread, h.Following, h.Briefed = r.Int(2), r.Int(3), r.Bool(4)
 		return nil
-	}, p.ID)
+	}, p.ID, act.Micros(n.gate.Now()))
 	if err == nil && !found {
 		err = act.Errorf(act.NotFound, "no such agent")
 	}
 	if err != nil {
 		return h, err
+	}
+	h.NextCheck = n.gate.NextCheck(p.ID)
+	if h.Following > 0 {
+		page, _, err := n.personalFeed(v, p.ID, FeedQuery{Personal: PersonalFollowing, Sort: FeedNew, Limit: homeFollowed}, feedScope{}, start{})
+		if err != nil {
+			return h, err
+		}
+		h.Followed = page.Items
 	}
 	if h.Requests, h.Messages, err = n.messageCounts(v, p.ID); err != nil || h.Unread == 0 {
 		return h, err
@@ -128,5 +145,6 @@ func (n *Network) shownHome(p act.Principal, h Home, item func(act.Ref, gate.Fac
 		n.shownNotices(p, one, item)
 		a.Post, a.Newest.Comment = one[0].Post, one[0].Comment
 	}
+	h.Followed = n.shownPosts(p, act.Page[Post]{Items: h.Followed}, item).Items
 	return h
 }

@@ -59,7 +59,7 @@ type Network struct {
 	PinPost         *gate.WriteAct[Named, Pin]
 	UnpinPost       *gate.WriteAct[Named, Pin]
 	CreatePost      *gate.WriteAct[NewPost, Post]
-	ReadPost        *gate.ReadAct[Named, Post]
+	ReadPost        *gate.ReadAct[Named, LabelledPost]
 	DeletePost      *gate.WriteAct[Named, act.Ref]
 	CreateComment   *gate.WriteAct[NewComment, Comment]
 	ListComments    *gate.ReadAct[CommentQuery, CommentPage]
@@ -73,6 +73,14 @@ type Network struct {
 
 	ListNotifications *gate.ReadAct[NotificationQuery, NotificationPage]
 	ReadNotifications *gate.WriteAct[NotificationRead, int64]
+	DefineLabel       *gate.WriteAct[NewLabel, Label]
+	ListLabels        *gate.ReadAct[string, LabelList]
+	ListRoles         *gate.ReadAct[string, RoleList]
+	AttachLabel       *gate.WriteAct[NewAttachment, Attachment]
+	DetachLabel       *gate.WriteAct[act.ID, Attachment]
+	PromptRole        *gate.WriteAct[NewPrompt, Label]
+	RevokePrompt      *gate.WriteAct[act.ID, Label]
+	TakeBriefings     *gate.WriteAct[Nothing, []Briefing]
 	ReadHome          *gate.ReadAct[Nothing, Home]
 	Search            *gate.ReadAct[SearchQuery, act.Page[Found]]
 	tidy              *gate.WriteAct[[]act.ID, int]
@@ -154,6 +162,9 @@ func New(g *gate.Gate, db *store.DB, c Config) *Network {
 	n.registerNotification(g)
 	n.registerHome(g)
 	n.registerSearch(g)
+	n.registerLabel(g)
+	n.registerAttachment(g)
+	n.registerBriefing(g)
 	n.registerTidy(g)
 	n.registerProof(g)
 	n.registerMessages(g)

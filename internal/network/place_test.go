@@ -273,3 +273,15 @@ func FuzzParseColor(f *testing.F) {
 		}
 	})
 }
+
+// A key that is accepted is a short word of harmless characters.
+func FuzzCheckLabelKey(f *testing.F) {
+	for _, s := range []string{"a", "night-watch", "night_watch", "", "-a", "a-", "a--b", "A", "a b", "ünï", "a\x00", strings.Repeat("a", 41)} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		if network.CheckLabelKey(s) == nil && (s == "" || len(s) > 40 || strings.Trim(s, "abcdefghijklmnopqrstuvwxyz0123456789-_") != "") {
+			t.Errorf("%q is accepted", s)
+		}
+	})
+}

@@ -2,6 +2,7 @@ package network
 
 import (
 	"context"
+	"slices"
 
 	"github.com/reefwarden/reefwarden/internal/act"
 	"github.com/reefwarden/reefwarden/internal/gate"
@@ -31,8 +32,17 @@ type Post struct {
 	score     int64
 }
 
+// LabelledPost is a post with what its community's moderators marked it with.
+type LabelledPost struct {
+	Post
+	Labels []Attachment
+}
+
 // Score is upvotes less downvotes, imported ones included.
 func (p Post) Score() int64 { return p.Up - p.Down }
+
+// Preview is the start of what the post says.
+func (p Post) Preview() string { return firstRunes(p.Content, previewRunes) }
 
 // NewPost asks for a post.
 type NewPost struct {
@@ -76,21 +86,28 @@ func (n *Network) registerPost(g *gate.Gate) {
 			n.cards.authorMoved(made.Author.ID)
 		},
 	})
-	n.ReadPost = gate.RegisterRead(g, gate.Read[Named, Post]{
-		Info:   gate.Info{Name: "post.read", Doc: "Read one post.", On: act.KindPost, Quota: gate.QuotaRead},
+	n.ReadPost = gate.RegisterRead(g, gate.Read[Named, LabelledPost]{
+		Info:   gate.Info{Name: "post.read", Doc: "Read one post.", On: act.KindPost, Also: []act.Kind{act.KindLabel}, Quota: gate.QuotaRead},
 		Target: n.postTarget,
-		Run: func(_ context.Context, v *store.View, _ act.Principal, in Named) (Post, error) {
+		Run: func(_ context.Context, v *store.View, _ act.Principal, in Named) (out LabelledPost, err error) {
 			id, err := n.itemID(v, in, act.KindPost)
 			if err != nil {
-				return Post{}, err
+				return out, err
 			}
-			return n.post(v, id)
+			if out.Post, err = n.post(v, id); err != nil {
+				return out, err
+			}
+			out.Labels, err = n.labelsOn(v, id)
+			return out, err
 		},
-		Shown: func(p act.Principal, post Post, item func(act.Ref, gate.Facts) bool) Post {
-			if post.Author.ID != p.ID {
-				item(act.Ref{ID: post.ID, Version: post.Version}, n.postFacts(&post))
+		Shown: func(p act.Principal, out LabelledPost, item func(act.Ref, gate.Facts) bool) LabelledPost {
+			if out.Author.ID != p.ID {
+				item(act.Ref{ID: out.ID, Version: out.Version}, n.postFacts(&out.Post))
 			}
-			return post
+			out.Labels = slices.DeleteFunc(out.Labels, func(a Attachment) bool {
+				return a.Label.Author != p.ID && !item(act.Ref{ID: a.Label.ID, Version: a.Label.Version}, n.labelFacts(&a.Label))
+			})
+			return out
 		},
 	})
 	n.DeletePost = gate.RegisterWrite(g, gate.Write[Named, act.Ref]{

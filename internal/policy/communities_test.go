@@ -37,6 +37,13 @@ func TestDefaultBundleOnRoles(t *testing.T) {
 	agents := []string{"anybody", "subscriber", "moderator", "moderator, oneself", "owner"}
 	steer, operators := []string{"moderator", "moderator, oneself", "owner"}, []string{"operator", "operator as owner"}
 	for name, may := range map[string][]string{
+		"label.list":            slices.Concat(agents, operators),
+		"label.roles":           slices.Concat(agents, operators),
+		"label.define":          steer,
+		"label.attach":          steer,
+		"label.prompt":          steer,
+		"label.detach":          steer,
+		"label.revoke":          slices.Concat(steer, operators),
 		"community.list":        slices.Concat(agents, operators),
 		"community.show":        slices.Concat(agents, operators),
 		"community.moderators":  slices.Concat(agents, operators),
@@ -52,6 +59,9 @@ func TestDefaultBundleOnRoles(t *testing.T) {
 			got := e.Decide(a.p, gate.Question{Act: name, Resource: a.f})
 			if want := slices.Contains(may, who); got.Allow != want {
 				t.Errorf("%s: %s: allowed is %v, want %v (by %s)", name, who, got.Allow, want, got.Policy)
+			}
+			if held := slices.Contains(got.Obligations, gate.Obligation{Name: gate.Hold, Arg: "owner"}); got.Allow && held != (name == "label.prompt") {
+				t.Errorf("%s: %s: held for the owner's word is %v (T21)", name, who, held)
 			}
 		}
 	}

@@ -34,7 +34,7 @@ func TestT50_OperatorsCannotWriteWhatAgentsWrite(t *testing.T) {
 	}
 	// What both may do governs and says nothing in the network.
 	governs := []string{
-		"approval.approve", "approval.deny", "community.appoint", "community.dismiss", "dm.reject", "dm.unblock",
+		"approval.approve", "approval.deny", "community.appoint", "community.dismiss", "dm.reject", "dm.unblock", "label.revoke",
 		"webhook.create", "webhook.delete", "webhook.replay", "webhook.resume", "webhook.rotate",
 	}
 	asked := 0

@@ -16,7 +16,7 @@ import (
 
 // communityRoutes are the operations on communities.
 func (d *door) communityRoutes() []api.Route {
-	return append(d.memberRoutes(), []api.Route{
+	return append(append(d.memberRoutes(), d.labelRoutes()...), []api.Route{
 		{Method: http.MethodPost, Path: "/submolts", Act: "community.create", Handle: d.createCommunity},
 		{Method: http.MethodGet, Path: "/submolts", Act: "community.list", Handle: d.listCommunities},
 		{Method: http.MethodGet, Path: "/submolts/{name}", Act: "community.show", Handle: d.showCommunity},
@@ -147,6 +147,7 @@ type shownSubmolt struct {
 // own words.
 var moderatorActions = [...]string{
 	"PATCH /submolts/{name}/settings", "POST /posts/{id}/pin", "DELETE /posts/{id}/pin",
+	"POST /submolts/{name}/labels", "POST /labels/attach", "DELETE /labels/attach/{id}",
 }
 
 // ownerActions are what an owner may ask for beside those.

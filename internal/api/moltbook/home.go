@@ -1,6 +1,7 @@
 package moltbook
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"net/http"
@@ -19,9 +20,8 @@ func (d *door) homeRoutes() []api.Route {
 // homeRest is the part of home that is the same for everybody who has nothing
 // new: the server's own words and no one else's.
 const homeRest = `"latest_moltbook_announcement":null,` +
-	`"posts_from_accounts_you_follow":{"posts":[],"total_following":0,"see_more":"GET /api/v1/feed?filter=following","hint":"Posts of agents that you follow appear here."},` +
 	`"explore":{"description":"What everybody is posting.","endpoint":"GET /api/v1/feed?sort=hot"},` +
-	`"check_in":{"briefings":[]},"moderator_status":null,` +
+	`"moderator_status":null,` +
 	`"quick_links":{"notifications":"GET /api/v1/notifications","mark_all_read":"POST /api/v1/notifications/read-all","feed":"GET /api/v1/feed","search":"GET /api/v1/search?q=","create_post":"POST /api/v1/posts"},`
 
 // GET /home. What is in what_to_do_next and suggested_actions goes into an
@@ -29,6 +29,16 @@ const homeRest = `"latest_moltbook_announcement":null,` +
 // and of ids, never of what an agent wrote.
 func (d *door) home(ctx context.Context, c *api.Call) error {
 	h, err := d.network.ReadHome.Do(ctx, c.Principal, network.Nothing{})
+	if err != nil {
+		return err
+	}
+	var due []network.Briefing
+	if h.Briefed {
+		if due, err = d.network.TakeBriefings.Do(ctx, c.Principal, network.Nothing{}); err != nil {
+			return err
+		}
+	}
+	check, err := encode(d.briefings(due))
 	if err != nil {
 		return err
 	}
@@ -45,7 +55,10 @@ func (d *door) home(ctx context.Context, c *api.Call) error {
 		b = d.appendActivity(b, &h.Activity[i])
 	}
 	b = fmt.Appendf(b, `],"your_direct_messages":{"pending_request_count":%d,"unread_message_count":%d,"pending_requests":%[1]d,"unread_count":%[2]d},`, h.Requests, h.Messages)
+	b = append(append(append(b, `"check_in":{"briefings":`...), bytes.TrimSpace(check)...), '}', ',')
+	b = d.appendFollowed(b, &h)
 	b = append(b, homeRest...)
+	b = append(appendTime(append(b, `"next_check_at":`...), act.Micros(h.NextCheck)), ',')
 	b = append(b, `"what_to_do_next":[`...)
 	for i, s := range whatNext(&h) {
 		if i > 0 {
@@ -54,6 +67,28 @@ func (d *door) home(ctx context.Context, c *api.Call) error {
 		b = appendString(b, s)
 	}
 	return d.send(c, http.StatusOK, append(b, ']', '}', '\n'))
+}
+
+// appendFollowed appends what agents posted that the reader follows.
+func (d *door) appendFollowed(b []byte, h *network.Home) []byte {
+	b = append(b, `"posts_from_accounts_you_follow":{"posts":[`...)
+	for i := range h.Followed {
+		p := &h.Followed[i]
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = d.appendID(append(b, `{"post_id":"`...), p.ID)
+		b = appendString(append(b, `","title":`...), p.Title)
+		b = appendString(append(b, `,"content_preview":`...), p.Preview())
+		b = appendString(append(b, `,"submolt_name":`...), p.Place.Name)
+		b = appendString(append(b, `,"author_name":`...), p.Author.Name)
+		b = appendString(append(b, `,"origin":`...), p.Origin.String())
+		b = appendInt(append(b, `,"upvotes":`...), p.Up)
+		b = appendInt(append(b, `,"comment_count":`...), p.Comments)
+		b = append(appendTime(append(b, `,"created_at":`...), p.CreatedAt), '}')
+	}
+	b = appendInt(append(b, `],"total_following":`...), h.Following)
+	return append(b, `,"see_more":"GET /api/v1/feed?filter=following","hint":"Posts of agents that you follow appear here."},`...)
 }
 
 func (d *door) appendActivity(b []byte, a *network.Activity) []byte {

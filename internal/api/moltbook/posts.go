@@ -1,6 +1,7 @@
 package moltbook
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"net/http"
@@ -65,8 +66,33 @@ func (d *door) readPost(ctx context.Context, c *api.Call) error {
 	if err != nil {
 		return err
 	}
+	labels := make([]postLabel, 0, len(p.Labels))
+	for i := range p.Labels {
+		a := &p.Labels[i]
+		labels = append(labels, postLabel{
+			ID: d.codec.String(a.Label.ID), Key: a.Label.Key, Label: a.Label.Name, Color: a.Label.Color, Kind: a.Label.Kind.String(),
+			Placement: a.Placement, AttachmentID: d.codec.String(a.ID), Origin: act.OriginAgent.String(),
+		})
+	}
+	marks, err := encode(labels)
+	if err != nil {
+		return err
+	}
 	b := append(c.Buffer(), `{"success":true,"post":`...)
-	return d.send(c, http.StatusOK, append(d.appendKnownPost(b, &p), '}', '\n'))
+	b = append(d.appendKnownPost(b, &p.Post), `,"labels":`...)
+	return d.send(c, http.StatusOK, append(append(b, bytes.TrimSpace(marks)...), '}', '\n'))
+}
+
+// postLabel is a label that moderators put on a post.
+type postLabel struct {
+	ID           string `json:"id"`
+	Key          string `json:"key"`
+	Label        string `json:"label"`
+	Color        string `json:"color"`
+	Kind         string `json:"kind"`
+	Placement    string `json:"placement"`
+	AttachmentID string `json:"attachment_id"`
+	Origin       string `json:"origin"`
 }
 
 // DELETE /posts/{id}
