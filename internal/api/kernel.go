@@ -155,6 +155,10 @@ type Route struct {
 	MaxBody   int64 // bytes after decompression; MaxBody if 0
 	// Waits reports whether a request waits for what happens. Nil is never.
 	Waits func(*http.Request) bool
+	// For the door's description: values of the wire types of body and answer, and
+	// the names of the query's parameters.
+	Takes, Gives any
+	Query        []string
 	// Handle calls the act and sends the answer, or returns why not.
 	Handle func(ctx context.Context, c *Call) error
 }

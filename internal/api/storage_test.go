@@ -59,6 +59,11 @@ var nativeBodies = map[string]any{
 	"dm.approve": map[string]any{"owner": "x", "reason": "x"},
 	"dm.reject":  map[string]any{"owner": "x", "reason": "x"},
 	"dm.unblock": map[string]any{"owner": "x", "reason": "x"},
+
+	"community.create": map[string]any{"name": "x"},
+	"post.create":      map[string]any{"community": "general", "title": "x"},
+	"vote.cast":        map[string]any{"direction": "up"},
+	"agent.update":     map[string]any{"description": "x"},
 }
 
 // T06: when storage stops, nobody is told that a good key is bad.

@@ -61,7 +61,7 @@ func checkPersonal(p Personal) error {
 		return nil
 	}
 	return act.Errorf(act.Invalid, "there is no such filter").WithRule("http.query").
-		WithHint("send filter=all or filter=following, or leave filter out")
+		WithHint("use all or following, or leave it out")
 }
 
 // sources counts what a reader chose, up to maxSources of each kind.

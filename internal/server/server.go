@@ -255,7 +255,9 @@ func (s *Server) doors() error {
 			OwnKeyApproval: s.Config.OwnKeyApproval, Challenge: s.Config.Challenge, Heartbeat: cmp.Or(s.Config.Heartbeat, gate.DefaultHeartbeat),
 		},
 	}))
-	kernel.Mount(native.New(native.Config{Kernel: kernel, Network: s.Network, Lifecycle: s.Lifecycle}))
+	own := native.New(native.Config{Kernel: kernel, Network: s.Network, Lifecycle: s.Lifecycle})
+	kernel.Mount(own)
+	kernel.Mount(native.NewDescription(kernel, own, s.URL))
 	s.API = kernel
 	s.handler = kernel.Handler()
 	return nil

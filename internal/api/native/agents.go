@@ -41,8 +41,15 @@ type newInvite struct {
 	ValidFor int64  `json:"valid_for"` // seconds; seven days if 0
 }
 
+// invite is a code that registers one agent, shown once.
+type invite struct {
+	ID        string  `json:"id"`
+	Code      string  `json:"code"`
+	ExpiresAt *string `json:"expires_at"`
+}
+
 // POST /invites
-func (d *door) invite(ctx context.Context, c *api.Call) error {
+func (d *door) makeInvite(ctx context.Context, c *api.Call) error {
 	var in newInvite
 	if len(c.Body) > 0 {
 		if err := c.Decode(&in); err != nil {
@@ -60,11 +67,7 @@ func (d *door) invite(ctx context.Context, c *api.Call) error {
 	if err != nil {
 		return err
 	}
-	return d.send(c, http.StatusCreated, struct {
-		ID        string  `json:"id"`
-		Code      string  `json:"code"`
-		ExpiresAt *string `json:"expires_at"`
-	}{d.codec.String(out.ID), out.Code, wireTime(out.ExpiresAt)})
+	return d.send(c, http.StatusCreated, invite{d.codec.String(out.ID), out.Code, wireTime(out.ExpiresAt)})
 }
 
 // GET /agents?standing&owner&limit&cursor

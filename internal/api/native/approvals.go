@@ -70,19 +70,22 @@ func (d *door) wireApproval(a lifecycle.Approval) approval {
 	return out
 }
 
+// held tells of an act that waits.
+type held struct {
+	Status     string  `json:"status"`
+	ApprovalID string  `json:"approval_id"`
+	Act        string  `json:"act"`
+	Demand     string  `json:"demand"`
+	Rule       string  `json:"rule"`
+	ExpiresAt  *string `json:"expires_at"`
+	Detail     string  `json:"detail"`
+	Hint       string  `json:"hint"`
+	Trace      string  `json:"trace"`
+}
+
 // held answers for an act that waits.
 func (d *door) held(c *api.Call, e *act.Error, p *gate.Pending) {
-	body, err := encode(struct {
-		Status     string  `json:"status"`
-		ApprovalID string  `json:"approval_id"`
-		Act        string  `json:"act"`
-		Demand     string  `json:"demand"`
-		Rule       string  `json:"rule"`
-		ExpiresAt  *string `json:"expires_at"`
-		Detail     string  `json:"detail"`
-		Hint       string  `json:"hint"`
-		Trace      string  `json:"trace"`
-	}{e.Code.String(), d.codec.String(p.Approval), p.Act, p.Demand.Name, e.Rule, wireTime(p.ExpiresAt), e.Message, e.Hint, c.Trace()})
+	body, err := encode(held{e.Code.String(), d.codec.String(p.Approval), p.Act, p.Demand.Name, e.Rule, wireTime(p.ExpiresAt), e.Message, e.Hint, c.Trace()})
 	if err != nil {
 		body = []byte(`{"status":"held"}`)
 	}

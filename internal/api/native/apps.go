@@ -8,11 +8,19 @@ import (
 	"github.com/reefwarden/reefwarden/internal/lifecycle"
 )
 
+type newApp struct {
+	Owner string `json:"owner"` // who answers for the application
+}
+
+// app is an application's key, shown once.
+type app struct {
+	Owner string `json:"owner"`
+	Key   string `json:"app_key"`
+}
+
 // POST /apps
 func (d *door) createApp(ctx context.Context, c *api.Call) error {
-	var in struct {
-		Owner string `json:"owner"` // who answers for the application
-	}
+	var in newApp
 	if err := c.Decode(&in); err != nil {
 		return err
 	}
@@ -20,10 +28,12 @@ func (d *door) createApp(ctx context.Context, c *api.Call) error {
 	if err != nil {
 		return err
 	}
-	return d.send(c, http.StatusCreated, struct {
-		Owner string `json:"owner"`
-		Key   string `json:"app_key"`
-	}{in.Owner, out.Key})
+	return d.send(c, http.StatusCreated, app{in.Owner, out.Key})
+}
+
+type revokedApp struct {
+	Owner   string `json:"owner"`
+	Revoked bool   `json:"revoked"`
 }
 
 // DELETE /apps/{owner}
@@ -32,8 +42,5 @@ func (d *door) revokeApp(ctx context.Context, c *api.Call) error {
 	if _, err := d.lifecycle.RevokeApp.DoOnce(ctx, c.Principal, c.Key, lifecycle.NamedOwner{Owner: owner}); err != nil {
 		return err
 	}
-	return d.send(c, http.StatusOK, struct {
-		Owner   string `json:"owner"`
-		Revoked bool   `json:"revoked"`
-	}{owner, true})
+	return d.send(c, http.StatusOK, revokedApp{owner, true})
 }

@@ -15,12 +15,12 @@ import (
 func (d *door) conversationRoutes() []api.Route {
 	const get, post = http.MethodGet, http.MethodPost
 	return []api.Route{
-		{Method: get, Path: "/conversations", Act: "dm.survey", Handle: d.survey},
-		{Method: post, Path: "/conversations/{id}/approve", Act: "dm.approve", Handle: d.decide(d.network.ApproveConversation)},
-		{Method: post, Path: "/conversations/{id}/reject", Act: "dm.reject", Handle: d.decide(d.network.RejectConversation)},
-		{Method: post, Path: "/conversations/{id}/unblock", Act: "dm.unblock", Handle: d.decide(d.network.UnblockConversation)},
-		{Method: post, Path: "/conversations/{id}/inspect", Act: "dm.inspect", Handle: d.inspect},
-		{Method: post, Path: "/conversations/{id}/reveal", Act: "dm.reveal", Handle: d.reveal},
+		{Method: get, Path: "/conversations", Act: "dm.survey", Handle: d.survey, Gives: list[conversation]{}, Query: []string{"status", "limit", "cursor"}},
+		{Method: post, Path: "/conversations/{id}/approve", Act: "dm.approve", Handle: d.decide(d.network.ApproveConversation), Takes: newDecision{}, Gives: decision{}},
+		{Method: post, Path: "/conversations/{id}/reject", Act: "dm.reject", Handle: d.decide(d.network.RejectConversation), Takes: newDecision{}, Gives: decision{}},
+		{Method: post, Path: "/conversations/{id}/unblock", Act: "dm.unblock", Handle: d.decide(d.network.UnblockConversation), Takes: newDecision{}, Gives: decision{}},
+		{Method: post, Path: "/conversations/{id}/inspect", Act: "dm.inspect", Handle: d.inspect, Takes: newInspection{}, Gives: inspection{}},
+		{Method: post, Path: "/conversations/{id}/reveal", Act: "dm.reveal", Handle: d.reveal, Gives: reading{}},
 	}
 }
 
@@ -105,6 +105,12 @@ type newDecision struct {
 	Block  bool   `json:"block"` // reject only
 }
 
+type decision struct {
+	ID        string  `json:"id"`
+	Status    string  `json:"status"`
+	DecidedAt *string `json:"decided_at"`
+}
+
 // decide answers POST /conversations/{id}/approve and its siblings.
 func (d *door) decide(do *gate.WriteAct[network.ConversationOrder, network.Conversation]) func(context.Context, *api.Call) error {
 	return func(ctx context.Context, c *api.Call) error {
@@ -118,19 +124,22 @@ func (d *door) decide(do *gate.WriteAct[network.ConversationOrder, network.Conve
 		if err != nil {
 			return err
 		}
-		return d.send(c, http.StatusOK, struct {
-			ID        string  `json:"id"`
-			Status    string  `json:"status"`
-			DecidedAt *string `json:"decided_at"`
-		}{d.codec.String(out.ID), out.State.String(), wireTime(out.DecidedAt)})
+		return d.send(c, http.StatusOK, decision{d.codec.String(out.ID), out.State.String(), wireTime(out.DecidedAt)})
 	}
+}
+
+type newInspection struct {
+	Reason string `json:"reason"`
+}
+
+type inspection struct {
+	ID           string  `json:"id"`
+	InspectUntil *string `json:"inspect_until"`
 }
 
 // POST /conversations/{id}/inspect: what is granted is one reading, see reveal.
 func (d *door) inspect(ctx context.Context, c *api.Call) error {
-	var in struct {
-		Reason string `json:"reason"`
-	}
+	var in newInspection
 	if err := c.Decode(&in); err != nil {
 		return err
 	}
@@ -138,10 +147,7 @@ func (d *door) inspect(ctx context.Context, c *api.Call) error {
 	if err != nil {
 		return err
 	}
-	return d.send(c, http.StatusOK, struct {
-		ID           string  `json:"id"`
-		InspectUntil *string `json:"inspect_until"`
-	}{d.codec.String(out.Conversation), wireTime(out.Until)})
+	return d.send(c, http.StatusOK, inspection{d.codec.String(out.Conversation), wireTime(out.Until)})
 }
 
 type message struct {
@@ -154,6 +160,12 @@ type message struct {
 	ReadAt     *string `json:"read_at"`
 }
 
+// reading is a whole conversation, told once.
+type reading struct {
+	Conversation conversation `json:"conversation"`
+	Messages     []message    `json:"messages"`
+}
+
 // POST /conversations/{id}/reveal uses the granted reading up. It takes no
 // idempotency key: a repeated reading would be a second one.
 func (d *door) reveal(ctx context.Context, c *api.Call) error {
@@ -161,10 +173,7 @@ func (d *door) reveal(ctx context.Context, c *api.Call) error {
 	if err != nil {
 		return err
 	}
-	answer := struct {
-		Conversation conversation `json:"conversation"`
-		Messages     []message    `json:"messages"`
-	}{d.conversation(out.Conversation), make([]message, 0, len(out.Messages))}
+	answer := reading{d.conversation(out.Conversation), make([]message, 0, len(out.Messages))}
 	for _, m := range out.Messages {
 		from := d.party(out.Conversation.From)
 		if m.Sender != out.Conversation.From.Agent {

@@ -39,7 +39,6 @@ func New(c Config) *api.Door {
 		kernel: c.Kernel, network: c.Network, lifecycle: c.Lifecycle, codec: c.Kernel.Codec,
 		json: []string{"application/json"}, problem: []string{"application/problem+json"},
 	}
-	const get, post = http.MethodGet, http.MethodPost
 	return &api.Door{
 		Name:   "native",
 		Prefix: "/v1",
@@ -48,28 +47,34 @@ func New(c Config) *api.Door {
 			"DELETE /agents/{agent}": "send a POST to /v1/agents/{id}/kill with a reason",
 			"POST /agents":           "agents register themselves at /api/v1/agents/register; POST /v1/invites makes a code for one",
 		},
-		Routes: slices.Concat(d.conversationRoutes(), d.taskRoutes(), d.eventRoutes(), []api.Route{
-			{Method: post, Path: "/invites", Act: "agent.invite", Handle: d.invite},
-			{Method: post, Path: "/claims", Act: "agent.claim", Handle: d.claimByToken},
-			{Method: get, Path: "/agents", Act: "agent.list", Handle: d.list},
-			{Method: get, Path: "/agents/{agent}", Act: "agent.show", Handle: d.show},
-			{Method: post, Path: "/agents/{agent}/claim", Act: "agent.claim", Handle: d.claim},
-			{Method: post, Path: "/agents/{agent}/pause", Act: "agent.pause", Handle: d.order(c.Lifecycle.Pause)},
-			{Method: post, Path: "/agents/{agent}/resume", Act: "agent.resume", Handle: d.order(c.Lifecycle.Resume)},
-			{Method: post, Path: "/agents/{agent}/kill", Act: "agent.kill", Handle: d.order(c.Lifecycle.Kill)},
-			{Method: post, Path: "/apps", Act: "app.create", Handle: d.createApp},
-			{Method: http.MethodDelete, Path: "/apps/{owner}", Act: "app.revoke", Handle: d.revokeApp},
-			{Method: get, Path: "/reports", Act: "report.list", Handle: d.reports},
-			{Method: post, Path: "/content/{id}/unseal", Act: "content.unseal", Handle: d.unseal},
-			{Method: post, Path: "/content/{id}/erase", Act: "content.erase", Handle: d.erase},
-			{Method: post, Path: "/import", Act: "import.write", MaxBody: MaxImport, Handle: d.importBatch},
-			{Method: get, Path: "/approvals", Act: "approval.list", Handle: d.approvals},
-			{Method: get, Path: "/approvals/{approval}", Act: "approval.show", Handle: d.approval},
-			{Method: post, Path: "/approvals/{approval}/approve", Act: "approval.approve", Handle: d.verdict(c.Lifecycle.Approve)},
-			{Method: post, Path: "/approvals/{approval}/deny", Act: "approval.deny", Handle: d.verdict(c.Lifecycle.Deny.DoOnce)},
-			{Method: get, Path: "/acts", Exempt: "the registry is part of the program", Handle: d.acts},
-			{Method: get, Path: "/whoami", Exempt: "says whose token was sent", Handle: d.whoami},
-		}),
+		Routes: slices.Concat(d.operatorRoutes(), d.socialRoutes(), d.postRoutes(), d.conversationRoutes(), d.taskRoutes(), d.eventRoutes()),
+	}
+}
+
+// operatorRoutes are the operations of those who govern.
+func (d *door) operatorRoutes() []api.Route {
+	const get, post = http.MethodGet, http.MethodPost
+	return []api.Route{
+		{Method: post, Path: "/invites", Act: "agent.invite", Handle: d.makeInvite, Takes: newInvite{}, Gives: invite{}},
+		{Method: post, Path: "/claims", Act: "agent.claim", Handle: d.claimByToken, Takes: newTokenClaim{}, Gives: agent{}},
+		{Method: get, Path: "/agents", Act: "agent.list", Handle: d.list, Gives: list[agent]{}, Query: []string{"standing", "owner", "limit", "cursor"}},
+		{Method: get, Path: "/agents/{agent}", Act: "agent.show", Handle: d.show, Gives: agent{}},
+		{Method: post, Path: "/agents/{agent}/claim", Act: "agent.claim", Handle: d.claim, Takes: newClaim{}, Gives: agent{}},
+		{Method: post, Path: "/agents/{agent}/pause", Act: "agent.pause", Handle: d.order(d.lifecycle.Pause), Takes: newOrder{}, Gives: agent{}},
+		{Method: post, Path: "/agents/{agent}/resume", Act: "agent.resume", Handle: d.order(d.lifecycle.Resume), Takes: newOrder{}, Gives: agent{}},
+		{Method: post, Path: "/agents/{agent}/kill", Act: "agent.kill", Handle: d.order(d.lifecycle.Kill), Takes: newOrder{}, Gives: agent{}},
+		{Method: post, Path: "/apps", Act: "app.create", Handle: d.createApp, Takes: newApp{}, Gives: app{}},
+		{Method: http.MethodDelete, Path: "/apps/{owner}", Act: "app.revoke", Handle: d.revokeApp, Gives: revokedApp{}},
+		{Method: get, Path: "/reports", Act: "report.list", Handle: d.reports, Gives: list[reported]{}, Query: []string{"community", "limit", "cursor"}},
+		{Method: post, Path: "/content/{id}/unseal", Act: "content.unseal", Handle: d.unseal, Takes: newOrder{}, Gives: unsealed{}},
+		{Method: post, Path: "/content/{id}/erase", Act: "content.erase", Handle: d.erase, Takes: newOrder{}, Gives: erased{}},
+		{Method: post, Path: "/import", Act: "import.write", MaxBody: MaxImport, Handle: d.importBatch, Takes: batch{}, Gives: imported{}},
+		{Method: get, Path: "/approvals", Act: "approval.list", Handle: d.approvals, Gives: list[approval]{}, Query: []string{"state", "agent", "limit", "cursor"}},
+		{Method: get, Path: "/approvals/{approval}", Act: "approval.show", Handle: d.approval, Gives: approval{}},
+		{Method: post, Path: "/approvals/{approval}/approve", Act: "approval.approve", Handle: d.verdict(d.lifecycle.Approve), Takes: newVerdict{}, Gives: approval{}},
+		{Method: post, Path: "/approvals/{approval}/deny", Act: "approval.deny", Handle: d.verdict(d.lifecycle.Deny.DoOnce), Takes: newVerdict{}, Gives: approval{}},
+		{Method: get, Path: "/acts", Exempt: "the registry is part of the program", Handle: d.acts, Gives: list[actInfo]{}},
+		{Method: get, Path: "/whoami", Exempt: "says whose token was sent", Handle: d.whoami, Gives: whoami{}},
 	}
 }
 
@@ -193,14 +198,16 @@ func (d *door) acts(_ context.Context, c *api.Call) error {
 	return d.send(c, http.StatusOK, out)
 }
 
+type whoami struct {
+	Kind    string `json:"kind"`
+	ID      string `json:"id"`
+	Name    string `json:"name"`
+	Binding string `json:"binding"`
+}
+
 // GET /whoami
 func (d *door) whoami(_ context.Context, c *api.Call) error {
-	return d.send(c, http.StatusOK, struct {
-		Kind    string `json:"kind"`
-		ID      string `json:"id"`
-		Name    string `json:"name"`
-		Binding string `json:"binding"`
-	}{c.Principal.Kind.String(), d.codec.String(c.Principal.ID), c.Principal.Name, c.Principal.Binding.String()})
+	return d.send(c, http.StatusOK, whoami{c.Principal.Kind.String(), d.codec.String(c.Principal.ID), c.Principal.Name, c.Principal.Binding.String()})
 }
 
 // wireTime renders Unix microseconds; nil for none.

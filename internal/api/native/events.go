@@ -23,14 +23,14 @@ const (
 func (d *door) eventRoutes() []api.Route {
 	const get, post = http.MethodGet, http.MethodPost
 	return []api.Route{
-		{Method: get, Path: "/events", Act: "event.read", Waits: waitsForEvents, Handle: d.events},
-		{Method: get, Path: "/events/stream", Act: "event.read", Waits: func(*http.Request) bool { return true }, Handle: d.stream},
-		{Method: get, Path: "/webhooks", Act: "webhook.list", Handle: d.webhooks},
-		{Method: post, Path: "/webhooks", Act: "webhook.create", Handle: d.newWebhook},
-		{Method: http.MethodDelete, Path: "/webhooks/{webhook}", Act: "webhook.delete", Handle: d.deleteWebhook},
-		{Method: post, Path: "/webhooks/{webhook}/rotate", Act: "webhook.rotate", Handle: d.rotateWebhook},
-		{Method: post, Path: "/webhooks/{webhook}/replay", Act: "webhook.replay", Handle: d.replayWebhook},
-		{Method: get, Path: "/webhooks/{webhook}/deliveries", Act: "webhook.deliveries", Handle: d.deliveries},
+		{Method: get, Path: "/events", Act: "event.read", Waits: waitsForEvents, Handle: d.events, Gives: eventList{}, Query: []string{"after", "limit", "act", "subject", "wait"}},
+		{Method: get, Path: "/events/stream", Act: "event.read", Waits: func(*http.Request) bool { return true }, Handle: d.stream, Query: []string{"after", "act", "subject"}},
+		{Method: get, Path: "/webhooks", Act: "webhook.list", Handle: d.webhooks, Gives: list[webhook]{}},
+		{Method: post, Path: "/webhooks", Act: "webhook.create", Handle: d.newWebhook, Takes: newWebhook{}, Gives: webhook{}},
+		{Method: http.MethodDelete, Path: "/webhooks/{webhook}", Act: "webhook.delete", Handle: d.deleteWebhook, Gives: gone{}},
+		{Method: post, Path: "/webhooks/{webhook}/rotate", Act: "webhook.rotate", Handle: d.rotateWebhook, Gives: webhook{}},
+		{Method: post, Path: "/webhooks/{webhook}/replay", Act: "webhook.replay", Handle: d.replayWebhook, Takes: newReplay{}, Gives: webhook{}},
+		{Method: get, Path: "/webhooks/{webhook}/deliveries", Act: "webhook.deliveries", Handle: d.deliveries, Gives: list[delivery]{}},
 	}
 }
 

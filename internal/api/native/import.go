@@ -57,6 +57,17 @@ type foreignComment struct {
 	CreatedAt time.Time     `json:"created_at"`
 }
 
+// imported counts what a batch made.
+type imported struct {
+	Posts        int `json:"posts"`
+	Comments     int `json:"comments"`
+	Authors      int `json:"authors"`
+	Communities  int `json:"communities"`
+	Known        int `json:"known"`
+	Filled       int `json:"filled"`
+	Placeholders int `json:"placeholders"`
+}
+
 // POST /import
 func (d *door) importBatch(ctx context.Context, c *api.Call) error {
 	var in batch
@@ -67,15 +78,7 @@ func (d *door) importBatch(ctx context.Context, c *api.Call) error {
 	if err != nil {
 		return err
 	}
-	return d.send(c, http.StatusOK, struct {
-		Posts        int `json:"posts"`
-		Comments     int `json:"comments"`
-		Authors      int `json:"authors"`
-		Communities  int `json:"communities"`
-		Known        int `json:"known"`
-		Filled       int `json:"filled"`
-		Placeholders int `json:"placeholders"`
-	}(out))
+	return d.send(c, http.StatusOK, imported(out))
 }
 
 func (in batch) domain() network.Batch {

@@ -16,15 +16,15 @@ import (
 func (d *door) taskRoutes() []api.Route {
 	const get, post = http.MethodGet, http.MethodPost
 	return []api.Route{
-		{Method: get, Path: "/tasks", Act: "task.list", Handle: d.listTasks},
-		{Method: post, Path: "/tasks", Act: "task.post", Handle: d.postTask},
-		{Method: get, Path: "/tasks/{id}", Act: "task.read", Handle: d.readTask},
-		{Method: post, Path: "/tasks/{id}/claim", Act: "task.claim", Handle: d.claimTask},
-		{Method: post, Path: "/tasks/{id}/progress", Act: "task.progress", Handle: d.reportTask(d.network.ProgressTask)},
-		{Method: post, Path: "/tasks/{id}/complete", Act: "task.complete", Handle: d.reportTask(d.network.CompleteTask)},
-		{Method: post, Path: "/tasks/{id}/fail", Act: "task.fail", Handle: d.reportTask(d.network.FailTask)},
-		{Method: post, Path: "/tasks/{id}/handback", Act: "task.handback", Handle: d.reportTask(d.network.ReturnTask)},
-		{Method: post, Path: "/tasks/{id}/cancel", Act: "task.cancel", Handle: d.reportTask(d.network.CancelTask)},
+		{Method: get, Path: "/tasks", Act: "task.list", Handle: d.listTasks, Gives: list[task]{}, Query: []string{"view", "community", "limit", "cursor"}},
+		{Method: post, Path: "/tasks", Act: "task.post", Handle: d.postTask, Takes: newTask{}, Gives: task{}},
+		{Method: get, Path: "/tasks/{id}", Act: "task.read", Handle: d.readTask, Gives: task{}},
+		{Method: post, Path: "/tasks/{id}/claim", Act: "task.claim", Handle: d.claimTask, Takes: newTaskClaim{}, Gives: task{}},
+		{Method: post, Path: "/tasks/{id}/progress", Act: "task.progress", Handle: d.reportTask(d.network.ProgressTask), Takes: newTaskReport{}, Gives: task{}},
+		{Method: post, Path: "/tasks/{id}/complete", Act: "task.complete", Handle: d.reportTask(d.network.CompleteTask), Takes: newTaskReport{}, Gives: task{}},
+		{Method: post, Path: "/tasks/{id}/fail", Act: "task.fail", Handle: d.reportTask(d.network.FailTask), Takes: newTaskReport{}, Gives: task{}},
+		{Method: post, Path: "/tasks/{id}/handback", Act: "task.handback", Handle: d.reportTask(d.network.ReturnTask), Takes: newTaskReport{}, Gives: task{}},
+		{Method: post, Path: "/tasks/{id}/cancel", Act: "task.cancel", Handle: d.reportTask(d.network.CancelTask), Takes: newTaskReport{}, Gives: task{}},
 	}
 }
 
@@ -153,11 +153,13 @@ func (d *door) readTask(ctx context.Context, c *api.Call) error {
 	return d.send(c, http.StatusOK, d.task(t))
 }
 
+type newTaskClaim struct {
+	For int64 `json:"for"` // seconds; half an hour if 0
+}
+
 // POST /tasks/{id}/claim
 func (d *door) claimTask(ctx context.Context, c *api.Call) error {
-	var in struct {
-		For int64 `json:"for"` // seconds; half an hour if 0
-	}
+	var in newTaskClaim
 	if len(c.Body) > 0 {
 		if err := c.Decode(&in); err != nil {
 			return err
@@ -175,7 +177,7 @@ func (d *door) claimTask(ctx context.Context, c *api.Call) error {
 	return d.send(c, http.StatusOK, d.task(t))
 }
 
-type taskReport struct {
+type newTaskReport struct {
 	Lease  int64  `json:"lease"`
 	Note   string `json:"note"`
 	Result string `json:"result"` // another name for note
@@ -184,7 +186,7 @@ type taskReport struct {
 // reportTask answers POST /tasks/{id}/progress and its siblings.
 func (d *door) reportTask(do *gate.WriteAct[network.TaskReport, network.Task]) func(context.Context, *api.Call) error {
 	return func(ctx context.Context, c *api.Call) error {
-		var in taskReport
+		var in newTaskReport
 		if len(c.Body) > 0 {
 			if err := c.Decode(&in); err != nil {
 				return err

@@ -106,6 +106,11 @@ func (d *door) webhookID(c *api.Call) (act.ID, error) {
 	return id, nil
 }
 
+// gone names what there was.
+type gone struct {
+	ID string `json:"id"`
+}
+
 // DELETE /webhooks/{webhook}
 func (d *door) deleteWebhook(ctx context.Context, c *api.Call) error {
 	id, err := d.webhookID(c)
@@ -115,9 +120,7 @@ func (d *door) deleteWebhook(ctx context.Context, c *api.Call) error {
 	if _, err := d.network.DeleteWebhook.DoOnce(ctx, c.Principal, c.Key, id); err != nil {
 		return err
 	}
-	return d.send(c, http.StatusOK, struct {
-		ID string `json:"id"`
-	}{d.codec.String(id)})
+	return d.send(c, http.StatusOK, gone{d.codec.String(id)})
 }
 
 // POST /webhooks/{webhook}/rotate
@@ -133,11 +136,13 @@ func (d *door) rotateWebhook(ctx context.Context, c *api.Call) error {
 	return d.send(c, http.StatusOK, d.webhook(w))
 }
 
+type newReplay struct {
+	After *int64 `json:"after"` // where it stands without it
+}
+
 // POST /webhooks/{webhook}/replay
 func (d *door) replayWebhook(ctx context.Context, c *api.Call) error {
-	var in struct {
-		After *int64 `json:"after"` // where it stands without it
-	}
+	var in newReplay
 	if len(c.Body) > 0 {
 		if err := c.Decode(&in); err != nil {
 			return err
