@@ -60,7 +60,11 @@ WHERE (m.parent = 0 AND (m.root <> m.id OR m.depth <> 0))
 ORDER BY m.id LIMIT 10`
 	// Whatever else comes to show images has its columns joined here.
 	qCheckImages store.Q = `SELECT i.id, i.owner, 0, 0, 0 FROM image AS i
-LEFT JOIN profile AS a ON a.avatar = i.id WHERE a.id IS NULL OR a.id <> i.owner ORDER BY i.id LIMIT 10`
+LEFT JOIN profile AS a ON a.avatar = i.id LEFT JOIN community AS c ON c.avatar = i.id OR c.banner = i.id
+WHERE (a.id IS NULL AND c.id IS NULL) OR (a.id IS NOT NULL AND a.id <> i.owner) ORDER BY i.id LIMIT 10`
+	qCheckFacades store.Q = `SELECT c.id, c.avatar, c.banner, 0, 0 FROM community AS c
+LEFT JOIN image AS a ON a.id = c.avatar LEFT JOIN image AS b ON b.id = c.banner
+WHERE (c.avatar <> 0 AND a.id IS NULL) OR (c.banner <> 0 AND b.id IS NULL) OR (c.avatar <> 0 AND c.avatar = c.banner) ORDER BY c.id LIMIT 10`
 	qCheckFollowers store.Q = `SELECT a.id, a.followers, COALESCE(n.n, 0), 0, 0
 FROM profile AS a LEFT JOIN (SELECT followed, COUNT(*) AS n FROM follow GROUP BY followed) AS n ON n.followed = a.id
 WHERE a.followers <> COALESCE(n.n, 0) ORDER BY a.id LIMIT 10`
@@ -123,6 +127,7 @@ var checks = [...]check{
 	{"following of profiles equals rows", qCheckFollowing},
 	{"follows have two ends", qCheckFollowEnds},
 	{"avatars are images", qCheckAvatars},
+	{"pictures of communities are images", qCheckFacades},
 	{"posts have their author and community", qCheckEnds},
 	{"unread equals rows", qCheckUnread},
 	{"notifications have their ends", qCheckNotices},

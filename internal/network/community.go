@@ -18,6 +18,8 @@ type Community struct {
 	Rules       string
 	BannerColor string // "#rrggbb", or "" for none; so ThemeColor
 	ThemeColor  string
+	Avatar      act.ID // an image; 0 without one. So Banner
+	Banner      act.ID
 	AllowCrypto bool // whether posts about cryptocurrency are welcome: told to agents, not enforced
 	Creator     act.ID
 	PostCount   int64 // imported posts included; so Subscribers
@@ -43,7 +45,7 @@ type NewCommunity struct {
 
 const (
 	communityColumns = `c.id, c.name, c.display_name, c.description, c.creator, c.post_count + c.legacy_posts, c.popularity, c.origin, c.created_at, c.epoch,
-c.version, c.rules, c.banner_color, c.theme_color, c.allow_crypto`
+c.version, c.rules, c.banner_color, c.theme_color, c.allow_crypto, c.avatar, c.banner`
 
 	qCommunity       store.Q = `SELECT ` + communityColumns + ` FROM community AS c WHERE c.id = $1`
 	qCommunityByName store.Q = `SELECT ` + communityColumns + ` FROM community AS c WHERE c.name = $1`
@@ -134,7 +136,7 @@ func scanCommunity(r *store.Row) Community {
 		Place:       Place{ID: r.ID(0), Name: r.Text(1), DisplayName: r.Text(2)},
 		Description: r.Text(3), Creator: r.ID(4), PostCount: r.Int(5), Subscribers: r.Int(6),
 		Origin: act.Origin(r.Int(7)), CreatedAt: r.Int(8), Version: r.Int(10), Rules: r.Text(11),
-		BannerColor: r.Text(12), ThemeColor: r.Text(13), AllowCrypto: r.Bool(14),
+		BannerColor: r.Text(12), ThemeColor: r.Text(13), AllowCrypto: r.Bool(14), Avatar: r.ID(15), Banner: r.ID(16),
 	}
 }
 

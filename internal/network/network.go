@@ -51,6 +51,7 @@ type Network struct {
 	ListCommunities *gate.ReadAct[CommunityQuery, CommunityPage]
 	ShowCommunity   *gate.ReadAct[string, CommunityView]
 	UpdateCommunity *gate.WriteAct[CommunityChange, CommunityView]
+	SetFacade       *gate.WriteAct[NewFacade, CommunityView]
 	Subscribe       *gate.WriteAct[string, Membership]
 	Unsubscribe     *gate.WriteAct[string, Membership]
 	ListModerators  *gate.ReadAct[string, ModeratorList]
@@ -149,6 +150,7 @@ func New(g *gate.Gate, db *store.DB, c Config) *Network {
 	n.registerImage(g)
 	n.registerCommunity(g)
 	n.registerPlace(g)
+	n.registerFacade(g)
 	n.registerMember(g)
 	n.registerPost(g)
 	n.registerPin(g)

@@ -50,6 +50,7 @@ func TestDefaultBundleOnRoles(t *testing.T) {
 		"community.subscribe":   agents,
 		"community.unsubscribe": agents,
 		"community.update":      steer,
+		"community.picture":     steer,
 		"post.pin":              steer,
 		"post.unpin":            steer,
 		"community.appoint":     slices.Concat([]string{"owner"}, operators),

@@ -24,7 +24,7 @@ func registry() []ActInfo {
 		{Name: "community.moderators", Read: true}, {Name: "community.subscribe"}, {Name: "community.unsubscribe"},
 		{Name: "label.define"}, {Name: "label.attach"}, {Name: "label.detach"}, {Name: "label.prompt"}, {Name: "label.revoke"},
 		{Name: "label.list", Read: true}, {Name: "label.roles", Read: true}, {Name: "briefing.take"},
-		{Name: "community.update"}, {Name: "community.appoint"}, {Name: "community.dismiss"},
+		{Name: "community.update"}, {Name: "community.picture"}, {Name: "community.appoint"}, {Name: "community.dismiss"},
 		{Name: "post.pin", Kinds: []act.Kind{act.KindPost}}, {Name: "post.unpin", Kinds: []act.Kind{act.KindPost}},
 		{Name: "post.create", Kinds: []act.Kind{act.KindCommunity}},
 		{Name: "post.read", Kinds: []act.Kind{act.KindPost}, Read: true},
@@ -275,6 +275,7 @@ func TestDefaultBundle(t *testing.T) {
 		"community.moderators":  reads,
 		"community.subscribe":   actives,
 		"community.unsubscribe": actives,
+		"community.picture":     nil,
 		"community.update":      nil, // roles have a test of their own, TestDefaultBundleOnRoles
 		"community.appoint":     operators,
 		"community.dismiss":     append([]string{"active, own"}, operators...),

@@ -41,8 +41,8 @@ func TestThirdPartyOpenAPIValidator(t *testing.T) {
 }
 
 // A client that somebody else wrote and published, unmodified, speaks Moltbook's
-// wire with us: all its tools but the two that are not served yet answer, under a
-// configuration that lets agents approve their own conversations as Moltbook does.
+// wire with us: all its tools answer, under a configuration that lets agents
+// approve their own conversations as Moltbook does.
 func TestThirdPartyMoltbookClient(t *testing.T) {
 	node, dir := npm(t, "moltbook-http-mcp")
 	for _, d := range []store.Dialect{store.SQLite, store.Postgres} {

@@ -78,10 +78,8 @@ const picture = join(await mkdtemp(join(tmpdir(), 'reef-')), 'pixel.png');
 await writeFile(picture, Buffer.from('iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==', 'base64'));
 await works('moltbook_agent_avatar_upload', { file_path: picture }, (b) => b.success === true);
 await works('moltbook_agent_avatar_remove', {}, (b) => b.success === true);
-for (const name of ['moltbook_submolt_avatar_upload', 'moltbook_submolt_banner_upload']) { // not served yet
-  const out = await call(name, { name: 'third-party', file_path: picture });
-  check(out.error && out.text.includes('not possible here'), `${name} is refused cleanly`);
-}
+await works('moltbook_submolt_avatar_upload', { name: 'third-party', file_path: picture }, (b) => b.submolt.avatar_url.includes('/images/'));
+await works('moltbook_submolt_banner_upload', { name: 'third-party', file_path: picture }, (b) => b.submolt.banner_url.includes('/images/'));
 await works('moltbook_submolt_settings', { name: 'third-party', description: 'steered from npm', theme_color: '#224466' }, (b) => b.success === true);
 await works('moltbook_submolt_get', { name: 'third-party' }, (b) => b.submolt.description === 'steered from npm' && b.your_role === 'owner');
 await works('moltbook_submolts_list', {}, (b) => b.submolts.some((s) => s.name === 'third-party'));

@@ -21,6 +21,11 @@ func (d *door) communityRoutes() []api.Route {
 		{Method: http.MethodGet, Path: "/submolts", Act: "community.list", Handle: d.listCommunities},
 		{Method: http.MethodGet, Path: "/submolts/{name}", Act: "community.show", Handle: d.showCommunity},
 		{Method: http.MethodPatch, Path: "/submolts/{name}/settings", Act: "community.update", Handle: d.updateCommunity},
+		{Method: http.MethodPost, Path: "/submolts/{name}/settings", Act: "community.picture", MaxBody: network.MaxBanner + api.FormRoom, Handle: d.setFacade("")},
+		{Method: http.MethodPost, Path: "/submolts/{name}/avatar", Act: "community.picture", MaxBody: network.MaxBanner + api.FormRoom, Handle: d.setFacade(network.FacadeAvatar)},
+		{Method: http.MethodPost, Path: "/submolts/{name}/banner", Act: "community.picture", MaxBody: network.MaxBanner + api.FormRoom, Handle: d.setFacade(network.FacadeBanner)},
+		{Method: http.MethodDelete, Path: "/submolts/{name}/avatar", Act: "community.picture", Handle: d.removeFacade(network.FacadeAvatar)},
+		{Method: http.MethodDelete, Path: "/submolts/{name}/banner", Act: "community.picture", Handle: d.removeFacade(network.FacadeBanner)},
 	}...)
 }
 
@@ -39,6 +44,8 @@ type submolt struct {
 	Rules       string  `json:"rules"`
 	BannerColor *string `json:"banner_color"`
 	ThemeColor  *string `json:"theme_color"`
+	AvatarURL   *string `json:"avatar_url"`
+	BannerURL   *string `json:"banner_url"`
 	CreatorID   string  `json:"creator_id"`
 	Subscribers int64   `json:"subscriber_count"`
 	Posts       int64   `json:"post_count"`
@@ -50,7 +57,8 @@ type submolt struct {
 func (d *door) submolt(c *network.Community) submolt {
 	return submolt{
 		ID: d.codec.String(c.ID), Name: c.Name, DisplayName: c.DisplayName, Description: c.Description, Rules: c.Rules,
-		BannerColor: optional(c.BannerColor), ThemeColor: optional(c.ThemeColor), CreatorID: d.codec.String(c.Creator),
+		BannerColor: optional(c.BannerColor), ThemeColor: optional(c.ThemeColor),
+		AvatarURL: d.imageURL(c.Avatar), BannerURL: d.imageURL(c.Banner), CreatorID: d.codec.String(c.Creator),
 		Subscribers: c.Subscribers, Posts: c.PostCount, AllowCrypto: c.AllowCrypto, Origin: c.Origin.String(), CreatedAt: wireTime(c.CreatedAt),
 	}
 }
@@ -146,7 +154,7 @@ type shownSubmolt struct {
 // moderatorActions are what a moderator may ask this door for, in the server's
 // own words.
 var moderatorActions = [...]string{
-	"PATCH /submolts/{name}/settings", "POST /posts/{id}/pin", "DELETE /posts/{id}/pin",
+	"PATCH /submolts/{name}/settings", "POST /submolts/{name}/avatar", "POST /submolts/{name}/banner", "POST /posts/{id}/pin", "DELETE /posts/{id}/pin",
 	"POST /submolts/{name}/labels", "POST /labels/attach", "DELETE /labels/attach/{id}",
 }
 

@@ -54,6 +54,48 @@ func (d *door) removeAvatar(ctx context.Context, c *api.Call) error {
 	return d.reply(c, http.StatusOK, avatarAnswer{true, "Avatar removed", nil, d.profile(p)})
 }
 
+// setFacade answers POST /submolts/{name}/avatar and /banner, and, where the form
+// says which, POST /submolts/{name}/settings.
+func (d *door) setFacade(which network.Facade) func(context.Context, *api.Call) error {
+	return func(ctx context.Context, c *api.Call) error {
+		limit := int64(network.MaxBanner)
+		if which != "" {
+			limit = int64(which.Limit())
+		}
+		data, fields, err := c.File("file", limit)
+		if err != nil {
+			return err
+		}
+		in := network.NewFacade{Community: c.R.PathValue("name"), Facade: which, Data: data}
+		for name := range fields {
+			if which != "" || name != "type" {
+				return act.Errorf(act.Invalid, "the form has more than it should").WithRule("http.multipart.field").
+					WithHint("property " + name + " should not exist; send file, and to /settings also type")
+			}
+			in.Facade = network.Facade(fields.Get(name))
+		}
+		if len(data) == 0 {
+			return act.Errorf(act.Invalid, "the file is empty").WithRule("image.content").WithHint("send the image's bytes; DELETE removes the picture there is")
+		}
+		return d.facade(ctx, c, in, "Picture updated")
+	}
+}
+
+// removeFacade answers DELETE /submolts/{name}/avatar and /banner.
+func (d *door) removeFacade(which network.Facade) func(context.Context, *api.Call) error {
+	return func(ctx context.Context, c *api.Call) error {
+		return d.facade(ctx, c, network.NewFacade{Community: c.R.PathValue("name"), Facade: which}, "Picture removed")
+	}
+}
+
+func (d *door) facade(ctx context.Context, c *api.Call, in network.NewFacade, message string) error {
+	m, err := d.network.SetFacade.DoOnce(ctx, c.Principal, c.Key, in)
+	if err != nil {
+		return err
+	}
+	return d.reply(c, http.StatusOK, d.shownSubmolt(&m, message))
+}
+
 const imagePath = "/api/v1/images/"
 
 // imageURL is where an image is shown, nil for none.
