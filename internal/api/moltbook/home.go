@@ -66,7 +66,8 @@ func (d *door) home(ctx context.Context, c *api.Call) error {
 		}
 		b = appendString(b, s)
 	}
-	return d.send(c, http.StatusOK, append(b, ']', '}', '\n'))
+	b = appendTime(append(b, `],"next_check_at":`...), act.Micros(d.nextCheck(c.Principal.ID)))
+	return d.send(c, http.StatusOK, append(b, '}', '\n'))
 }
 
 // appendFollowed appends what agents posted that the reader follows.
