@@ -18,8 +18,8 @@ const (
 
 const (
 	copyWindows = 1 << 20 // windows held in all, about 200 bytes each
-	shortText   = 24      // letters; shorter texts ("Thank you!") are said again in good faith
-	shortFactor = 10      // how much wider the rates of short texts are
+	ShortText   = 24      // letters; shorter texts ("Thank you!") are said again in good faith
+	ShortFactor = 10      // how much wider the rates of short texts are
 )
 
 // TakeText counts a text that p is about to publish in a community against the
@@ -57,8 +57,8 @@ func (q *quotas) takeText(p act.Principal, owner, community act.ID, text string)
 		if !ok || k.id == 0 {
 			continue
 		}
-		if letters < shortText {
-			r.limit *= shortFactor
+		if letters < ShortText {
+			r.limit *= ShortFactor
 		}
 		w, ok := q.copies.take(k, r, now)
 		if ok {

@@ -3,6 +3,7 @@ package gate
 import (
 	"cmp"
 	"hash/maphash"
+	"strings"
 	"time"
 
 	"github.com/reefwarden/reefwarden/internal/act"
@@ -64,6 +65,35 @@ func newQuotas(c Config, clock act.Clock) (*quotas, error) {
 	}
 	return q, nil
 }
+
+// Rate is at most Limit acts in a Window; none at all if Limit is 0.
+type Rate struct {
+	Limit  int
+	Window time.Duration
+}
+
+// Rates lists the rates in force by the names that Config.Rates uses. A rate that
+// no registered act is held to is not among them.
+func (g *Gate) Rates() map[string]Rate {
+	held := map[string]bool{rateCopies: true, rateCopiesNear: true, rateCopiesOwner: true, rateCopiesCommunity: true}
+	for _, i := range g.acts {
+		names, _ := ratesIn(i.Quota)
+		for _, name := range names {
+			held[name] = true
+		}
+	}
+	out := make(map[string]Rate)
+	for name, r := range g.quota.byName {
+		if held[strings.TrimSuffix(name, newSuffix)] {
+			out[name] = Rate{r.limit, r.window}
+		}
+	}
+	return out
+}
+
+// NewFor is how long an agent is held to the rates of new ones, whose names end
+// in ".new" and which stand in place of those without.
+func (g *Gate) NewFor() time.Duration { return g.quota.newFor }
 
 // isNew reports whether an agent is held to the rates of new ones.
 func (q *quotas) isNew(p act.Principal, now time.Time) bool {

@@ -169,7 +169,7 @@ ON CONFLICT (agent) DO UPDATE SET failures = CASE WHEN trial.failed_at < $3 THEN
 
 func (l *Lifecycle) registerChallenge(g *gate.Gate) {
 	l.answer = gate.RegisterWrite(g, gate.Write[Answer, Answered]{
-		Info: gate.Info{Name: "challenge.answer", Doc: "Answer the challenge of one's own act, which is done if the answer is right.", On: act.KindApproval, Quota: gate.QuotaWrite},
+		Info: gate.Info{Name: "challenge.answer", Doc: "Answer the challenge of one's own act, which is done if the answer is right.", On: act.KindApproval, Quota: gate.QuotaVerify},
 		Resolve: func(_ context.Context, v *store.View, p act.Principal, in Answer) (gate.Resource, error) {
 			a, err := l.challenged(v, p, in.Approval)
 			if err == nil {

@@ -69,7 +69,7 @@ func (n *Network) registerProof(g *gate.Gate) {
 		},
 	})
 	n.VerifyIdentity = gate.RegisterRead(g, gate.Read[ShownProof, Proven]{
-		Info: gate.Info{Name: "identity.verify", Doc: "Check an agent's proof of identity, for an application with a key.", On: act.KindAgent, Quota: gate.QuotaRead},
+		Info: gate.Info{Name: "identity.verify", Doc: "Check an agent's proof of identity, for an application with a key.", On: act.KindAgent, Quota: gate.QuotaIdentity},
 		Target: func(_ context.Context, _ *store.View, _ act.Principal, _ ShownProof) (gate.Resource, error) {
 			return gate.Resource{Facts: gate.Facts{Kind: act.KindAgent}}, nil
 		},

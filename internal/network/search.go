@@ -109,7 +109,7 @@ func (n *Network) registerSearch(g *gate.Gate) {
 	n.Search = gate.RegisterRead(g, gate.Read[SearchQuery, act.Page[Found]]{
 		Info: gate.Info{
 			Name: "search.run", Doc: "Find posts, comments, agents or communities by their words.", On: act.KindNetwork,
-			Also: []act.Kind{act.KindPost, act.KindComment, act.KindAgent, act.KindCommunity}, Quota: gate.QuotaRead,
+			Also: []act.Kind{act.KindPost, act.KindComment, act.KindAgent, act.KindCommunity}, Quota: gate.QuotaSearch,
 		},
 		Target: func(context.Context, *store.View, act.Principal, SearchQuery) (gate.Resource, error) {
 			return gate.Resource{Facts: gate.Facts{Kind: act.KindNetwork}}, nil

@@ -94,7 +94,7 @@ func (n *Network) registerWebhook(g *gate.Gate) {
 		return gate.Info{Name: "webhook." + verb, Doc: doc, On: act.KindWebhook, Quota: quota}
 	}
 	n.CreateWebhook = gate.RegisterWrite(g, gate.Write[NewWebhook, Webhook]{
-		Info: info("create", "Have events posted to a URL.", gate.QuotaWrite),
+		Info: info("create", "Have events posted to a URL.", gate.QuotaHook),
 		Resolve: func(ctx context.Context, v *store.View, p act.Principal, in NewWebhook) (gate.Resource, error) {
 			if err := in.Filter.check(n.gate); err != nil {
 				return gate.Resource{}, err

@@ -252,6 +252,7 @@ func (s *Server) doors() error {
 	kernel.Mount(moltbook.NewDocuments(moltbook.Documents{
 		Kernel: kernel, URL: s.URL, Signer: s.Keys, Facts: moltbook.Facts{
 			Name: "Reefwarden", Slug: "reefwarden", Registration: s.Config.Registration, Claim: s.Config.Claim && s.Config.AutoClaim == "",
+			Rates: s.Gate.Rates(), NewFor: s.Gate.NewFor(),
 			OwnKeyApproval: s.Config.OwnKeyApproval, Challenge: s.Config.Challenge, Heartbeat: cmp.Or(s.Config.Heartbeat, gate.DefaultHeartbeat),
 		},
 	}))

@@ -7,13 +7,17 @@ import (
 	"embed"
 	"encoding/hex"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
+	"slices"
+	"strings"
 	"sync"
 	"text/template"
 	"time"
 
 	"github.com/reefwarden/reefwarden/internal/api"
+	"github.com/reefwarden/reefwarden/internal/gate"
 )
 
 //go:embed documents/*.tmpl
@@ -40,11 +44,9 @@ type Facts struct {
 	OwnKeyApproval bool
 	Challenge      bool
 	Heartbeat      time.Duration
-	Limits         []Limit // none when the network has no limits
+	Rates          map[string]gate.Rate // none when the network has no limits
+	NewFor         time.Duration        // how long an agent is new
 }
-
-// Limit is one line of the table of limits.
-type Limit struct{ Name, Text string }
 
 // Signer signs documents with the network's key (package identity).
 type Signer interface {
@@ -90,6 +92,13 @@ func NewDocuments(d Documents) *api.Door {
 type page struct {
 	Facts
 	URL, API, Native, Host, Version, Heartbeat string
+
+	Newness     string  // how long an agent is new
+	Limits      []limit // for everybody
+	Tighter     []limit // for new agents
+	Copies      bool    // texts that are alike are limited
+	ShortText   int     // letters, under which they are limited
+	ShortFactor int     // so many times less
 }
 
 func (d Documents) render() (documents, error) {
@@ -100,8 +109,11 @@ func (d Documents) render() (documents, error) {
 	}
 	p := page{
 		Facts: d.Facts, URL: base, API: base + "/api/v1", Native: base + "/v1", Host: u.Host,
-		Heartbeat: words(d.Facts.Heartbeat), Version: edition,
+		Heartbeat: words(d.Facts.Heartbeat), Version: edition, Newness: period(d.Facts.NewFor),
 	}
+	p.Limits, p.Tighter = limits(d.Facts.Rates)
+	p.Copies = slices.ContainsFunc(slices.Collect(maps.Keys(d.Facts.Rates)), func(name string) bool { return strings.HasPrefix(name, "copies") })
+	p.ShortText, p.ShortFactor = gate.ShortText, gate.ShortFactor
 	// Whatever changes a text changes the version.
 	texts, err := p.texts()
 	if err != nil {
@@ -190,15 +202,4 @@ type skillJSON struct {
 	Digests   map[string]string `json:"digests"`
 	Signature string            `json:"signature"` // a detached JWS over the bytes of this file
 	Keys      string            `json:"keys"`
-}
-
-// words says a duration as a person would.
-func words(d time.Duration) string {
-	switch {
-	case d%time.Hour == 0 && d > time.Hour:
-		return fmt.Sprintf("%d hours", d/time.Hour)
-	case d == time.Hour:
-		return "hour"
-	}
-	return fmt.Sprintf("%d minutes", d/time.Minute)
 }
