@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"slices"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 
@@ -58,9 +59,9 @@ const (
 	searchPage    = 20
 	searchPageMax = 50
 	// searchWindow is how many of the newest matches are ranked against each
-	// other; the next as many follow when a reader has seen them all. It bounds
-	// what a query costs, however many items match.
+	// other; the next as many follow when a reader has seen them all.
 	searchWindow = 200
+	searchNewest = 2_000 // items that PostgreSQL looks through before it asks the index
 	rankedBytes  = 8_192 // of an item that are looked at for its rank
 	snippetRunes = 200
 
@@ -77,7 +78,16 @@ ORDER BY f.id DESC`
 
 	qFindSQLite store.Q = `WITH hit AS (SELECT rowid AS id FROM findable WHERE findable MATCH $1 AND rowid < $2 ORDER BY rowid DESC LIMIT $3) SELECT ` + foundColumns
 
-	qFindPostgres store.Q = `WITH hit AS (SELECT id FROM findable WHERE words @@ CAST(CAST($1 AS TEXT) AS tsquery) AND id < $2 ORDER BY id DESC LIMIT $3) SELECT ` + foundColumns
+	// SQLite's index of words is in the order of ids and is read until the window is
+	// full. PostgreSQL's is not: a word that many items have is found sooner among the
+	// newest items, any other by the index, where matches are the cost. What its
+	// planner makes of words it knows nothing of is not left to it: for a rare one it
+	// would walk through all items.
+	qNewestPostgres store.Q = `SELECT id FROM (SELECT id, words FROM findable WHERE id < $2 ORDER BY id DESC LIMIT $4) AS newest
+WHERE words @@ CAST(CAST($1 AS TEXT) AS tsquery) ORDER BY id DESC LIMIT $3`
+	qMatchPostgres store.Q = `WITH matched AS MATERIALIZED (SELECT id FROM findable WHERE words @@ CAST(CAST($1 AS TEXT) AS tsquery))
+SELECT id FROM matched WHERE id < $2 ORDER BY id DESC LIMIT $3`
+	qFindPostgres store.Q = `WITH hit AS (SELECT id FROM unnest(CAST(CAST($1 AS TEXT) AS BIGINT[])) AS fresh (id)) SELECT ` + foundColumns
 
 	qIndexSQLite   store.Q = `INSERT OR REPLACE INTO findable (rowid, words) VALUES ($1, $2)`
 	qIndexPostgres store.Q = `INSERT INTO findable (id, words) VALUES ($1, CAST(CAST($2 AS TEXT) AS tsvector)) ON CONFLICT (id) DO UPDATE SET words = excluded.words`
@@ -238,12 +248,8 @@ func (n *Network) search(_ context.Context, v *store.View, _ act.Principal, in S
 // window reads the newest matches below an id. full says that there may be more
 // below oldest.
 func (n *Network) window(v *store.View, words []string, kind string, anyWord bool, below int64) (found []Found, oldest int64, full bool, err error) {
-	q := qFindSQLite
-	if v.Dialect() == store.Postgres {
-		q = qFindPostgres
-	}
 	rows := 0
-	err = v.All(q, func(r *store.Row) error {
+	read := func(r *store.Row) error {
 		rows++
 		oldest = r.Int(0)
 		if r.Int(15) != 0 || r.Int(16) != 0 {
@@ -260,8 +266,34 @@ func (n *Network) window(v *store.View, words []string, kind string, anyWord boo
 		f.rank(words, anyWord)
 		found = append(found, f)
 		return nil
-	}, n.matching(v.Dialect(), words, kind, anyWord), below, int64(searchWindow))
+	}
+	match := n.matching(v.Dialect(), words, kind, anyWord)
+	if v.Dialect() == store.SQLite {
+		err = v.All(qFindSQLite, read, match, below, int64(searchWindow))
+		return found, oldest, rows == searchWindow, err
+	}
+	ids := make([]int64, 0, searchWindow)
+	take := func(r *store.Row) error { ids = append(ids, r.Int(0)); return nil }
+	if err = v.All(qNewestPostgres, take, match, below, int64(searchWindow), int64(searchNewest)); err == nil && len(ids) < searchWindow {
+		ids = ids[:0]
+		err = v.All(qMatchPostgres, take, match, below, int64(searchWindow))
+	}
+	if err == nil && len(ids) > 0 {
+		err = v.All(qFindPostgres, read, array(ids))
+	}
 	return found, oldest, rows == searchWindow, err
+}
+
+// array writes numbers as PostgreSQL reads an array.
+func array(list []int64) string {
+	b := []byte("{")
+	for i, n := range list {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = strconv.AppendInt(b, n, 10)
+	}
+	return string(append(b, '}'))
 }
 
 // rank computes how alike an item and the query are: how many of the words it has,

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"testing"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/reefwarden/reefwarden/internal/act"
 	"github.com/reefwarden/reefwarden/internal/network"
 	"github.com/reefwarden/reefwarden/internal/server/servertest"
@@ -172,6 +174,56 @@ func TestSearchWalksEveryMatchOnce(t *testing.T) {
 		for id, n := range seen {
 			if n != 1 {
 				t.Errorf("%d was shown %d times", id, n)
+			}
+		}
+	})
+}
+
+// What has the words is found behind however many newer items that have not, and a
+// word that nearly all items have is found too.
+func TestSearchReachesBehindTheNewest(t *testing.T) {
+	servertest.Each(t, func(t *testing.T, s *servertest.Server) {
+		_, author := s.Agent(t, "author")
+		_, reader := s.Agent(t, "reader")
+		s.Community(t, author, "finance")
+		const needles, straws = 210, 2_100
+		fill := func(n int, text string) {
+			t.Helper()
+			var g errgroup.Group
+			g.SetLimit(32)
+			for range n {
+				g.Go(func() error {
+					_, err := s.Network.CreatePost.Do(context.Background(), author, network.NewPost{Community: "finance", Title: text, Content: "in the hay"})
+					return err
+				})
+			}
+			if err := g.Wait(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		fill(needles, "needle")
+		fill(straws, "straw")
+		for _, c := range []struct {
+			text string
+			want int
+		}{{"needle", needles}, {"needle hay", needles}, {"hay", needles + straws}, {"straw needle", needles + straws}} {
+			q := network.SearchQuery{Text: c.text, Type: network.SearchPosts, Limit: 50}
+			seen := make(map[act.ID]bool)
+			for pages := 0; pages < 100; pages++ {
+				page, err := s.Network.Search.Do(context.Background(), reader, q)
+				if err != nil {
+					t.Fatal(err)
+				}
+				for _, f := range page.Items {
+					seen[f.ID] = true
+				}
+				if page.Next.IsZero() {
+					break
+				}
+				q.Cursor = page.Next
+			}
+			if len(seen) != c.want {
+				t.Errorf("%q finds %d posts, want %d", c.text, len(seen), c.want)
 			}
 		}
 	})
