@@ -38,8 +38,8 @@ fuzz: ## Only the fuzz targets, FUZZTIME (60s) each
 	tools/fuzz.sh
 
 .PHONY: bench
-bench: build ## Measure post, feed and start against their baselines, as JSON lines
-	@for name in post feed start; do bin/reef bench $$name -o json || exit 1; done
+bench: build ## Measure every scenario against its baselines, as JSON lines
+	@for name in post feed votes home search messages start; do bin/reef bench $$name -o json || exit 1; done
 
 .PHONY: lint
 lint: $(LINTER) ## golangci-lint with .golangci.yml (builds the linter once, minutes)

@@ -139,6 +139,52 @@ func TestFeed(t *testing.T) {
 	})
 }
 
+// onBoth runs a scenario at its least size on both databases and looks for figures:
+// metrics by variant.
+func onBoth(t *testing.T, name string, sides []sideKind, ratios map[string][]string) {
+	for _, db := range []string{dbSQLite, dbPostgres} {
+		t.Run(db, func(t *testing.T) {
+			args := append(slices.Clone(small), name, "--base", "1000", "--db", db)
+			if db == dbPostgres {
+				args = append(args, "--db-url", storetest.URL(t))
+			}
+			figures := bench(t, args...)
+			for v, metrics := range ratios {
+				for _, side := range sides {
+					want(t, figures, db, v, string(side), "rate")
+					want(t, figures, db, v, string(side), "cpu_per_op")
+				}
+				for _, metric := range metrics {
+					want(t, figures, db, v, "governed", metric)
+				}
+				if db == dbPostgres && (name == "votes" || name == "messages") {
+					want(t, figures, db, v, "governed", "ratio_raw_tx")
+				}
+			}
+		})
+	}
+}
+
+func TestVotes(t *testing.T) {
+	onBoth(t, "votes", []sideKind{governed, raw}, map[string][]string{"": {"ratio_raw"}})
+}
+
+func TestMessages(t *testing.T) {
+	onBoth(t, "messages", []sideKind{governed, raw}, map[string][]string{"": {"ratio_raw"}})
+}
+
+func TestHome(t *testing.T) {
+	both := []string{"ratio_raw", "ratio_bare"}
+	onBoth(t, "home", []sideKind{governed, raw, bare}, map[string][]string{string(quiet): both, string(news): both})
+}
+
+func TestSearch(t *testing.T) {
+	one := []string{"ratio_raw"}
+	onBoth(t, "search", []sideKind{governed, raw}, map[string][]string{
+		string(rare): one, string(hundredth): one, string(common): one, string(apart): one,
+	})
+}
+
 func TestStart(t *testing.T) {
 	for _, db := range []string{dbSQLite, dbPostgres} {
 		t.Run(db, func(t *testing.T) {
@@ -150,6 +196,61 @@ func TestStart(t *testing.T) {
 			for _, v := range []string{"new", "existing"} {
 				want(t, figures, db, v, "governed", "empty_ms")
 				want(t, figures, db, v, "governed", "rss_mb")
+			}
+		})
+	}
+}
+
+// What is filled in as rows is what acts would have stored: the product shows it,
+// finds it and counts it, and no more of it is there than was asked for.
+func TestRows(t *testing.T) {
+	for _, db := range []string{dbSQLite, dbPostgres} {
+		t.Run(db, func(t *testing.T) {
+			o := options{dbs: []string{db}, seconds: 0.05, reps: 1, conns: 4, agents: 16, dir: temporary(t)}
+			if db == dbPostgres {
+				o.dbURL = storetest.URL(t)
+			}
+			if err := o.run(t.Context(), "test", io.Discard, t.Output(), func(r *runner, ctx context.Context) error {
+				st, err := r.newStage(ctx, db)
+				if err != nil {
+					return err
+				}
+				defer st.remove(ctx)
+				to := size{agents: 16, places: 2, posts: 20, rows: 700, talks: 8, messages: 50}
+				for _, rows := range []int{300, to.rows} { // more come in a second growth
+					to.rows = rows
+					if err := st.grow(ctx, to); err != nil {
+						return err
+					}
+				}
+				sc, err := st.copy(ctx)
+				if err != nil {
+					return err
+				}
+				for table, want := range map[string]int64{"post": 720, "message": 8 + 50} {
+					if n, err := sc.rows(ctx, table); err != nil || n != want {
+						t.Errorf("%s has %d rows, want %d (%v)", table, n, want, err)
+					}
+				}
+				return r.onSide(ctx, sc.task(governed), 0, func(s *side, _ *load) error {
+					for path, want := range map[string]string{
+						"/api/v1/posts/" + st.codec.String(st.posts[719]): thing(699),
+						"/api/v1/search?type=posts&q=" + thing(699):       `"count":10`,
+						"/api/v1/submolts/" + st.places[0]:                `"post_count":360`,
+						"/api/v1/agents/dm/conversations":                 `"total_unread"`,
+					} {
+						body, _, err := get(ctx, http.DefaultClient, s.url+path, st.agents[0].key)
+						if err != nil {
+							return err
+						}
+						if !strings.Contains(string(body), want) {
+							t.Errorf("%s lacks %s: %.300s", path, want, body)
+						}
+					}
+					return nil
+				})
+			}); err != nil {
+				t.Fatal(err)
 			}
 		})
 	}
@@ -172,6 +273,16 @@ func TestLostRows(t *testing.T) {
 		if _, err = r.postSide(ctx, st, "unheard-of", ""); err == nil || !strings.Contains(err.Error(), "unknown side") {
 			t.Errorf("an unknown side: %v", err)
 		}
+		lists, ids := ballot(st, r.conns)
+		a := &arena{
+			st: st, warm: prepared(lists, true), load: prepared(lists, false), gains: []string{"event", "profile"}, // no vote makes a profile
+			task: func(_ sideKind, t *task) { t.Work, t.IDs = workVote, ids },
+		}
+		c := a.contest(ctx, "", compared{raw, ""})
+		defer c.end()
+		if _, err = c.run(ctx, raw, ""); err == nil || !strings.Contains(err.Error(), "table profile lacks") {
+			t.Errorf("votes that leave no row: %v", err)
+		}
 		return nil
 	}); err != nil {
 		t.Fatal(err)
@@ -187,6 +298,8 @@ func TestFlags(t *testing.T) {
 		{"post --seconds NaN", "bench.seconds"},
 		{"feed --conns 0", "bench.conns"},
 		{"feed --conns 10 --agents 9", "bench.agents"},
+		{"home --conns 10 --agents 19", "bench.agents"},
+		{"search --base 10", "bench.base"},
 		{"post --scale 1,x", "bench.scale"},
 		{"post --scale 10,10", "bench.scale"},
 		{"post --scale 0", "bench.scale"},
@@ -200,14 +313,14 @@ func TestFlags(t *testing.T) {
 			t.Errorf("%s: %v (rule %q), want rule %q", c.args, err, e.Rule, c.rule)
 		}
 	}
-	o := options{reps: 5, seconds: 2, conns: 64, agents: 1000}
+	o := options{reps: 5, seconds: 2, conns: 64, agents: 1000, base: 10_000}
 	if err := o.set("json", "both", "100, 1,10", true); err != nil {
 		t.Fatal(err)
 	}
 	if !o.json || !slices.Equal(o.dbs, []string{dbSQLite, dbPostgres}) || !slices.Equal(o.scales, []int{1, 10, 100}) {
 		t.Errorf("%+v", o)
 	}
-	for _, name := range []string{"post", "feed", "start"} {
+	for _, name := range []string{"post", "feed", "votes", "home", "search", "messages", "start"} {
 		c, _, err := Command(io.Discard, io.Discard).Find([]string{name})
 		if err != nil {
 			t.Fatal(err)

@@ -35,15 +35,30 @@ const (
 	bare       sideKind = "bare"       // net/http sending prepared bytes
 )
 
+// work is what a raw side does.
+type work string
+
+// The kinds of work; "" stores posts.
+const (
+	workVote    work = "vote"
+	workMessage work = "message"
+	workHome    work = "home"
+	workSearch  work = "search"
+)
+
 // task is what a child is told on its first line of input.
 type task struct {
 	Kind    sideKind
-	Data    string            // directory of a governed or ungoverned server
-	SQLite  string            // database file of a raw side
-	URL     string            // PostgreSQL
-	Authors map[string]act.ID // raw: "Bearer …" to the agent
-	Page    []byte            // bare: body to send
-	Header  http.Header       // bare: headers to send with it
+	Data    string              // directory of a governed or ungoverned server
+	SQLite  string              // database file of a raw side
+	URL     string              // PostgreSQL
+	Authors map[string]act.ID   // raw: "Bearer …" to the agent
+	Page    []byte              // bare: body to send
+	Header  http.Header         // bare: headers to send with it
+	Work    work                // raw: what is asked for
+	IDs     map[string]act.ID   // raw: what is named in paths
+	Finds   map[string][]string // raw: queries to what the index is asked in turn, until something is found
+	OwnKeys bool                // governed: agents approve conversations themselves
 }
 
 // order is every further line of input; the answer to each is a report.
@@ -154,15 +169,33 @@ func (t task) serve(ctx context.Context, diag io.Writer) (addr string, wait func
 	case governed, ungoverned:
 		return t.serveProduct(ctx, diag)
 	case raw, rawTx:
-		g, err := openRaw(ctx, t)
-		if err != nil {
-			return "", nil, err
-		}
-		return serveHandler(ctx, rawHandler(g, t.Authors), g.close)
+		return t.serveRaw(ctx)
 	case bare:
 		return serveHandler(ctx, pageHandler(t.Page, t.Header), func() {})
 	}
 	return "", nil, fmt.Errorf("unknown side %q", t.Kind)
+}
+
+// serveRaw serves the raw side of the scenario.
+func (t task) serveRaw(ctx context.Context) (string, func(), error) {
+	decode := rawPosts
+	switch t.Work {
+	case workHome, workSearch:
+		p, err := openRawReads(ctx, t)
+		if err != nil {
+			return "", nil, err
+		}
+		return serveHandler(ctx, rawReadHandler(p, t), p.close)
+	case workVote:
+		decode = rawVotes(t.IDs)
+	case workMessage:
+		decode = rawMessages(t.IDs)
+	}
+	g, err := openRaw(ctx, t)
+	if err != nil {
+		return "", nil, err
+	}
+	return serveHandler(ctx, rawHandler(g, decode), g.close)
 }
 
 func (t task) serveProduct(ctx context.Context, diag io.Writer) (string, func(), error) {
@@ -185,7 +218,7 @@ func (t task) serveProduct(ctx context.Context, diag io.Writer) (string, func(),
 func (t task) product(ctx context.Context, diag io.Writer) (*server.Server, error) {
 	return server.New(ctx, server.Config{
 		Data: t.Data, Addr: "127.0.0.1:0", DB: t.URL, Schema: schema,
-		Registration: "open", Claim: true, AutoClaim: "bench", Limits: "open", Bare: t.Kind == ungoverned,
+		Registration: "open", Claim: true, AutoClaim: "bench", Limits: "open", Bare: t.Kind == ungoverned, OwnKeyApproval: t.OwnKeys,
 	}, telemetry.NewLogger(diag, telemetry.Options{Level: slog.LevelWarn}))
 }
 

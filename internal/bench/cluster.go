@@ -181,7 +181,8 @@ func (c *cluster) create(ctx context.Context, name, template string) error {
 	c.made = append(c.made, name)
 	q := "CREATE DATABASE " + pgx.Identifier{name}.Sanitize()
 	if template != "" {
-		q += " TEMPLATE " + pgx.Identifier{template}.Sanitize()
+		// By files: copying by the log would write everything twice.
+		q += " TEMPLATE " + pgx.Identifier{template}.Sanitize() + " STRATEGY FILE_COPY"
 	}
 	return c.exec(ctx, c.base.String(), q, "CHECKPOINT")
 }

@@ -19,6 +19,8 @@ const (
 	maxScale   = 1000
 	maxConns   = 1024
 	maxSeconds = 600
+	minBase    = 1000
+	maxBase    = 100_000
 )
 
 // Command returns `reef bench`: a subcommand for each scenario. Figures go to
@@ -33,6 +35,10 @@ func Command(out, diag io.Writer) *cobra.Command {
 	root.AddCommand(
 		scenarioCommand(out, diag, "post", "Measure governed posts against bare net/http with the same rows", post),
 		scenarioCommand(out, diag, "feed", "Measure governed feed pages against bare net/http with the same bytes", feed),
+		scenarioCommand(out, diag, "votes", "Measure governed votes against bare net/http with the same rows", votes),
+		scenarioCommand(out, diag, "home", "Measure the governed heartbeat against the same reads and the same bytes", home),
+		scenarioCommand(out, diag, "search", "Measure governed search against the same reads of the index", search),
+		scenarioCommand(out, diag, "messages", "Measure governed sealed messages against bare net/http with the same rows", messages),
 		scenarioCommand(out, diag, "start", "Measure the start of an empty network", start),
 		childCommand(out, diag),
 	)
@@ -54,6 +60,7 @@ func scenarioCommand(out, diag io.Writer, name, short string, scenario func(*run
 		f.StringVar(&scales, "scale", "1,10,100", "how many times the least data, with commas")
 		f.IntVar(&o.conns, "conns", 64, "connections, each with one request under way")
 		f.IntVar(&o.agents, "agents", 1000, "agents that take turns")
+		f.IntVar(&o.base, "base", 10_000, "the least data of votes, home, search (posts) and messages (messages)")
 		f.StringVar(&o.profile, "profile", "", "write a CPU profile of the governed side to this file, and print where the time goes")
 	}
 	c.RunE = func(cmd *cobra.Command, _ []string) error {
@@ -101,6 +108,8 @@ func (o *options) set(output, db, scales string, loaded bool) error {
 		return bad("conns", fmt.Sprintf("give 1 to %d", maxConns))
 	case o.agents < o.conns || o.agents > 1<<16:
 		return bad("agents", "give at least as many as connections, 65536 at most")
+	case o.base < minBase || o.base > maxBase:
+		return bad("base", fmt.Sprintf("give %d to %d", minBase, maxBase))
 	}
 	for text := range strings.SplitSeq(scales, ",") {
 		n, err := strconv.Atoi(strings.TrimSpace(text))

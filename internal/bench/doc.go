@@ -1,11 +1,15 @@
 // Package bench measures Reefwarden beside what it is compared with: `reef
-// bench post`, `feed` and `start`. It hides how a measurement is kept fair.
+// bench post`, `feed`, `votes`, `home`, `search`, `messages` and `start`. It hides
+// how a measurement is kept fair.
 //
 // A scenario has sides: the governed server and its baselines. Every side is a
 // process of its own on loopback, started for one repetition on its own copy of
-// the same database, and stopped after it. The sides take turns, so that what
-// else the machine does meets all of them. The load comes from this process, 64
-// connections that send prepared bytes and look at little of the answer.
+// the same database, and stopped after it; where the data is large a side keeps
+// its copy for all repetitions. The sides take turns, so that what else the
+// machine does meets all of them. The load comes from this process, 64 connections
+// that send prepared bytes and look at little of the answer. What a network holds
+// came about by acts; beyond the first thousands posts and messages are rows of the
+// same form, without event and leaf, so that a million are there in minutes.
 //
 // What the figures mean:
 //   - value, min and max: median and range over the repetitions, unless metric
@@ -23,5 +27,6 @@
 // its directories, databases and processes.
 //
 // Tables: none; the raw baselines write the rows of the acts they stand for.
-// Entry point: [Command]. Read post.go, then run.go, then child.go.
+// Entry point: [Command]. Read post.go, then contest.go,
+// run.go and child.go.
 package bench

@@ -29,73 +29,26 @@ const appear = 50
 
 // feed measures the governed feed page: GET /api/v1/posts?sort=hot&limit=25.
 func feed(r *runner, ctx context.Context) error {
-	for _, db := range r.dbs {
-		if err := r.feedOn(ctx, db); err != nil {
-			return fmt.Errorf("%s: %w", db, err)
-		}
-	}
-	return nil
-}
-
-func (r *runner) feedOn(ctx context.Context, db string) error {
-	variants := []variant{fresh, again, cold}
-	if db == dbPostgres {
-		variants = variants[:2]
-	}
-	sides := []compared{{governed, ""}, {bare, "ratio_bare"}}
-	st, err := r.newStage(ctx, db)
-	if err != nil {
-		return err
-	}
-	defer st.remove(ctx)
-	grown := make(map[variant]*growth)
-	for n, scale := range r.scales {
-		to := sizeAt(r.agents, scale)
-		r.say("%s ×%d: filling in %s", db, scale, to)
-		if err := st.grow(ctx, to); err != nil {
-			return err
+	return r.compare(ctx, sizeAt, func(ctx context.Context, st *stage) (list []contest, err error) {
+		variants := []variant{fresh, again, cold}
+		if st.db == dbPostgres {
+			variants = variants[:2]
 		}
 		pages, err := r.capture(ctx, st)
 		if err != nil {
-			return fmt.Errorf("capture a page: %w", err)
+			return nil, fmt.Errorf("capture a page: %w", err)
 		}
-		data := fmt.Sprintf("%s, page of %d bytes", to, len(pages.body))
 		for _, v := range variants {
-			got := make(map[sideKind]series)
-			for rep := range r.reps {
-				for i := range sides {
-					kind := sides[(i+rep)%len(sides)].kind
-					m, err := r.feedSide(ctx, st, kind, v, pages, "")
-					if err != nil {
-						return fmt.Errorf("%s, the %s side: %w", v, kind, err)
-					}
-					r.say("%s ×%d %s %d/%d %-8s %7.0f/s  p50 %.2f ms  p99 %.2f ms  %.0f µs CPU", db, scale, v, rep+1, r.reps, kind, m.rate, m.p50, m.p99, m.cpu+m.dbCPU)
-					got[kind] = append(got[kind], m)
-				}
-			}
-			if err := r.publish(figure{DB: db, Scale: scale, Variant: string(v), Data: data}, sides, got); err != nil {
-				return err
-			}
-			if grown[v] == nil {
-				grown[v] = &growth{}
-			}
-			grown[v].add(got[governed])
-			if r.profile != "" && n == len(r.scales)-1 {
-				if err := r.profiled(db+"-"+string(v), func(path string) error {
-					_, err := r.feedSide(ctx, st, governed, v, pages, path)
-					return err
-				}); err != nil {
-					return err
-				}
-			}
+			list = append(list, contest{
+				variant: string(v), data: fmt.Sprintf("%s, page of %d bytes", st.has, len(pages.body)),
+				sides: []compared{{governed, ""}, {bare, "ratio_bare"}},
+				run: func(ctx context.Context, kind sideKind, profile string) (measure, error) {
+					return r.feedSide(ctx, st, kind, v, pages, profile)
+				},
+			})
 		}
-	}
-	for _, v := range variants {
-		if err := grown[v].publish(r, figure{DB: db, Variant: string(v), Side: string(governed)}); err != nil {
-			return err
-		}
-	}
-	return nil
+		return list, nil
+	})
 }
 
 // captured is what a governed server answers on a stage.

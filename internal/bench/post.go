@@ -9,71 +9,22 @@ import (
 
 // post measures the governed write: POST /api/v1/posts with a valid key.
 func post(r *runner, ctx context.Context) error {
-	for _, db := range r.dbs {
-		if err := r.postOn(ctx, db); err != nil {
-			return fmt.Errorf("%s: %w", db, err)
-		}
-	}
-	return nil
+	return r.compare(ctx, sizeAt, func(_ context.Context, st *stage) ([]contest, error) {
+		return []contest{{
+			data: st.has.String(), sides: append([]compared{{governed, ""}, {ungoverned, "ratio_ungoverned"}}, rawSides(st.db)...),
+			run: func(ctx context.Context, kind sideKind, profile string) (measure, error) {
+				return r.postSide(ctx, st, kind, profile)
+			},
+		}}, nil
+	})
 }
 
-func (r *runner) postOn(ctx context.Context, db string) error {
-	sides := []compared{{governed, ""}, {ungoverned, "ratio_ungoverned"}, {raw, "ratio_raw"}}
+// rawSides are the raw baselines of a write.
+func rawSides(db string) []compared {
 	if db == dbPostgres {
-		sides = append(sides, compared{rawTx, "ratio_raw_tx"})
+		return []compared{{raw, "ratio_raw"}, {rawTx, "ratio_raw_tx"}}
 	}
-	st, err := r.newStage(ctx, db)
-	if err != nil {
-		return err
-	}
-	defer st.remove(ctx)
-	grown := make(map[sideKind]*growth)
-	for _, c := range sides {
-		grown[c.kind] = &growth{}
-	}
-	for n, scale := range r.scales {
-		to := sizeAt(r.agents, scale)
-		r.say("%s ×%d: filling in %s", db, scale, to)
-		if err := st.grow(ctx, to); err != nil {
-			return err
-		}
-		got := make(map[sideKind]series)
-		for rep := range r.reps {
-			for i := range sides { // another one begins each time
-				kind := sides[(i+rep)%len(sides)].kind
-				m, err := r.postSide(ctx, st, kind, "")
-				if err != nil {
-					return fmt.Errorf("the %s side: %w", kind, err)
-				}
-				r.say("%s ×%d %d/%d %-10s %7.0f/s  p50 %.2f ms  p99 %.2f ms  %.0f µs CPU", db, scale, rep+1, r.reps, kind, m.rate, m.p50, m.p99, m.cpu+m.dbCPU)
-				got[kind] = append(got[kind], m)
-			}
-		}
-		if err := r.publish(figure{DB: db, Scale: scale, Data: to.String()}, sides, got); err != nil {
-			return err
-		}
-		for kind, s := range got {
-			grown[kind].add(s)
-		}
-		if r.profile != "" && n == len(r.scales)-1 {
-			part := ""
-			if len(r.dbs) > 1 {
-				part = db
-			}
-			if err := r.profiled(part, func(path string) error {
-				_, err := r.postSide(ctx, st, governed, path)
-				return err
-			}); err != nil {
-				return err
-			}
-		}
-	}
-	for _, c := range sides {
-		if err := grown[c.kind].publish(r, figure{DB: db, Side: string(c.kind)}); err != nil {
-			return err
-		}
-	}
-	return nil
+	return []compared{{raw, "ratio_raw"}}
 }
 
 // postSide is one repetition of one side, on a copy of the stage. It checks that

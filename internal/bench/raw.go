@@ -26,7 +26,7 @@ const (
 	rawPostMake = `INSERT INTO post (id, community, author, type, title, content, url, salt, up, down, comment_count,
 legacy_up, legacy_down, legacy_comments, origin, version, epoch, created_at, updated_at, deleted_at)
 VALUES ($1, $2, $3, 'text', $4, $5, '', $6, 0, 0, 0, 0, 0, 0, 0, 1, 1, $7, $7, 0)`
-	rawEventMake = `INSERT INTO event (pos, seq, act, ref, version, actor, at) VALUES ($1, $2, 'post.create', $3, 1, $4, $5)`
+	rawEventMake = `INSERT INTO event (pos, seq, act, ref, version, actor, at) VALUES ($1, $2, $3, $4, 1, $5, $6)`
 	rawLeafMake  = `INSERT INTO leaf (pos, body) VALUES ($1, $2)`
 	rawPlaceAdd  = `UPDATE community SET post_count = post_count + $1 WHERE id = $2`
 	rawAuthorAdd = `UPDATE profile SET post_count = post_count + $1 WHERE id = $2`
@@ -48,6 +48,10 @@ type rawDB interface {
 	fail() error
 }
 
+// rawWrite stores the rows of one act. add counts: counters are changed once for
+// all acts that are committed together.
+type rawWrite func(s *rawState, db rawDB, add func(q string, id act.ID)) error
+
 // rawPost is what a raw side is asked to store.
 type rawPost struct {
 	author                act.ID
@@ -59,20 +63,16 @@ const rawBody = 64 << 10
 
 var rawAnswer = []byte(`{"success":true,"message":"stored"}`)
 
-func rawHandler(g *rawGroups, authors map[string]act.ID) http.Handler {
+// rawHandler answers writes: decode makes of a request what is to be stored.
+func rawHandler(g *rawGroups, decode func(author act.ID, r *http.Request, body []byte) (rawWrite, error)) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(io.LimitReader(r.Body, rawBody))
-		var in struct {
-			Place   string `json:"submolt_name"`
-			Title   string `json:"title"`
-			Content string `json:"content"`
+		var write rawWrite
+		if err == nil {
+			write, err = decode(g.authors[strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")], r, body)
 		}
 		if err == nil {
-			err = json.Unmarshal(body, &in)
-		}
-		if err == nil {
-			author := authors[strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")]
-			err = g.post(rawPost{author, in.Place, in.Title, in.Content})
+			err = g.do(write)
 		}
 		if err != nil {
 			http.Error(w, err.Error(), http.StatusInternalServerError)
@@ -82,6 +82,28 @@ func rawHandler(g *rawGroups, authors map[string]act.ID) http.Handler {
 		w.WriteHeader(http.StatusCreated)
 		_, _ = w.Write(rawAnswer)
 	})
+}
+
+func rawPosts(author act.ID, _ *http.Request, body []byte) (rawWrite, error) {
+	var in struct {
+		Place   string `json:"submolt_name"`
+		Title   string `json:"title"`
+		Content string `json:"content"`
+	}
+	if err := json.Unmarshal(body, &in); err != nil {
+		return nil, err
+	}
+	p := rawPost{author, in.Place, in.Title, in.Content}
+	return func(s *rawState, db rawDB, add func(string, act.ID)) error {
+		add(rawPlaceAdd, s.places[p.place])
+		add(rawAuthorAdd, p.author)
+		id, err := s.post(db, p)
+		if err != nil {
+			return err
+		}
+		_, err = s.record(db, "post.create", id, p.author)
+		return err
+	}, nil
 }
 
 // rawState is what the rows are made of. pos and seq go on from what is stored:
@@ -110,36 +132,39 @@ func loadRaw(db rawDB) (*rawState, error) {
 	)
 }
 
-// add stores a post's rows, all but the counters.
-func (s *rawState) add(db rawDB, p rawPost) error {
+// post stores a post's own row.
+func (s *rawState) post(db rawDB, p rawPost) (act.ID, error) {
 	id, err := s.minter.New(act.KindPost)
 	if err != nil {
-		return err
+		return 0, err
 	}
-	now, pos := time.Now().UnixMicro(), s.pos.Add(1)
-	if err := db.exec(rawPostMake, int64(id), int64(s.places[p.place]), int64(p.author), p.title, p.content, s.salt, now); err != nil {
-		return err
+	return id, db.exec(rawPostMake, int64(id), int64(s.places[p.place]), int64(p.author), p.title, p.content, s.salt, time.Now().UnixMicro())
+}
+
+// record stores the event and the leaf of an act.
+func (s *rawState) record(db rawDB, name string, ref, actor act.ID) (pos int64, err error) {
+	pos = s.pos.Add(1)
+	if err := db.exec(rawEventMake, pos, s.seq.Add(1), name, int64(ref), int64(actor), time.Now().UnixMicro()); err != nil {
+		return pos, err
 	}
-	if err := db.exec(rawEventMake, pos, s.seq.Add(1), int64(id), int64(p.author), now); err != nil {
-		return err
-	}
-	return db.exec(rawLeafMake, pos, s.leaf)
+	return pos, db.exec(rawLeafMake, pos, s.leaf)
 }
 
 // rawGroups drain what is queued, commit it together, and answer: one loop for
 // each connection.
 type rawGroups struct {
 	*rawState
-	most  int // posts committed together
-	jobs  chan *rawJob
-	stop  chan struct{}
-	loops sync.WaitGroup
-	after func()
+	authors map[string]act.ID // by key
+	most    int               // acts committed together
+	jobs    chan *rawJob
+	stop    chan struct{}
+	loops   sync.WaitGroup
+	after   func()
 }
 
 type rawJob struct {
-	rawPost
-	done chan error
+	write rawWrite
+	done  chan error
 }
 
 const (
@@ -163,7 +188,7 @@ func openRawGroups(dbs []rawDB, most int, after func()) (*rawGroups, error) {
 
 func (g *rawGroups) loop(db rawDB) {
 	var group []*rawJob
-	counts := map[string]map[act.ID]int64{rawPlaceAdd: {}, rawAuthorAdd: {}}
+	counts := make(map[string]map[act.ID]int64)
 	for {
 		select {
 		case j := <-g.jobs:
@@ -179,8 +204,9 @@ func (g *rawGroups) loop(db rawDB) {
 				more = false
 			}
 		}
-		clear(counts[rawPlaceAdd])
-		clear(counts[rawAuthorAdd])
+		for _, count := range counts {
+			clear(count)
+		}
 		err := g.store(db, group, counts)
 		if err != nil {
 			err = errors.Join(err, db.fail())
@@ -191,17 +217,21 @@ func (g *rawGroups) loop(db rawDB) {
 	}
 }
 
-// store commits a group. Counters are added up first and changed in the order
-// of their ids, communities first.
+// store commits a group. Counters are added up first and changed in the order of
+// their statements and ids.
 func (g *rawGroups) store(db rawDB, group []*rawJob, counts map[string]map[act.ID]int64) error {
+	add := func(q string, id act.ID) {
+		if counts[q] == nil {
+			counts[q] = make(map[act.ID]int64)
+		}
+		counts[q][id]++
+	}
 	for _, j := range group {
-		counts[rawPlaceAdd][g.places[j.place]]++
-		counts[rawAuthorAdd][j.author]++
-		if err := g.add(db, j.rawPost); err != nil {
+		if err := j.write(g.rawState, db, add); err != nil {
 			return err
 		}
 	}
-	for _, q := range []string{rawPlaceAdd, rawAuthorAdd} {
+	for _, q := range slices.Sorted(maps.Keys(counts)) {
 		for _, id := range slices.Sorted(maps.Keys(counts[q])) {
 			if err := db.exec(q, counts[q][id], int64(id)); err != nil {
 				return err
@@ -211,8 +241,8 @@ func (g *rawGroups) store(db rawDB, group []*rawJob, counts map[string]map[act.I
 	return db.commit()
 }
 
-func (g *rawGroups) post(p rawPost) error {
-	j := &rawJob{p, make(chan error, 1)}
+func (g *rawGroups) do(write rawWrite) error {
+	j := &rawJob{write, make(chan error, 1)}
 	g.jobs <- j
 	return <-j.done
 }
@@ -229,12 +259,17 @@ func (g *rawGroups) close() {
 // connection: the least that durable rows can cost there, and not how several
 // nodes can write. The other has a transaction for each request, in one round
 // trip, on as many connections as store: the same rows under the product's rules.
-func openRaw(ctx context.Context, t task) (*rawGroups, error) {
+func openRaw(ctx context.Context, t task) (g *rawGroups, err error) {
 	switch {
 	case t.URL == "":
-		return openRawLite(ctx, t.SQLite)
+		g, err = openRawLite(ctx, t.SQLite)
 	case t.Kind == raw:
-		return openRawPostgres(ctx, t.URL, 1, rawMost)
+		g, err = openRawPostgres(ctx, t.URL, 1, rawMost)
+	default:
+		g, err = openRawPostgres(ctx, t.URL, rawConns, 1)
 	}
-	return openRawPostgres(ctx, t.URL, rawConns, 1)
+	if err == nil {
+		g.authors = t.Authors
+	}
+	return g, err
 }

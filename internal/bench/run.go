@@ -25,6 +25,7 @@ type options struct {
 	scales  []int
 	conns   int
 	agents  int
+	base    int    // posts or messages at ×1 of the scenarios that grow by them
 	dir     string // parent of temporary directories
 	profile string
 	json    bool

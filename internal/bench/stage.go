@@ -31,18 +31,34 @@ const (
 )
 
 // size is how much data there is.
-type size struct{ agents, places, posts int }
+type size struct {
+	agents, places, posts int
+	rows                  int // posts beside them, as bare rows
+	news                  int // comments that their posts' authors have not read
+	talks                 int // conversations
+	messages              int // bare rows in them
+}
 
 func sizeAt(agents, scale int) size {
-	return size{agents, int(math.Round(placesBase * math.Sqrt(float64(scale)))), postsBase * scale}
+	return size{agents: agents, places: int(math.Round(placesBase * math.Sqrt(float64(scale)))), posts: postsBase * scale}
 }
 
 func (s size) String() string {
-	return fmt.Sprintf("%d posts, %d communities, %d agents", s.posts, s.places, s.agents)
+	text := fmt.Sprintf("%d posts, %d communities, %d agents", s.posts+s.rows, s.places, s.agents)
+	for _, more := range []struct {
+		n    int
+		what string
+	}{{s.news, "unread comments"}, {s.talks, "conversations"}, {s.messages, "messages"}} {
+		if more.n > 0 {
+			text += fmt.Sprintf(", %d %s", more.n, more.what)
+		}
+	}
+	return text
 }
 
-// stage is a network that is filled once and copied for every repetition. What
-// it holds came about by acts, like everything in a network.
+// stage is a network that is filled once and copied for the sides. What it holds
+// came about by acts, like everything in a network, but for the rows and messages
+// of its size, of which there are too many: they have no event and no leaf.
 type stage struct {
 	r      *runner
 	db     string // sqlite or postgres
@@ -51,7 +67,18 @@ type stage struct {
 	has    size
 	agents []agent
 	places []string
+	posts  []act.ID // by number, bare rows after those by acts
+	talks  []talk
+	codec  *act.Codec
+	index  func(q network.SearchQuery, anyWord bool) (string, error) // what a query asks of the index
+	entry  func(kind act.Kind, texts ...string) string               // what the index holds of an item
 	copies atomic.Int64
+}
+
+// talk is a conversation that both sides agreed to.
+type talk struct {
+	id       act.ID
+	from, to int // agents; from asked
 }
 
 // agent is who asks.
@@ -75,7 +102,7 @@ func (r *runner) newStage(ctx context.Context, db string) (*stage, error) {
 
 // grow fills the network up to a size. Only growing is possible.
 func (s *stage) grow(ctx context.Context, to size) (err error) {
-	t := task{Kind: governed, Data: s.dir}
+	t := task{Kind: governed, Data: s.dir, OwnKeys: true}
 	if s.db == dbPostgres {
 		// What is filled in need not be durable before it is copied.
 		t.URL = s.r.pg.url(s.name, "synchronous_commit", "off")
@@ -87,11 +114,20 @@ func (s *stage) grow(ctx context.Context, to size) (err error) {
 	defer srv.Close()
 	s.agents = append(s.agents, make([]agent, max(0, to.agents-len(s.agents)))...)
 	s.places = append(s.places, make([]string, max(0, to.places-len(s.places)))...)
+	s.posts = append(s.posts, make([]act.ID, max(0, to.posts+to.rows-len(s.posts)))...)
+	s.talks = append(s.talks, make([]talk, max(0, to.talks-len(s.talks)))...)
+	s.codec, s.entry = srv.Codec, srv.Network.IndexEntry
+	s.index = func(q network.SearchQuery, anyWord bool) (string, error) {
+		return srv.Network.IndexQuery(srv.DB.Dialect(), q, anyWord)
+	}
 	for _, step := range []struct {
 		has *int
 		to  int
 		add func(context.Context, *server.Server, int) error
-	}{{&s.has.agents, to.agents, s.register}, {&s.has.places, to.places, s.found}, {&s.has.posts, to.posts, s.write}} {
+	}{
+		{&s.has.agents, to.agents, s.register}, {&s.has.places, to.places, s.found}, {&s.has.posts, to.posts, s.write},
+		{&s.has.news, to.news, s.comment}, {&s.has.talks, to.talks, s.talk},
+	} {
 		if err := fill(ctx, srv, *step.has, step.to, step.add); err != nil {
 			return fmt.Errorf("fill the %s network: %w", s.db, err)
 		}
@@ -101,6 +137,9 @@ func (s *stage) grow(ctx context.Context, to size) (err error) {
 		return err
 	}
 	srv.Close()
+	if err := s.growRows(ctx, to); err != nil {
+		return fmt.Errorf("fill rows into the %s network: %w", s.db, err)
+	}
 	if s.db == dbPostgres {
 		return s.r.pg.exec(ctx, s.r.pg.url(s.name), "VACUUM ANALYZE")
 	}
@@ -159,9 +198,39 @@ func (s *stage) found(ctx context.Context, srv *server.Server, i int) error {
 
 func (s *stage) write(ctx context.Context, srv *server.Server, i int) error {
 	title, content := prose(i)
-	_, err := srv.Network.CreatePost.Do(ctx, s.agents[i%len(s.agents)].Principal, network.NewPost{
+	made, err := srv.Network.CreatePost.Do(ctx, s.agents[i%len(s.agents)].Principal, network.NewPost{
 		Community: s.places[i%len(s.places)], Title: title, Content: content,
 	})
+	s.posts[i] = made.ID
+	return err
+}
+
+// comment has the agent after a post's author comment on it; authors of even
+// number get no comments.
+func (s *stage) comment(ctx context.Context, srv *server.Server, i int) error {
+	author := (2*i + 1) % len(s.agents)
+	post := author + len(s.agents)*(i%max(1, s.has.posts/len(s.agents)))
+	if post >= s.has.posts {
+		post = author
+	}
+	_, content := prose(-i)
+	_, err := srv.Network.CreateComment.Do(ctx, s.agents[(author+1)%len(s.agents)].Principal, network.NewComment{
+		Post: network.Named{ID: s.posts[post]}, Content: content,
+	})
+	return err
+}
+
+// talk opens a conversation between two agents that have none.
+func (s *stage) talk(ctx context.Context, srv *server.Server, i int) error {
+	n := len(s.agents)
+	from := i % n
+	to := (from + 1 + i/n) % n
+	asked, err := srv.Network.RequestConversation.Do(ctx, s.agents[from].Principal, network.NewRequest{To: agentName(to), Text: "May I ask you something?"})
+	if err != nil {
+		return err
+	}
+	s.talks[i] = talk{asked.Conversation, from, to}
+	_, err = srv.Network.ApproveConversation.Do(ctx, s.agents[to].Principal, network.ConversationOrder{Conversation: asked.Conversation})
 	return err
 }
 
@@ -194,7 +263,7 @@ type scene struct {
 func (s *stage) copy(ctx context.Context) (*scene, error) {
 	n := s.copies.Add(1)
 	c := &scene{s: s, dir: fmt.Sprintf("%s-%d", s.dir, n)}
-	c.SQLite = filepath.Join(c.dir, "networks", "default", "reef.db")
+	c.SQLite = databaseFile(c.dir)
 	if err := copyTree(s.dir, c.dir); err != nil {
 		return nil, err
 	}
@@ -204,6 +273,9 @@ func (s *stage) copy(ctx context.Context) (*scene, error) {
 	}
 	return c, nil
 }
+
+// databaseFile is where SQLite's database is in a data directory.
+func databaseFile(dir string) string { return filepath.Join(dir, "networks", "default", "reef.db") }
 
 // task returns what a side on this scene is told.
 func (c *scene) task(kind sideKind) task {

@@ -187,6 +187,16 @@ func checkSearch(in SearchQuery) (words []string, kind string, err error) {
 	return words, kind, nil
 }
 
+// IndexQuery returns what the index is asked for all or any of the words of a
+// query: for those who measure it with less around it.
+func (n *Network) IndexQuery(d store.Dialect, in SearchQuery, anyWord bool) (string, error) {
+	words, kind, err := checkSearch(in)
+	return n.matching(d, words, kind, anyWord), err
+}
+
+// IndexEntry returns what the index holds of an item; see IndexQuery.
+func (n *Network) IndexEntry(kind act.Kind, texts ...string) string { return n.marks(kind, texts...) }
+
 // search ranks the newest matches. When nothing has all the words, what has any
 // of them is looked for.
 func (n *Network) search(_ context.Context, v *store.View, _ act.Principal, in SearchQuery) (page act.Page[Found], err error) {
