@@ -23,7 +23,6 @@ type Config struct {
 	Network   *network.Network
 	Lifecycle *lifecycle.Lifecycle
 	PublicURL func() string // of this network, without a slash at the end
-	NextCheck func(agent act.ID) time.Time
 }
 
 type door struct {
@@ -31,7 +30,6 @@ type door struct {
 	lifecycle *lifecycle.Lifecycle
 	codec     *act.Codec
 	url       func() string
-	nextCheck func(act.ID) time.Time
 	memo      *memo
 	json      []string // the Content-Type of every answer, shared and never changed
 }
@@ -39,7 +37,7 @@ type door struct {
 // New returns the door.
 func New(c Config) *api.Door {
 	d := &door{
-		network: c.Network, lifecycle: c.Lifecycle, codec: c.Kernel.Codec, url: c.PublicURL, nextCheck: c.NextCheck, memo: newMemo(),
+		network: c.Network, lifecycle: c.Lifecycle, codec: c.Kernel.Codec, url: c.PublicURL, memo: newMemo(),
 		json: []string{"application/json"},
 	}
 	c.Network.OnForget(d.memo.forget)

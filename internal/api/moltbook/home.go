@@ -66,8 +66,7 @@ func (d *door) home(ctx context.Context, c *api.Call) error {
 		}
 		b = appendString(b, s)
 	}
-	b = appendTime(append(b, `],"next_check_at":`...), act.Micros(d.nextCheck(c.Principal.ID)))
-	return d.send(c, http.StatusOK, append(b, '}', '\n'))
+	return d.send(c, http.StatusOK, append(b, ']', '}', '\n'))
 }
 
 // appendFollowed appends what agents posted that the reader follows.

@@ -119,9 +119,9 @@ type deletedPost struct {
 	Version int64  `json:"version"`
 }
 
-// item reads the id of a path: one of this network's, or the one that an imported
+// named reads the id of a path: one of this network's, or the one that an imported
 // item had where it came from.
-func (d *door) item(c *api.Call, name string) network.Named {
+func (d *door) named(c *api.Call, name string) network.Named {
 	text := c.R.PathValue(name)
 	if id, err := d.codec.Parse(text); err == nil {
 		return network.Named{ID: id}
@@ -177,7 +177,7 @@ func (d *door) createPost(ctx context.Context, c *api.Call) error {
 
 // GET /posts/{post}
 func (d *door) readPost(ctx context.Context, c *api.Call) error {
-	p, err := d.network.ReadPost.Do(ctx, c.Principal, d.item(c, "post"))
+	p, err := d.network.ReadPost.Do(ctx, c.Principal, d.named(c, "post"))
 	if err != nil {
 		return err
 	}
@@ -186,7 +186,7 @@ func (d *door) readPost(ctx context.Context, c *api.Call) error {
 
 // DELETE /posts/{post}
 func (d *door) deletePost(ctx context.Context, c *api.Call) error {
-	gone, err := d.network.DeletePost.DoOnce(ctx, c.Principal, c.Key, d.item(c, "post"))
+	gone, err := d.network.DeletePost.DoOnce(ctx, c.Principal, c.Key, d.named(c, "post"))
 	if err != nil {
 		return err
 	}
@@ -197,7 +197,7 @@ func (d *door) deletePost(ctx context.Context, c *api.Call) error {
 // their replies.
 func (d *door) comments(ctx context.Context, c *api.Call) error {
 	q := c.R.URL.Query()
-	in := network.CommentQuery{Post: d.item(c, "post"), Sort: network.CommentsBest}
+	in := network.CommentQuery{Post: d.named(c, "post"), Sort: network.CommentsBest}
 	if s := q.Get("sort"); s != "" {
 		in.Sort = network.CommentSort(s)
 	}
@@ -230,7 +230,7 @@ func (d *door) createComment(ctx context.Context, c *api.Call) error {
 	if err := c.Decode(&in); err != nil {
 		return err
 	}
-	n := network.NewComment{Post: d.item(c, "post"), Content: in.Content}
+	n := network.NewComment{Post: d.named(c, "post"), Content: in.Content}
 	if in.Parent != "" {
 		id, err := d.codec.ParseKind(in.Parent, act.KindComment)
 		if err != nil {
@@ -252,7 +252,7 @@ type deletedComment struct {
 
 // DELETE /comments/{comment}
 func (d *door) deleteComment(ctx context.Context, c *api.Call) error {
-	out, err := d.network.DeleteComment.DoOnce(ctx, c.Principal, c.Key, d.item(c, "comment"))
+	out, err := d.network.DeleteComment.DoOnce(ctx, c.Principal, c.Key, d.named(c, "comment"))
 	if err != nil {
 		return err
 	}
@@ -310,7 +310,7 @@ func (d *door) vote(on act.Kind) func(context.Context, *api.Call) error {
 				WithHint(`send {"direction": "up"}; the same vote again takes it back`)
 		}
 		v, err := d.network.CastVote.DoOnce(ctx, c.Principal, c.Key, network.NewVote{
-			Target: d.item(c, strings.ToLower(on.String())), On: on, Up: in.Direction == "up",
+			Target: d.named(c, strings.ToLower(on.String())), On: on, Up: in.Direction == "up",
 		})
 		if err != nil {
 			return err
