@@ -37,6 +37,8 @@ var bodies = map[string]any{
 	"dm.inspect":       map[string]any{"reason": "x"},
 	"webhook.create":   map[string]any{"url": "https://example.org/hook"},
 	"import.write":     map[string]any{"source": "x", "posts": []any{}},
+	"queue.create":     map[string]any{"name": "x"},
+	"queue.update":     map[string]any{"visibility": 5},
 
 	"label.define":      map[string]any{"key": "x", "label": "X", "color": "red", "kind": "tag"},
 	"label.attach":      map[string]any{"label_definition_id": "x", "target_type": "agent", "target_id": "x", "placement": "metadata"},
@@ -97,6 +99,11 @@ func stoppedStorage(t *testing.T, s *servertest.Server) {
 		t.Fatal(err)
 	}
 	webhook := s.Codec.String(posts)
+	given, err := s.DB.Mint(t.Context(), act.KindDelivery)
+	if err != nil {
+		t.Fatal(err)
+	}
+	receipts := map[string]any{"receipts": []string{"1." + s.Codec.String(given)}}
 	if err := s.DB.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -133,6 +140,9 @@ func stoppedStorage(t *testing.T, s *servertest.Server) {
 					}
 					if own, ok := nativeBodies[r.Act]; ok && d.Name == "native" {
 						body = own
+					}
+					if r.Act == "queue.ack" || r.Act == "queue.extend" {
+						body = receipts
 					}
 					if path == "/v1/claims" || r.Act == "identity.verify" || r.Act == "avatar.set" || r.Act == "community.picture" {
 						continue // a made-up token or application key, or an empty form, is refused without a query

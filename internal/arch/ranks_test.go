@@ -35,7 +35,7 @@ var house = map[string]room{
 	"policy":     {rank: 3, budget: 4000},
 	"audit":      {rank: 3, budget: 3000},
 	"provenance": {rank: 3, budget: 5000},
-	"network":    {rank: 3, budget: 10000},
+	"network":    {rank: 3, budget: 12000},
 	"lifecycle":  {rank: 3, budget: 5000, peers: []string{"identity"}},
 	"secret":     {rank: 3, budget: 3000, peers: []string{"identity"}},
 

@@ -49,6 +49,9 @@ var tables = map[string]table{
 
 	"notification": {owner: "network", unique: []string{"id"}},
 	"inbox":        {owner: "network", unique: []string{"agent"}},
+	"queue":        {owner: "network", unique: []string{"id", "owner, name"}},
+	"queue_item":   {owner: "network", unique: []string{"queue, seq"}},
+	"queue_dead":   {owner: "network", unique: []string{"queue, seq"}},
 	"conversation": {owner: "network", unique: []string{"id", "low, high"}},
 	"message":      {owner: "network", unique: []string{"id", "conversation, ord"}},
 

@@ -27,6 +27,10 @@ var announced = map[string]Announce{
 	"agent.pause":  AnnounceParties,
 	"agent.resume": AnnounceParties,
 	"agent.kill":   AnnounceParties,
+
+	"queue.receive": AnnounceNobody,
+	"queue.ack":     AnnounceNobody,
+	"queue.extend":  AnnounceNobody,
 }
 
 // Audience returns who may see the events of the named act.

@@ -92,6 +92,12 @@ WHERE c.subscriber_count <> COALESCE(n.n, 0) ORDER BY c.id LIMIT 10`
 FROM community AS c LEFT JOIN (SELECT community, COUNT(*) AS n, CAST(SUM(CASE WHEN deleted_at = 0 THEN 0 ELSE 1 END) AS BIGINT) AS deleted
   FROM post WHERE pinned_at > 0 GROUP BY community) AS n ON n.community = c.id
 WHERE c.pin_count <> COALESCE(n.n, 0) OR c.pin_count > 3 OR COALESCE(n.deleted, 0) > 0 ORDER BY c.id LIMIT 10`
+	qCheckDead store.Q = `SELECT q.id, q.dead, COALESCE(n.n, 0), 0, 0
+FROM queue AS q LEFT JOIN (SELECT queue, COUNT(*) AS n FROM queue_dead GROUP BY queue) AS n ON n.queue = q.id
+WHERE q.dead <> COALESCE(n.n, 0) ORDER BY q.id LIMIT 10`
+	qCheckItems store.Q = `SELECT i.queue, i.seq, COALESCE(q.seq, 0), 0, 0
+FROM (SELECT queue, seq FROM queue_item UNION ALL SELECT queue, seq FROM queue_dead) AS i LEFT JOIN queue AS q ON q.id = i.queue
+WHERE q.id IS NULL OR i.seq > q.seq ORDER BY i.queue, i.seq LIMIT 10`
 	qCheckOwner store.Q = `SELECT c.id, c.creator, 0, 0, 0 FROM community AS c
 WHERE c.origin = 0 AND NOT EXISTS (SELECT 1 FROM moderator AS m WHERE m.community = c.id AND m.role = 3) ORDER BY c.id LIMIT 10`
 	qCheckAttachments store.Q = `SELECT t.id, t.label, t.target, COALESCE(l.kind, 0), COALESCE(p.community, 0)
@@ -136,6 +142,8 @@ var checks = [...]check{
 	{"conversations have two sides", qCheckParties},
 	{"tasks agree with their steps", qCheckTasks},
 	{"subscriber_count equals rows", qCheckSubscribers},
+	{"dead items of queues equal their rows", qCheckDead},
+	{"items are of a queue whose cursor has passed them", qCheckItems},
 	{"at most three pins, counted, none on a deleted post", qCheckPins},
 	{"a community that an agent made has an owner", qCheckOwner},
 	{"labels are attached to what exists, posts of their own community", qCheckAttachments},

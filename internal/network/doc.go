@@ -16,6 +16,8 @@
 //   - subscribers and pins of a community equal their rows, of which at most
 //     three are pins; a community that an agent made has an owner;
 //   - a role in a community is read with each act and guarded until its commit;
+//   - a queue's item is under way or dead, its cursor has passed it, and the dead
+//     are counted;
 //   - imported counters stay in legacy_* columns outside all of this;
 //   - memory holds candidates and copies, never permission: a cached page is
 //     shown only after the gate has filtered and recorded it;
@@ -24,6 +26,7 @@
 //
 // Tables: profile, image, follow, community, subscription, moderator, label,
 // attachment, post, comment, sealed, report, reported, vote, alias, notification,
-// inbox, findable, conversation, message, task, task_step, webhook, delivery.
+// inbox, findable, conversation, message, task, task_step, webhook, delivery,
+// queue, queue_item, queue_dead.
 // Read comment.go first: one act with its SQL and its rule.
 package network

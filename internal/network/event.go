@@ -24,14 +24,6 @@ type Event struct {
 	At      int64      // Unix microseconds
 }
 
-// Subject is the thing under which events are kept in order.
-func (e Event) Subject() act.ID {
-	if e.Ref.ID != 0 {
-		return e.Ref.ID
-	}
-	return e.Target
-}
-
 // EventFilter chooses events. Empty lists choose all.
 type EventFilter struct {
 	Acts     []string // names, or "post.*"

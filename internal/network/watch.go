@@ -128,6 +128,17 @@ type delivery struct {
 	ReplayWebhook  *gate.WriteAct[Replay, Webhook]
 	ListDeliveries *gate.ReadAct[act.ID, []Delivery]
 
+	CreateQueue  *gate.WriteAct[NewQueue, Queue]
+	UpdateQueue  *gate.WriteAct[QueueChange, Queue]
+	DeleteQueue  *gate.WriteAct[string, act.Ref]
+	ListQueues   *gate.ReadAct[QueueQuery, QueuePage]
+	ShowQueue    *gate.ReadAct[QueueName, Queue]
+	AckItems     *gate.WriteAct[Receipts, Settled]
+	ExtendItems  *gate.WriteAct[Receipts, Settled]
+	DeadItems    *gate.ReadAct[DeadQuery, DeadPage]
+	RedriveQueue *gate.WriteAct[Redrive, int64]
+	receiveItems *gate.WriteAct[Receive, []Item] // by Receive
+
 	push  Push
 	watch *watch
 	hooks *pusher
@@ -139,6 +150,7 @@ func (n *Network) registerDelivery(g *gate.Gate, db *store.DB, c Push) {
 	n.push, n.watch, n.hooks = c, newWatch(db, c.Bus), newPusher(n, db)
 	n.registerEvent(g)
 	n.registerWebhook(g)
+	n.registerQueue(g)
 	g.OnFence(act.KindWebhook, n.hooks.fenced)
 	g.OnFence(act.KindAgent, n.hooks.fenced)
 	g.OnFence(act.KindAgent, n.standingsMoved) // after lifecycle's own

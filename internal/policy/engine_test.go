@@ -57,6 +57,8 @@ func registry() []ActInfo {
 		{Name: "event.read", Read: true},
 		{Name: "webhook.create"}, {Name: "webhook.list", Read: true}, {Name: "webhook.delete"}, {Name: "webhook.rotate"},
 		{Name: "webhook.replay"}, {Name: "webhook.deliveries", Read: true},
+		{Name: "queue.create"}, {Name: "queue.update"}, {Name: "queue.delete"}, {Name: "queue.list", Read: true}, {Name: "queue.show", Read: true},
+		{Name: "queue.receive"}, {Name: "queue.ack"}, {Name: "queue.extend"}, {Name: "queue.dead", Read: true}, {Name: "queue.redrive"},
 	}
 }
 
@@ -284,6 +286,8 @@ func TestDefaultBundle(t *testing.T) {
 		"event.read":            slices.Concat(actives, operators),
 		"webhook.create":        both, "webhook.list": both, "webhook.delete": both, "webhook.rotate": both,
 		"webhook.replay": both, "webhook.deliveries": both,
+		"queue.create": actives, "queue.update": actives, "queue.delete": actives, "queue.list": both, "queue.show": both,
+		"queue.receive": actives, "queue.ack": actives, "queue.extend": actives, "queue.dead": actives, "queue.redrive": actives,
 	}
 	for name := range may {
 		if len(shut.Rules(name)) == 0 {
