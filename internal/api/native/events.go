@@ -120,7 +120,7 @@ func lastEventID(header, after string) (int64, error) {
 		return network.FromNow, nil
 	}
 	n, err := strconv.ParseInt(after, 10, 64)
-	if err != nil || n < 0 || after[0] == '+' {
+	if err != nil || after[0] < '0' || after[0] > '9' { // no sign
 		return 0, act.Errorf(act.Invalid, "after is not a sequence number").WithRule("event.after").
 			WithHint(`send the seq of the last event you have, 0 for all, or "now"`)
 	}
