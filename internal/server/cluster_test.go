@@ -208,11 +208,12 @@ type cluster struct {
 	agents    []clusterAgent
 	post      string
 	community string
+	again     func(i int) *process // starts process 0 or 1 once more, over the same data
 }
 
 type clusterAgent struct{ name, id, key string }
 
-func startCluster(t *testing.T, agents int) *cluster {
+func startCluster(t *testing.T, agents int, more ...string) *cluster {
 	t.Helper()
 	cfg := storetest.Config(t, store.Postgres)
 	pc, err := pgx.ParseConfig(cfg.URL)
@@ -232,8 +233,14 @@ func startCluster(t *testing.T, agents int) *cluster {
 	}
 	direct := newLink(t, func() (net.Conn, error) { return net.Dial(network, addr) })
 	common := []string{"--schema", cfg.Schema, "--key-file", c.keyFile, "--registration", "open", "--claim-required=false", "--limits", "open"}
-	c.a = serve(t, t.TempDir(), append(common, "--db", dbURL(direct.addr), "--nats", "nats://"+nats)...)
-	c.b = serve(t, t.TempDir(), append(common, "--db", dbURL(c.db.addr), "--nats", "nats://"+c.bus.addr)...)
+	common = append(common, more...)
+	dirs := [...]string{t.TempDir(), t.TempDir()}
+	own := [...][]string{
+		{"--db", dbURL(direct.addr), "--nats", "nats://" + nats},
+		{"--db", dbURL(c.db.addr), "--nats", "nats://" + c.bus.addr},
+	}
+	c.again = func(i int) *process { return serve(t, dirs[i], slices.Concat(common, own[i])...) }
+	c.a, c.b = c.again(0), c.again(1)
 	for i := range agents {
 		name := fmt.Sprintf("member-%d", i)
 		out := c.a.must(t, http.MethodPost, "/api/v1/agents/register", "", map[string]any{"name": name, "description": "test"})
