@@ -46,17 +46,15 @@ type Server struct {
 	Metrics   *telemetry.Metrics
 	API       *api.Kernel
 
-	log        *slog.Logger
-	networks   *networks // beside this one; nil in a named network
-	listener   net.Listener
-	http       *http.Server
-	handler    http.Handler // of this network alone
-	sequencer  *sequencer
-	tender     *tender
-	stopReaper func()
-	endSweeper func()
-	started    bool // the background work of gate and tracer
-	closed     sync.Once
+	log       *slog.Logger
+	networks  *networks // beside this one; nil in a named network
+	listener  net.Listener
+	http      *http.Server
+	handler   http.Handler // of this network alone
+	sequencer *sequencer
+	chores    *chores
+	started   bool // the background work of gate and tracer
+	closed    sync.Once
 }
 
 // New opens the network, and those in its data directory beside it, and listens,
@@ -155,15 +153,17 @@ func open(ctx context.Context, c Config, log *slog.Logger) (_ *Server, err error
 	if s.sequencer, err = startSequencer(s.DB, s.Bus, log); err != nil {
 		return nil, err
 	}
-	s.stopReaper = startReaper(s.DB, s.Lifecycle, log)
-	s.endSweeper = startSweeper(s.DB, s.Network, log)
 	if err = s.Identity.EnsureOperator(ctx, "operator", c.TokenFile()); err != nil {
 		return nil, fmt.Errorf("operator token: %w", err)
 	}
 	if err = s.ensureGeneral(ctx); err != nil {
 		return nil, err
 	}
-	s.tender = startTender(s.DB, s.Lifecycle.Tend, log)
+	s.chores = startChores(s.DB, log,
+		chore{name: "approvals", every: 5 * time.Second, limit: time.Minute, do: s.Lifecycle.Tend}, // half of a lease's life
+		chore{name: "tasks", every: 15 * time.Second, limit: 10 * time.Second, do: func(ctx context.Context) error { return s.Network.SweepTasks(ctx, s.DB) }},
+		chore{name: "reaper", every: s.Lifecycle.ReapEvery(), limit: time.Minute, do: s.reap},
+	)
 	s.Metrics.WatchWriteQueue(s.DB.QueueDepth)
 	s.Metrics.WatchBus(s.Bus.Connected, s.Bus.Dropped)
 
@@ -372,6 +372,15 @@ func (s *Server) Settle(ctx context.Context) error {
 	}
 }
 
+// reap ends the agents that nobody has claimed in time.
+func (s *Server) reap(ctx context.Context) error {
+	ended, err := s.Lifecycle.Reap(ctx)
+	if ended > 0 {
+		s.log.InfoContext(ctx, "agents that nobody claimed have expired", slog.Int("agents", ended))
+	}
+	return err
+}
+
 // Close gives everything back, in the opposite order of New.
 func (s *Server) Close() {
 	s.closed.Do(func() {
@@ -381,17 +390,11 @@ func (s *Server) Close() {
 		if s.listener != nil {
 			_ = s.listener.Close()
 		}
-		if s.stopReaper != nil {
-			s.stopReaper()
-		}
-		if s.endSweeper != nil {
-			s.endSweeper()
-		}
 		if s.networks != nil {
 			s.networks.close()
 		}
-		if s.tender != nil {
-			s.tender.close()
+		if s.chores != nil {
+			s.chores.close()
 		}
 		if s.Network != nil {
 			s.Network.Close()
