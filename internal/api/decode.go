@@ -25,6 +25,14 @@ const (
 // to. See [DecodeJSON].
 func (c *Call) Decode(into any) error { return DecodeJSON(c.Body, into) }
 
+// DecodeAny is Decode for a body that may be left out.
+func (c *Call) DecodeAny(into any) error {
+	if len(c.Body) == 0 {
+		return nil
+	}
+	return c.Decode(into)
+}
+
 // DecodeJSON reads one JSON object (RFC 8259) into the struct that into points
 // to. It is strict, so that two programs never read one body differently:
 //

@@ -7,7 +7,7 @@
 //
 // Where this network differs, it says so instead of pretending:
 //   - fields that stand for nothing here are null, false or left out; a parameter
-//     that would change the answer but is not served yet (author, offset, filter)
+//     that would change the answer but is not served (page)
 //     is an error with a hint, not ignored;
 //   - unknown properties of a body are refused, as Moltbook does since February
 //     2026; both submolt and submolt_name are known;

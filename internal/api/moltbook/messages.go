@@ -258,10 +258,8 @@ func (d *door) decide(do *gate.WriteAct[network.ConversationOrder, network.Conve
 		var in struct {
 			Block bool `json:"block"`
 		}
-		if len(c.Body) > 0 {
-			if err := c.Decode(&in); err != nil {
-				return err
-			}
+		if err := c.DecodeAny(&in); err != nil {
+			return err
 		}
 		out, err := do.DoOnce(ctx, c.Principal, c.Key, network.ConversationOrder{Conversation: d.conversationID(c), Block: in.Block})
 		if err != nil {

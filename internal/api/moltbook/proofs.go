@@ -26,10 +26,8 @@ type newProof struct {
 // POST /agents/me/identity-token
 func (d *door) prove(ctx context.Context, c *api.Call) error {
 	var in newProof
-	if len(c.Body) > 0 {
-		if err := c.Decode(&in); err != nil {
-			return err
-		}
+	if err := c.DecodeAny(&in); err != nil {
+		return err
 	}
 	out, err := d.network.ProveIdentity.DoOnce(ctx, c.Principal, c.Key, network.NewProof{Audience: in.Audience})
 	if err != nil {

@@ -26,10 +26,8 @@ type newReport struct {
 func (d *door) report(on act.Kind) func(context.Context, *api.Call) error {
 	return func(ctx context.Context, c *api.Call) error {
 		var in newReport
-		if len(c.Body) > 0 {
-			if err := c.Decode(&in); err != nil {
-				return err
-			}
+		if err := c.DecodeAny(&in); err != nil {
+			return err
 		}
 		out, err := d.network.ReportContent.DoOnce(ctx, c.Principal, c.Key, network.NewReport{
 			Target: d.named(c.R.PathValue("id")), On: on, Reason: in.Reason,

@@ -51,10 +51,8 @@ type invite struct {
 // POST /invites
 func (d *door) makeInvite(ctx context.Context, c *api.Call) error {
 	var in newInvite
-	if len(c.Body) > 0 {
-		if err := c.Decode(&in); err != nil {
-			return err
-		}
+	if err := c.DecodeAny(&in); err != nil {
+		return err
 	}
 	const most = int64(lifecycle.MaxInviteLife / time.Second)
 	if in.ValidFor < 0 || in.ValidFor > most {
@@ -140,10 +138,8 @@ type newClaim struct {
 // POST /agents/{agent}/claim
 func (d *door) claim(ctx context.Context, c *api.Call) error {
 	var in newClaim
-	if len(c.Body) > 0 {
-		if err := c.Decode(&in); err != nil {
-			return err
-		}
+	if err := c.DecodeAny(&in); err != nil {
+		return err
 	}
 	id, err := d.agentID(c)
 	if err != nil {

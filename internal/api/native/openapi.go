@@ -70,7 +70,9 @@ func openAPI(k *api.Kernel, d *api.Door, url string) object {
 			op["parameters"] = parameters
 		}
 		if r.Takes != nil {
+			s.asked = true
 			op["requestBody"] = object{"content": object{"application/json": object{"schema": s.of(reflect.TypeOf(r.Takes))}}}
+			s.asked = false
 		}
 		if r.Anonymous {
 			op["security"] = []object{}
@@ -131,6 +133,7 @@ func (s *schemas) responses(r api.Route) object {
 type schemas struct {
 	defs  object
 	names map[reflect.Type]string
+	asked bool // types of bodies that are sent here: the act says what may not be left out
 }
 
 func (s *schemas) of(t reflect.Type) object {
@@ -205,7 +208,7 @@ func (s *schemas) fields(t reflect.Type) object {
 			continue
 		}
 		properties[name] = s.of(f.Type)
-		if !strings.Contains(options, "omitempty") && !strings.HasPrefix(t.Name(), "new") {
+		if !strings.Contains(options, "omitempty") && !s.asked {
 			required = append(required, name)
 		}
 	}

@@ -272,10 +272,8 @@ type filed struct {
 // POST /content/{id}/report
 func (d *door) reportContent(ctx context.Context, c *api.Call) error {
 	var in newReport
-	if len(c.Body) > 0 {
-		if err := c.Decode(&in); err != nil {
-			return err
-		}
+	if err := c.DecodeAny(&in); err != nil {
+		return err
 	}
 	id, err := d.codec.ParseKind(c.R.PathValue("id"), act.KindPost, act.KindComment)
 	if err != nil {

@@ -385,10 +385,8 @@ type newRedrive struct {
 // POST /queues/{name}/redrive
 func (d *door) redrive(ctx context.Context, c *api.Call) error {
 	var in newRedrive
-	if len(c.Body) > 0 {
-		if err := c.Decode(&in); err != nil {
-			return err
-		}
+	if err := c.DecodeAny(&in); err != nil {
+		return err
 	}
 	done, err := d.network.RedriveQueue.DoOnce(ctx, c.Principal, c.Key, network.Redrive{Queue: c.R.PathValue("name"), Seqs: in.Seqs})
 	if err != nil {

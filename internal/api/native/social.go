@@ -304,10 +304,8 @@ type marked struct {
 // POST /notifications/read
 func (d *door) readNotifications(ctx context.Context, c *api.Call) error {
 	var in newRead
-	if len(c.Body) > 0 {
-		if err := c.Decode(&in); err != nil {
-			return err
-		}
+	if err := c.DecodeAny(&in); err != nil {
+		return err
 	}
 	var ask network.NotificationRead
 	if in.Post != "" {

@@ -160,10 +160,8 @@ type newTaskClaim struct {
 // POST /tasks/{id}/claim
 func (d *door) claimTask(ctx context.Context, c *api.Call) error {
 	var in newTaskClaim
-	if len(c.Body) > 0 {
-		if err := c.Decode(&in); err != nil {
-			return err
-		}
+	if err := c.DecodeAny(&in); err != nil {
+		return err
 	}
 	const most = int64(network.MaxLease / time.Second)
 	if in.For < 0 || in.For > most {
@@ -187,10 +185,8 @@ type newTaskReport struct {
 func (d *door) reportTask(do *gate.WriteAct[network.TaskReport, network.Task]) func(context.Context, *api.Call) error {
 	return func(ctx context.Context, c *api.Call) error {
 		var in newTaskReport
-		if len(c.Body) > 0 {
-			if err := c.Decode(&in); err != nil {
-				return err
-			}
+		if err := c.DecodeAny(&in); err != nil {
+			return err
 		}
 		t, err := do.DoOnce(ctx, c.Principal, c.Key, network.TaskReport{Task: d.taskID(c), Lease: in.Lease, Note: cmp.Or(in.Note, in.Result)})
 		if err != nil {

@@ -143,10 +143,8 @@ type newReplay struct {
 // POST /webhooks/{webhook}/replay
 func (d *door) replayWebhook(ctx context.Context, c *api.Call) error {
 	var in newReplay
-	if len(c.Body) > 0 {
-		if err := c.Decode(&in); err != nil {
-			return err
-		}
+	if err := c.DecodeAny(&in); err != nil {
+		return err
 	}
 	id, err := d.webhookID(c)
 	if err != nil {
