@@ -187,7 +187,15 @@ func (f *fences) fresh() bool {
 	if f.solo {
 		return !f.failed.Load()
 	}
-	return time.Since(f.epoch)-time.Duration(f.confirmed.Load()) < FreshBound
+	return f.age() < FreshBound
+}
+
+// age is the time since this node was last sure of its fences.
+func (f *fences) age() time.Duration {
+	if f.solo {
+		return 0
+	}
+	return time.Since(f.epoch) - time.Duration(f.confirmed.Load())
 }
 
 // number is the last fence applied here.

@@ -514,5 +514,9 @@ func (g *Gate) Now() time.Time { return g.clock() }
 // Fresh reports whether this node is sure of its fences, for /readyz.
 func (g *Gate) Fresh() bool { return g.fence.fresh() }
 
+// FenceAge tells how long ago this node last confirmed its fences; 0 on SQLite,
+// where nobody else makes any.
+func (g *Gate) FenceAge() time.Duration { return g.fence.age() }
+
 // Fences returns the number of the last fence that this node has applied.
 func (g *Gate) Fences() int64 { return g.fence.number() }

@@ -166,6 +166,8 @@ func open(ctx context.Context, c Config, log *slog.Logger) (_ *Server, err error
 	)
 	s.Metrics.WatchWriteQueue(s.DB.QueueDepth)
 	s.Metrics.WatchBus(s.Bus.Connected, s.Bus.Dropped)
+	s.Metrics.WatchFenceAge(s.Gate.FenceAge)
+	s.Metrics.WatchLeases(s.DB.Leads)
 
 	return s, s.doors()
 }

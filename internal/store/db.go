@@ -76,6 +76,7 @@ type DB struct {
 	lite *lite // nil on PostgreSQL
 	pg   *pg   // nil on SQLite
 	node *node
+	led  led
 }
 
 // Open opens the database, brings its schema up to date under a lock, and

@@ -2,6 +2,8 @@ package store
 
 import (
 	"context"
+	"slices"
+	"sync"
 
 	"github.com/reefwarden/reefwarden/internal/act"
 )
@@ -12,6 +14,31 @@ type Lease struct {
 	Name   string
 	holder string
 	token  int64
+}
+
+// led is the names of the leases that this process has taken and, as far as it
+// knows, not lost.
+type led struct {
+	mu    sync.Mutex
+	names []string // guarded by mu; sorted
+}
+
+func (l *led) set(name string, holds bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch i, there := slices.BinarySearch(l.names, name); {
+	case holds && !there:
+		l.names = slices.Insert(l.names, i, name)
+	case !holds && there:
+		l.names = slices.Delete(l.names, i, i+1)
+	}
+}
+
+// Leads lists the leases that this process holds as far as it knows, by name.
+func (db *DB) Leads() []string {
+	db.led.mu.Lock()
+	defer db.led.mu.Unlock()
+	return slices.Clone(db.led.names)
 }
 
 const (
@@ -42,6 +69,9 @@ func (db *DB) Lead(ctx context.Context, name string) (l Lease, ok bool, err erro
 		ok, err = tx.One(qLeaderToken, func(r *Row) error { l.token = r.Int(0); return nil }, name, l.holder)
 		return err
 	})
+	if err == nil {
+		db.led.set(name, ok)
+	}
 	return l, ok, err
 }
 
@@ -59,6 +89,7 @@ func (tx *Tx) Hold(l Lease) error {
 	}
 	changed, err := tx.Exec(qLeaderHold, l.Name, l.holder, l.token, until)
 	if err == nil && changed != 1 {
+		tx.node.db.led.set(l.Name, false)
 		err = act.Errorf(act.Unavailable, "the lease %q has passed to another process", l.Name)
 	}
 	return err
@@ -66,6 +97,7 @@ func (tx *Tx) Hold(l Lease) error {
 
 // Resign gives a lease back so that another process can take it at once.
 func (db *DB) Resign(ctx context.Context, l Lease) error {
+	db.led.set(l.Name, false)
 	return db.upkeep(ctx, func(tx *Tx) error {
 		_, err := tx.Exec(qLeaderResign, l.Name, l.holder, l.token)
 		return err

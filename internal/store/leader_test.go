@@ -32,6 +32,9 @@ func TestLeaderIsFenced(t *testing.T) {
 	if _, ok, err := second.Lead(t.Context(), "another"); !ok || err != nil {
 		t.Fatalf("a lease of another name: %v, %v", ok, err)
 	}
+	if a, b := first.Leads(), second.Leads(); !slices.Equal(a, []string{store.SequencerLease}) || !slices.Equal(b, []string{"another"}) {
+		t.Errorf("they say that they lead %q and %q", a, b)
+	}
 	makeRows(t, first, 3)
 	if n, err := first.SequencePass(t.Context(), old); n != 3 || err != nil {
 		t.Fatalf("the leader numbered %d, %v", n, err)

@@ -37,6 +37,7 @@ type Metrics struct {
 	requests *bounded[request, prometheus.Counter]
 
 	writeQueue, fenceAge, busConnected, busDropped atomic.Pointer[func() float64]
+	leases                                         leases
 }
 
 type (
@@ -104,6 +105,7 @@ func NewMetrics() *Metrics {
 	m.gauge("reef_fence_age_seconds", "Time since this node last confirmed its fence epochs.", &m.fenceAge)
 	m.gauge("reef_bus_connected", "1 while signals travel between nodes.", &m.busConnected)
 	m.registry.MustRegister(
+		&m.leases,
 		prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "reef_bus_dropped_total", Help: "Signals thrown away on this node."}, pull(&m.busDropped)),
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
@@ -169,6 +171,26 @@ func (m *Metrics) WatchBus(connected func() bool, dropped func() int64) {
 		return 0
 	}))
 	m.busDropped.Store(new(func() float64 { return float64(dropped()) }))
+}
+
+// WatchLeases sets where scrapes read the names of the leases that this node holds.
+func (m *Metrics) WatchLeases(held func() []string) { m.leases.held.Store(&held) }
+
+// leases tells on scrapes which of the network's singletons run on this node.
+type leases struct {
+	held atomic.Pointer[func() []string]
+}
+
+var leads = prometheus.NewDesc("reef_leads", "1 for each lease that this node holds: what one node of the network does for all.", []string{"lease"}, nil)
+
+func (l *leases) Describe(to chan<- *prometheus.Desc) { to <- leads }
+
+func (l *leases) Collect(to chan<- prometheus.Metric) {
+	if held := l.held.Load(); held != nil {
+		for _, name := range (*held)() {
+			to <- prometheus.MustNewConstMetric(leads, prometheus.GaugeValue, 1, label(name))
+		}
+	}
 }
 
 // Handler serves the metrics in the Prometheus text format. Who may see them is

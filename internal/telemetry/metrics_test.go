@@ -78,6 +78,13 @@ func TestMetrics(t *testing.T) {
 	m.WatchFenceAge(func() time.Duration { return age })
 	m.WatchBus(func() bool { return up }, func() int64 { return 9 })
 	wantLines(t, scrape(t, m), `reef_write_queue 3`, `reef_fence_age_seconds 1.5`, `reef_bus_connected 1`, `reef_bus_dropped_total 9`)
+	held := []string{"sequencer", "webhooks"}
+	m.WatchLeases(func() []string { return held })
+	wantLines(t, scrape(t, m), `reef_leads{lease="sequencer"} 1`, `reef_leads{lease="webhooks"} 1`)
+	held = held[1:]
+	if page := scrape(t, m); strings.Contains(page, `lease="sequencer"`) {
+		t.Error("a lease that was lost is still told of")
+	}
 	depth, age, up = 4, 2*time.Second, false
 	wantLines(t, scrape(t, m), `reef_write_queue 4`, `reef_fence_age_seconds 2`, `reef_bus_connected 0`)
 
