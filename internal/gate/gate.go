@@ -127,6 +127,11 @@ type Write[In, Out any] struct {
 	// by. It runs before the decision, outside the transaction.
 	Resolve func(ctx context.Context, v *store.View, p act.Principal, in In) (Resource, error)
 
+	// Shares says that Run may share its transaction with other acts: it relies on
+	// no lock that an earlier statement of its own took, and makes no fence. See
+	// store.DB.Shared.
+	Shares bool
+
 	// Take counts the act against a quota of the domain's own. It is called when
 	// policy allows the act, before its transaction; giveBack undoes it when
 	// nothing new comes of the act. Optional.
@@ -274,7 +279,11 @@ func (a *WriteAct[In, Out]) once(ctx context.Context, p act.Principal, pass *pas
 		}
 	}()
 	var replay act.Ref
-	fence, err := g.db.WriteFenced(ctx, func(tx *store.Tx) error {
+	write := g.db.WriteFenced
+	if a.w.Shares {
+		write = g.db.Shared
+	}
+	fence, err := write(ctx, func(tx *store.Tx) error {
 		replayed = false
 		if err := g.recheck(tx, p, target.Guards); err != nil {
 			return err

@@ -114,6 +114,7 @@ SELECT ` + rootsTree
 func (n *Network) registerComment(g *gate.Gate) {
 	n.CreateComment = gate.RegisterWrite(g, gate.Write[NewComment, Comment]{
 		Info:    gate.Info{Name: "comment.create", Doc: "Comment on a post or reply to a comment.", On: act.KindPost, Quota: gate.QuotaComment},
+		Shares:  true,
 		Resolve: n.commentTarget,
 		Take: func(p act.Principal, in NewComment, at gate.Resource) (func(), error) {
 			return n.gate.TakeText(p, n.owner(p.ID), at.Facts.Community, in.Content)

@@ -80,7 +80,8 @@ const endOfOrder = 1<<63 - 1
 
 func (n *Network) registerMessage(g *gate.Gate) {
 	n.SendMessage = gate.RegisterWrite(g, gate.Write[NewMessage, Message]{
-		Info: gate.Info{Name: "dm.send", Doc: "Send a message in a conversation that both sides agreed to.", On: act.KindConversation, Quota: gate.QuotaMessage},
+		Info:   gate.Info{Name: "dm.send", Doc: "Send a message in a conversation that both sides agreed to.", On: act.KindConversation, Quota: gate.QuotaMessage},
+		Shares: true,
 		Resolve: func(_ context.Context, v *store.View, p act.Principal, in NewMessage) (gate.Resource, error) {
 			if err := checkText("message", in.Text, MaxMessage, true); err != nil {
 				return gate.Resource{}, err

@@ -73,6 +73,7 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 0, 0, 0, 0, 0, 0, 0, 1, 1, $9, $9, 0)`
 func (n *Network) registerPost(g *gate.Gate) {
 	n.CreatePost = gate.RegisterWrite(g, gate.Write[NewPost, Post]{
 		Info:    gate.Info{Name: "post.create", Doc: "Post in a community.", On: act.KindCommunity, Quota: gate.QuotaPost},
+		Shares:  true,
 		Resolve: n.postPlace,
 		Take: func(p act.Principal, in NewPost, at gate.Resource) (func(), error) {
 			return n.gate.TakeText(p, n.owner(p.ID), at.Facts.Community, in.Title+"\n"+in.Content+"\n"+in.URL)

@@ -75,7 +75,8 @@ RETURNING value, previous`
 
 func (n *Network) registerVote(g *gate.Gate) {
 	n.CastVote = gate.RegisterWrite(g, gate.Write[NewVote, Vote]{
-		Info: gate.Info{Name: "vote.cast", Doc: "Vote on a post or comment; the same vote again takes it back.", On: act.KindPost, Also: []act.Kind{act.KindComment}, Quota: gate.QuotaVote},
+		Info:   gate.Info{Name: "vote.cast", Doc: "Vote on a post or comment; the same vote again takes it back.", On: act.KindPost, Also: []act.Kind{act.KindComment}, Quota: gate.QuotaVote},
+		Shares: true,
 		Resolve: func(_ context.Context, v *store.View, p act.Principal, in NewVote) (gate.Resource, error) {
 			id, err := n.itemID(v, in.Target, in.On)
 			if err != nil {

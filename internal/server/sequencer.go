@@ -13,13 +13,14 @@ import (
 
 const (
 	sequenceEvery = 100 * time.Millisecond
+	sequenceLeast = 10 * time.Millisecond // between two passes: one pass numbers all that has come
 	sequenceTries = time.Second // how often a follower tries to become the leader
 	sequenceLimit = 10 * time.Second
 )
 
 // sequencer numbers committed events on PostgreSQL, on one node at a time. It
-// looks when the bus says that something was committed, and ten times a second
-// anyway. On SQLite the writer numbers events and there is nothing to run.
+// looks when the bus says that something was committed, but not more often than
+// sequenceLeast, and ten times a second anyway. On SQLite the writer numbers events and there is nothing to run.
 type sequencer struct {
 	db     *store.DB
 	bus    *bus.Bus
@@ -62,7 +63,14 @@ func (s *sequencer) run() {
 	var lease store.Lease
 	var leads bool
 	var tried time.Time
+	pause := time.NewTimer(0)
+	defer pause.Stop()
 	for {
+		select {
+		case <-s.stop:
+		case <-pause.C:
+		}
+		pause.Reset(sequenceLeast)
 		select {
 		case <-s.stop:
 			if leads {

@@ -101,12 +101,14 @@ func Open(ctx context.Context, cfg Config) (*DB, error) {
 	if err != nil {
 		return nil, fmt.Errorf("store: open: %w", err)
 	}
-	if db.node, err = leaseNode(ctx, db); err != nil {
+	if err = leaseNode(ctx, db); err != nil {
 		_ = db.Close()
 		return nil, fmt.Errorf("store: lease a node number: %w", err)
 	}
 	if db.lite != nil {
 		db.lite.start(db.node)
+	} else {
+		db.pg.convoy = startConvoy(db.pg, db.node)
 	}
 	return db, nil
 }
@@ -226,6 +228,9 @@ func (db *DB) QueueDepth() int {
 // Close waits for running work, gives the node number back and closes the
 // database. A second Close does nothing.
 func (db *DB) Close() error {
+	if db.pg != nil && db.pg.convoy != nil {
+		db.pg.convoy.close()
+	}
 	if db.node != nil {
 		db.node.release()
 	}

@@ -11,8 +11,9 @@
 //     The closure may run more than once (PostgreSQL retries deadlocks), so it
 //     must not touch anything but the transaction.
 //   - On SQLite one goroutine drains what is queued and commits it as a group,
-//     a savepoint for each act; on PostgreSQL each act has its own transaction
-//     at READ COMMITTED whose first statement takes the shared fence lock.
+//     a savepoint for each act; on PostgreSQL an act has its own transaction at
+//     READ COMMITTED, or shares one with others that wait (convoy.go), whose first
+//     statement takes the shared fence lock.
 //   - Every event row has a dense sequence number in commit order (given by the
 //     writer on SQLite, by the leader's sequencer after commit on PostgreSQL).
 //   - A node holds a leased number; ids are minted only inside a reservation

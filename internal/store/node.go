@@ -54,14 +54,15 @@ func (v *View) databaseTime(clock act.Clock) (int64, error) {
 	return now, err
 }
 
-// leaseNode takes the lowest free node number. The new holder mints only above
-// what any earlier holder of the number may have used.
-func leaseNode(ctx context.Context, db *DB) (*node, error) {
+// leaseNode takes the lowest free node number for db. The new holder mints only
+// above what any earlier holder of the number may have used.
+func leaseNode(ctx context.Context, db *DB) error {
 	var random [8]byte
 	_, _ = rand.Read(random[:])
 	n := &node{db: db, holder: hex.EncodeToString(random[:]), stop: make(chan struct{})}
 	if db.lite != nil {
-		return n, n.takeLite()
+		db.node = n
+		return n.takeLite()
 	}
 	_, err := db.pg.write(ctx, n, nil, func(tx *Tx) error {
 		// Processes that start together would all choose the same number.
@@ -73,11 +74,12 @@ func leaseNode(ctx context.Context, db *DB) (*node, error) {
 		return n.take(&tx.View, tx.Exec, now, now+nodeLease.Microseconds())
 	})
 	if err != nil {
-		return nil, err
+		return err
 	}
+	db.node = n
 	n.done.Add(1)
 	go n.renewLoop()
-	return n, nil
+	return nil
 }
 
 // takeLite takes node 0 on the writer's connection before the writer starts:

@@ -30,6 +30,7 @@ type pg struct {
 	fenceKey int64 // advisory lock: shared by every write, exclusive for a barrier
 	logKey   int64 // advisory lock: numbers fences in commit order
 	nodeKey  int64 // advisory lock: one process at a time chooses a node number
+	convoy   *convoy
 }
 
 // lockKey derives an advisory lock's key from the network's schema, so that
@@ -77,11 +78,36 @@ type pgConn struct {
 	ctx     context.Context
 	conn    *pgx.Conn
 	driver  *pg
-	pending pgx.Batch
-	waiting []func(pgx.BatchResults) error // how to read each pending result
-	checks  int                            // results in waiting that decide whether the transaction may go on
-	pos     int64                          // a position fetched with the first round trip, 0 when used
+	pending []statement
+	checks  int   // of them, those that decide whether the transaction may go on
+	pos     int64 // a position fetched with the first round trip, 0 when used
 	fault   func(Step) error
+
+	rider  *rider // whose statements travel with those of others; nil for a connection of one's own
+	convoy *convoy
+}
+
+// statement is one on its way, with what is to become of its answer.
+type statement struct {
+	q     Q
+	args  []any
+	read  func(pgx.BatchResults) error
+	check func(*Row) error // in place of read: is given the first row, or nil
+}
+
+// answer reads the statement's answer.
+func (s *statement) answer(br pgx.BatchResults) error {
+	if s.check == nil {
+		return s.read(br)
+	}
+	found := false
+	err := readRows(br, 1, func(r *Row) error { found = true; return s.check(r) })
+	if err == nil && !found {
+		if err = s.check(nil); err != nil {
+			err = scanError{err}
+		}
+	}
+	return err
 }
 
 func (p *pg) acquire(ctx context.Context) (*pgxpool.Conn, error) {
@@ -214,14 +240,13 @@ func (c *pgConn) commit() error {
 			return err
 		}
 	}
-	c.later(qCommit, nil)
-	c.waiting[len(c.waiting)-1] = func(br pgx.BatchResults) error {
+	c.queue(qCommit, nil, func(br pgx.BatchResults) error {
 		tag, err := br.Exec()
 		if err == nil && tag.String() != "COMMIT" {
 			err = fmt.Errorf("commit answered %q", tag.String())
 		}
 		return err
-	}
+	})
 	return c.flush()
 }
 
@@ -229,7 +254,7 @@ func (c *pgConn) commit() error {
 // transaction came with its first round trip.
 func (c *pgConn) nextPosition() (int64, error) {
 	if c.pos == 0 {
-		if len(c.waiting) == 0 {
+		if len(c.pending) == 0 {
 			c.wait(qNextPositionPostgres, nil, func(r *Row) error { c.pos = r.Int(0); return nil })
 		}
 		if err := c.flush(); err != nil {
@@ -265,24 +290,18 @@ func (c *pgConn) wait(q Q, args []any, scan func(*Row) error) {
 // soon queues a query whose first row, or nil, goes to check.
 func (c *pgConn) soon(q Q, check func(*Row) error, args []any) {
 	c.checks++
-	c.queue(q, args, func(br pgx.BatchResults) error {
-		found := false
-		err := readRows(br, 1, func(r *Row) error { found = true; return check(r) })
-		if err == nil && !found {
-			if err = check(nil); err != nil {
-				err = scanError{err}
-			}
-		}
-		return err
-	})
+	c.add(statement{q: q, args: args, check: check})
 }
 
 func (c *pgConn) queue(q Q, args []any, read func(pgx.BatchResults) error) {
-	for i := range args {
-		args[i] = plain(args[i])
+	c.add(statement{q: q, args: args, read: read})
+}
+
+func (c *pgConn) add(s statement) {
+	for i := range s.args {
+		s.args[i] = plain(s.args[i])
 	}
-	c.pending.Queue(string(q), args...)
-	c.waiting = append(c.waiting, read)
+	c.pending = append(c.pending, s)
 }
 
 func (c *pgConn) exec(q Q, args []any) (changed int64, err error) {
@@ -327,14 +346,25 @@ func readRows(br pgx.BatchResults, limit int, scan func(*Row) error) error {
 
 // flush sends everything that is pending in one round trip and reads it.
 func (c *pgConn) flush() (err error) {
-	if len(c.waiting) == 0 {
+	if len(c.pending) == 0 {
 		return nil
 	}
-	batch, waiting := c.pending, c.waiting
-	c.pending, c.waiting, c.checks = pgx.Batch{}, nil, 0
+	if c.rider != nil {
+		c.convoy.halts <- c.rider
+		<-c.rider.board
+		return c.rider.reply
+	}
+	sent := c.pending
+	c.pending, c.checks = nil, 0
+	batch := pgx.Batch{QueuedQueries: make([]*pgx.QueuedQuery, len(sent))}
+	queued := make([]pgx.QueuedQuery, len(sent))
+	for i := range sent {
+		queued[i] = pgx.QueuedQuery{SQL: string(sent[i].q), Arguments: sent[i].args}
+		batch.QueuedQueries[i] = &queued[i]
+	}
 	br := c.conn.SendBatch(c.ctx, &batch)
-	for _, read := range waiting {
-		if err = read(br); err != nil {
+	for i := range sent {
+		if err = sent[i].answer(br); err != nil {
 			break
 		}
 	}
