@@ -62,7 +62,7 @@ var nativeBodies = map[string]any{
 	"dm.reject":  map[string]any{"owner": "x", "reason": "x"},
 	"dm.unblock": map[string]any{"owner": "x", "reason": "x"},
 
-	"community.create": map[string]any{"name": "x"},
+	"community.create": map[string]any{"name": "new-place"},
 	"post.create":      map[string]any{"community": "general", "title": "x"},
 	"vote.cast":        map[string]any{"direction": "up"},
 	"agent.update":     map[string]any{"description": "x"},
@@ -83,6 +83,11 @@ func stoppedStorage(t *testing.T, s *servertest.Server) {
 		t.Fatalf("post: %d %s", made.Status, made.Raw)
 	}
 	post := made.JSON["post"].(map[string]any)["id"].(string)
+	said := s.Call(t, "POST", "/api/v1/posts/"+post+"/comments", known, map[string]any{"content": "before"})
+	if said.Status != http.StatusCreated {
+		t.Fatalf("comment: %d %s", said.Status, said.Raw)
+	}
+	comment := said.JSON["comment"].(map[string]any)["id"].(string)
 	agent := s.Codec.String(victim.ID)
 	if a := s.Call(t, "POST", "/v1/agents/"+agent+"/kill", s.Token, bodies["agent.kill"]); a.Status != http.StatusOK {
 		t.Fatalf("kill: %d %s", a.Status, a.Raw)
@@ -119,16 +124,19 @@ func stoppedStorage(t *testing.T, s *servertest.Server) {
 				if r.Act == "" {
 					continue
 				}
-				path := d.Prefix + strings.NewReplacer("/approvals/{id}", "/approvals/"+approval, "{approval}", approval, "{webhook}", webhook, "{id}", post, "{agent}", agent, "{name}", "general").Replace(r.Path)
-				if r.Act == "agent.profile" {
+				path := d.Prefix + strings.NewReplacer("/comments/{id}", "/comments/"+comment, "{comment}", comment, "/approvals/{id}", "/approvals/"+approval, "{approval}", approval, "{webhook}", webhook, "{id}", post, "{post}", post, "{agent}", agent, "{name}", "general").Replace(r.Path)
+				switch r.Act {
+				case "agent.profile":
 					path += "?name=ada"
+				case "search.run":
+					path += "?q=word"
 				}
 				var keys []string
 				switch {
 				case r.Anonymous:
 					keys = []string{""}
 				case d.Name == "native":
-					keys = []string{s.Token}
+					keys = []string{s.Token, known}
 				default:
 					keys = []string{known, unseen}
 				}
@@ -149,8 +157,11 @@ func stoppedStorage(t *testing.T, s *servertest.Server) {
 					}
 				}
 				for _, key := range keys {
-					asked++
 					a := s.Call(t, r.Method, path, key, body)
+					if d.Name == "native" && a.Status == http.StatusForbidden {
+						continue // an act for agents or for operators: that the other may not do it is known without storage
+					}
+					asked++
 					if a.Status != http.StatusServiceUnavailable || a.Header.Get("Retry-After") == "" {
 						t.Fatalf("%s %s answers %d, Retry-After %q, want 503 with one: %s",
 							r.Method, path, a.Status, a.Header.Get("Retry-After"), a.Raw)

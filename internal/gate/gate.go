@@ -56,7 +56,8 @@ type Gate struct {
 	fence     *fences
 	denied    *denials
 	pulse     *pulse
-	doubts    []func() // written only before Start
+	doubts    []func()              // written only before Start
+	touched   []func(store.Touched) // written only before Start
 }
 
 // New returns a gate over a database and a bus. Domains register their acts on
@@ -283,7 +284,7 @@ func (a *WriteAct[In, Out]) once(ctx context.Context, p act.Principal, pass *pas
 	if a.w.Shares {
 		write = g.db.Shared
 	}
-	fence, err := write(ctx, func(tx *store.Tx) error {
+	did, err := write(ctx, func(tx *store.Tx) error {
 		replayed = false
 		if err := g.recheck(tx, p, target.Guards); err != nil {
 			return err
@@ -331,11 +332,12 @@ func (a *WriteAct[In, Out]) once(ctx context.Context, p act.Principal, pass *pas
 	case replayed:
 		return a.replay(ctx, p, replay)
 	}
+	g.spread(store.Touched{Act: a.w.Name, Actor: p.ID, IDs: did.Touched})
 	if a.w.Apply != nil {
 		a.w.Apply(p, out)
 	}
-	if fence > 0 {
-		if err := g.fence.settle(ctx, fence); err != nil {
+	if did.Fence > 0 {
+		if err := g.fence.settle(ctx, did.Fence); err != nil {
 			return out, err
 		}
 	}
@@ -360,20 +362,22 @@ func (a *WriteAct[In, Out]) replay(ctx context.Context, p act.Principal, made ac
 	return out, err
 }
 
-// admit checks everything that needs neither storage nor policy: that the fence
-// is fresh, the standing, and the quota, which a call done under an approval has
-// used before. It returns p with its present epoch and a function that gives the
-// quota back if nothing comes of the act.
+// admit checks everything that needs neither storage nor policy: the standing,
+// that the fence is fresh, and the quota, which a call done under an approval has
+// used before. What is final needs no fresh fence. It returns p with its present
+// epoch and a function that gives the quota back if nothing comes of the act.
 func (g *Gate) admit(p act.Principal, i Info, via act.ID) (act.Principal, func(), error) {
-	if err := g.touch(p); err != nil {
-		return p, nil, err
-	}
+	state := act.Active
 	if p.Kind == act.Agent {
-		state, epoch := g.Standings.Standing(p.ID)
-		if !state.MayAct() {
-			return p, nil, standingError(state)
+		state, p.Epoch = g.Standings.Standing(p.ID)
+	}
+	if !state.Final() {
+		if err := g.touch(p); err != nil {
+			return p, nil, err
 		}
-		p.Epoch = epoch
+	}
+	if !state.MayAct() {
+		return p, nil, standingError(state)
 	}
 	if via != 0 {
 		return p, noRefund, nil
@@ -503,6 +507,21 @@ func (g *Gate) LimitOf(p act.Principal, class string) (act.LimitState, bool) {
 // database. Registration ends at Start.
 func (g *Gate) OnFence(kind act.Kind, fn func(ctx context.Context, ids []act.ID) error) {
 	g.fence.handlers[kind] = append(g.fence.handlers[kind], fn)
+}
+
+// OnTouched registers fn to be called with what an act on this node has touched
+// (store.Tx.Touch), after its commit and before its answer. fn must see to it that
+// no copy in memory that is older than the commit is served afterwards.
+// Registration ends at Start.
+func (g *Gate) OnTouched(fn func(store.Touched)) { g.touched = append(g.touched, fn) }
+
+func (g *Gate) spread(t store.Touched) {
+	if len(t.IDs) == 0 {
+		return
+	}
+	for _, fn := range g.touched {
+		fn(t)
+	}
 }
 
 // OnDoubt registers fn to be called when a commit's outcome is unknown: its

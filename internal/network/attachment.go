@@ -143,6 +143,7 @@ func (n *Network) attach(_ context.Context, tx *store.Tx, p act.Principal, in Ne
 	if out.ID, err = tx.Mint(act.KindAttachment); err != nil {
 		return out, fx, err
 	}
+	tx.Touch(out.Target)
 	made, err := tx.Exec(qAttach, out.ID, in.Label, out.Target, in.Placement, p.ID, tx.Now())
 	if err == nil && made == 0 {
 		err = act.Errorf(act.Conflict, "the label is attached already").WithRule("label.target").WithHint("there is nothing to do")
@@ -181,6 +182,7 @@ func (n *Network) detach(_ context.Context, tx *store.Tx, _ act.Principal, id ac
 	if err != nil {
 		return a, gate.Effects{}, err
 	}
+	tx.Touch(a.Target)
 	gone, err := tx.Exec(qDetach, id)
 	if err == nil && gone == 0 {
 		err = gate.Moved()

@@ -23,7 +23,6 @@ func (n *Network) registerAvatar(g *gate.Gate) {
 	again := func(_ context.Context, v *store.View, p act.Principal, _ act.Ref) (Profile, error) {
 		return n.profile(v, p.ID)
 	}
-	moved := func(_ act.Principal, changed Profile) { n.cards.authorMoved(changed.ID) }
 	n.SetAvatar = gate.RegisterWrite(g, gate.Write[[]byte, Profile]{
 		Info: gate.Info{Name: "avatar.set", Doc: "Upload the caller's own avatar: a JPEG, PNG, GIF or WebP of up to 1 MB.", On: act.KindAgent, Quota: gate.QuotaUpload},
 		Resolve: func(_ context.Context, _ *store.View, p act.Principal, data []byte) (gate.Resource, error) {
@@ -39,7 +38,7 @@ func (n *Network) registerAvatar(g *gate.Gate) {
 			fx.In = sum
 			return out, fx, err
 		},
-		Replay: again, Apply: moved,
+		Replay: again,
 	})
 	n.RemoveAvatar = gate.RegisterWrite(g, gate.Write[Nothing, Profile]{
 		Info:    gate.Info{Name: "avatar.remove", Doc: "Remove the caller's own avatar; its bytes are deleted.", On: act.KindAgent, Quota: gate.QuotaWrite},
@@ -47,7 +46,7 @@ func (n *Network) registerAvatar(g *gate.Gate) {
 		Run: func(_ context.Context, tx *store.Tx, p act.Principal, _ Nothing) (Profile, gate.Effects, error) {
 			return n.showAvatar(tx, p, 0)
 		},
-		Replay: again, Apply: moved,
+		Replay: again,
 	})
 }
 

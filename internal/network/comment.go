@@ -123,10 +123,6 @@ func (n *Network) registerComment(g *gate.Gate) {
 		Replay: func(_ context.Context, v *store.View, _ act.Principal, made act.Ref) (Comment, error) {
 			return n.comment(v, made.ID)
 		},
-		Apply: func(_ act.Principal, made Comment) {
-			n.cards.postMoved(made.Post)
-			n.cards.authorMoved(made.Author.ID)
-		},
 	})
 	n.DeleteComment = gate.RegisterWrite(g, gate.Write[Named, Deleted]{
 		Info: gate.Info{Name: "comment.delete", Doc: "Delete one's own comment: it stays in the tree as a tombstone without text or author.", On: act.KindComment, Quota: gate.QuotaWrite},
@@ -140,10 +136,6 @@ func (n *Network) registerComment(g *gate.Gate) {
 		Run: n.deleteComment,
 		Replay: func(_ context.Context, v *store.View, _ act.Principal, made act.Ref) (Deleted, error) {
 			return n.deleted(v, made.ID)
-		},
-		Apply: func(p act.Principal, d Deleted) {
-			n.cards.postMoved(d.Post)
-			n.cards.authorMoved(p.ID)
 		},
 	})
 	n.ListComments = gate.RegisterRead(g, gate.Read[CommentQuery, CommentPage]{

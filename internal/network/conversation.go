@@ -245,6 +245,7 @@ func (n *Network) registerDecision(g *gate.Gate, name, doc string, decide decisi
 			if err != nil {
 				return c, gate.Effects{}, err
 			}
+			tx.Touch(c.low, c.high)
 			changed, err := tx.Exec(qConversationDecide, c.ID, int64(c.State), c.closer, tx.Now(), c.epoch)
 			if err != nil {
 				return c, gate.Effects{}, err
@@ -383,6 +384,7 @@ func (n *Network) requestConversation(_ context.Context, tx *store.Tx, p act.Pri
 // at once meet at the pair's row: one of them finds it taken.
 func (n *Network) openRequest(tx *store.Tx, from, to act.ID) (c Conversation, err error) {
 	c = Conversation{Initiator: from, State: ConversationPending, Count: 1, low: min(from, to), high: max(from, to), epoch: 1}
+	tx.Touch(from, to)
 	found, err := tx.One(qConversationPair, func(r *store.Row) error { c.ID = r.ID(0); return nil }, c.low, c.high)
 	if err != nil {
 		return c, err

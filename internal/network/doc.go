@@ -1,6 +1,6 @@
 // Package network is the social network itself: profiles, communities, posts,
 // comment trees, votes, feeds, direct messages and tasks. It hides the tables, the
-// ranking formula, the shape of comment trees, the cache of hot pages and how
+// ranking formula, the shape of comment trees, the memory of feeds and quiet heartbeats, and how
 // messages are sealed.
 //
 // Every operation is an act registered on the gate by [New] and exported as a
@@ -19,8 +19,9 @@
 //   - a queue's item is under way or dead, its cursor has passed it, and the dead
 //     are counted;
 //   - imported counters stay in legacy_* columns outside all of this;
-//   - memory holds candidates and copies, never permission: a cached page is
-//     shown only after the gate has filtered and recorded it;
+//   - memory holds candidates and copies, never permission: a page from it is shown
+//     only after the gate has filtered and recorded it; it serves nothing older than
+//     what was answered before its reader came (board.go, readers.go);
 //   - what agents say to each other alone is stored sealed only, and read by its
 //     two sides, or once by an operator who was granted it.
 //

@@ -109,7 +109,7 @@ func (n *Network) OnForget(fn func(item act.ID)) {
 func (n *Network) forget(_ context.Context, ids []act.ID) error {
 	n.forgetting.mu.Lock()
 	defer n.forgetting.mu.Unlock()
-	n.cards.forget(ids)
+	n.board.forget(ids)
 	for _, id := range ids {
 		for _, fn := range n.forgetting.fn {
 			fn(id)

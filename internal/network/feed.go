@@ -119,7 +119,7 @@ type feedScope struct {
 	since         int64 // Unix microseconds
 }
 
-func (n *Network) readFeed(_ context.Context, v *store.View, p act.Principal, in FeedQuery) (page act.Page[Post], err error) {
+func (n *Network) readFeed(ctx context.Context, v *store.View, p act.Principal, in FeedQuery) (page act.Page[Post], err error) {
 	if err := checkPersonal(in.Personal); err != nil {
 		return page, err
 	}
@@ -159,20 +159,13 @@ func (n *Network) readFeed(_ context.Context, v *store.View, p act.Principal, in
 	case scope.author != 0 && in.Sort == FeedNew:
 		return n.authorNew(v, in, scope, at)
 	case scope.author != 0 || in.Sort == FeedRising:
-		return n.rankedFeed(v, in, at, func(as, since int64) ([]candidate, error) { return n.pool(v, scope, as, since) })
-	}
-	first := in.Cursor.IsZero() && in.Offset == 0 && length == 0
-	if first {
-		if page, ok := n.cards.page(scope.place, in); ok {
-			return page, nil
+		return n.rankedFeed(v, in, at, func(as, since int64) ([]candidate, error) { return n.pool(ctx, v, scope, as, since) })
+	case scope.since == 0:
+		if page, ok, err := n.board.page(ctx, v, windowKey{scope.place, in.Sort}, in, at); ok || err != nil {
+			return page, err
 		}
 	}
-	begun := n.cards.begin()
-	page, err = n.feedSQL(v, in, scope, at)
-	if err == nil && first {
-		n.cards.keepPage(scope.place, in, page, begun)
-	}
-	return page, err
+	return n.feedSQL(v, in, scope, at)
 }
 
 func (n *Network) feedScope(v *store.View, in FeedQuery) (scope feedScope, err error) {
@@ -223,13 +216,26 @@ func (n *Network) feedPage(v *store.View, q store.Q, in FeedQuery, at start, arg
 	if err := v.All(q, func(r *store.Row) error { page.Items = append(page.Items, n.scanPost(r)); return nil }, args...); err != nil {
 		return page, err
 	}
-	page.Next.List = feedList(in)
-	if len(page.Items) > in.Limit {
-		page.Items = page.Items[:in.Limit]
-		last := page.Items[in.Limit-1]
-		page.Next.Keys = []int64{feedKey(in.Sort, last), int64(last.ID), at.passed + int64(in.Limit)}
-	}
+	more := len(page.Items) > in.Limit
+	page.Items = page.Items[:min(len(page.Items), in.Limit)]
+	page.Next = nextOf(in, at, page.Items, more)
 	return page, nil
+}
+
+// nextOf is the cursor behind a page of an order that has an index.
+func nextOf(in FeedQuery, at start, items []Post, more bool) act.Cursor {
+	next := act.Cursor{List: feedList(in)}
+	if more && len(items) > 0 {
+		last := items[len(items)-1]
+		next.Keys = []int64{feedKey(in.Sort, last), int64(last.ID), at.passed + int64(len(items))}
+	}
+	return next
+}
+
+// orderedPosts reads the beginning of an order from the database.
+func (n *Network) orderedPosts(v *store.View, k windowKey, most int) ([]Post, error) {
+	page, err := n.feedSQL(v, FeedQuery{Sort: k.sort, Limit: most}, feedScope{place: k.place}, start{})
+	return page.Items, err
 }
 
 // feedKey is what an order that has an index sorts by.
@@ -251,7 +257,7 @@ func (n *Network) shownPosts(p act.Principal, page act.Page[Post], item func(act
 		post := &page.Items[i]
 		shown := post.Author.ID == p.ID || item(act.Ref{ID: post.ID, Version: post.Version}, n.postFacts(post))
 		switch {
-		case !shown && kept == nil: // the items may be the cache's own: leave them as they are
+		case !shown && kept == nil:
 			kept = append(make([]Post, 0, len(page.Items)), page.Items[:i]...)
 		case shown && kept != nil:
 			kept = append(kept, *post)

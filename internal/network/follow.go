@@ -2,6 +2,7 @@ package network
 
 import (
 	"context"
+	"slices"
 
 	"github.com/reefwarden/reefwarden/internal/act"
 	"github.com/reefwarden/reefwarden/internal/gate"
@@ -38,17 +39,13 @@ const (
 )
 
 func (n *Network) registerFollow(g *gate.Gate) {
-	moved := func(p act.Principal, out Follow) {
-		n.cards.authorMoved(p.ID)
-		n.cards.authorMoved(out.Agent.ID)
-	}
 	n.FollowAgent = gate.RegisterWrite(g, gate.Write[string, Follow]{
 		Info:    gate.Info{Name: "agent.follow", Doc: "Follow an agent by name.", On: act.KindAgent, Quota: gate.QuotaFollow},
 		Resolve: n.followTarget,
 		Run: func(_ context.Context, tx *store.Tx, p act.Principal, name string) (Follow, gate.Effects, error) {
 			return n.follow(tx, p, name, true)
 		},
-		Replay: n.followed, Apply: moved,
+		Replay: n.followed,
 	})
 	n.UnfollowAgent = gate.RegisterWrite(g, gate.Write[string, Follow]{
 		Info:    gate.Info{Name: "agent.unfollow", Doc: "Stop following an agent.", On: act.KindAgent, Quota: gate.QuotaFollow},
@@ -56,7 +53,7 @@ func (n *Network) registerFollow(g *gate.Gate) {
 		Run: func(_ context.Context, tx *store.Tx, p act.Principal, name string) (Follow, gate.Effects, error) {
 			return n.follow(tx, p, name, false)
 		},
-		Replay: n.followed, Apply: moved,
+		Replay: n.followed,
 	})
 }
 
@@ -126,85 +123,45 @@ func (n *Network) followed(_ context.Context, v *store.View, p act.Principal, ma
 	return out, err
 }
 
-// markFollowed says of each post whether the reader follows its author. The
-// posts may be the cache's own: they are copied before any is marked.
+// markFollowed says of each post whether the reader follows its author.
 func (n *Network) markFollowed(v *store.View, reader act.Principal, posts []Post) ([]Post, error) {
 	if reader.Kind != act.Agent || len(posts) == 0 {
 		return posts, nil
 	}
-	authors := make([]act.ID, 0, len(posts))
-	for i := range posts {
-		authors = append(authors, posts[i].Author.ID)
-	}
-	follows, err := n.followsOf(v, reader.ID, authors)
-	if err != nil || len(follows) == 0 {
+	follows, err := n.followsOf(v, reader.ID, posts)
+	if err != nil || follows == nil {
 		return posts, err
 	}
-	out := append([]Post(nil), posts...)
-	for i := range out {
-		out[i].YouFollow = follows[out[i].Author.ID]
+	for i := range posts {
+		posts[i].YouFollow = follows(posts[i].Author.ID)
 	}
-	return out, nil
+	return posts, nil
 }
 
-// followsOf returns which of the authors the reader follows.
-func (n *Network) followsOf(v *store.View, reader act.ID, authors []act.ID) (map[act.ID]bool, error) {
-	if n.cards.followsNobody(reader) {
-		return nil, nil
-	}
-	begun := n.cards.begin()
-	var follows map[act.ID]bool
-	asked := make(map[act.ID]bool, len(authors))
-	args := make([]any, 1, 1+followedAtOnce)
-	args[0] = reader
-	ask := func() error {
-		for len(args) < cap(args) {
-			args = append(args, act.ID(0))
-		}
-		err := v.All(qFollowedOf, func(r *store.Row) error {
-			if follows == nil {
-				follows = make(map[act.ID]bool)
-			}
-			follows[r.ID(0)] = true
-			return nil
-		}, args...)
-		args = args[:1]
-		return err
-	}
-	for _, id := range authors {
-		if asked[id] || id == reader {
-			continue
-		}
-		asked[id] = true
-		if args = append(args, id); len(args) == cap(args) {
-			if err := ask(); err != nil {
-				return nil, err
-			}
+// followsOf returns which of the posts' authors the reader follows; nil is none.
+func (n *Network) followsOf(v *store.View, reader act.ID, posts []Post) (func(act.ID) bool, error) {
+	if n.readers != nil {
+		list, short, err := n.followList(v, reader)
+		switch {
+		case err != nil || short && len(list.ids) == 0:
+			return nil, err
+		case short:
+			return list.has, nil
 		}
 	}
-	if len(args) > 1 {
-		if err := ask(); err != nil {
+	follows := make(map[act.ID]bool)
+	for chunk := range slices.Chunk(posts, followedAtOnce) {
+		args := make([]any, 1+followedAtOnce)
+		args[0] = reader
+		for i := range followedAtOnce {
+			args[1+i] = act.ID(0)
+		}
+		for i := range chunk {
+			args[1+i] = chunk[i].Author.ID
+		}
+		if err := v.All(qFollowedOf, func(r *store.Row) error { follows[r.ID(0)] = true; return nil }, args...); err != nil {
 			return nil, err
 		}
 	}
-	if follows == nil {
-		return nil, n.keepNobody(v, reader, begun)
-	}
-	return follows, nil
-}
-
-const qFollowing store.Q = `SELECT following FROM profile WHERE id = $1`
-
-// keepNobody remembers that a reader follows nobody, if it is so: most readers
-// of most pages.
-func (n *Network) keepNobody(v *store.View, reader act.ID, begun uint64) error {
-	if n.cards == nil {
-		return nil
-	}
-	var following int64
-	found, err := v.One(qFollowing, func(r *store.Row) error { following = r.Int(0); return nil }, reader)
-	if err == nil && found && following == 0 {
-		n.cards.keepNobody(reader, begun)
-	}
-	return err
+	return func(id act.ID) bool { return follows[id] }, nil
 }

@@ -49,7 +49,8 @@ const (
 	previewRunes = 160
 
 	qHome store.Q = `SELECT a.name, a.karma + a.legacy_karma, b.unread, a.following,
-CASE WHEN EXISTS (SELECT 1 FROM attachment AS t JOIN label AS l ON l.id = t.label WHERE ` + promptDue + `) THEN 1 ELSE 0 END
+CASE WHEN EXISTS (SELECT 1 FROM attachment AS t JOIN label AS l ON l.id = t.label WHERE ` + promptDue + `) THEN 1 ELSE 0 END,
+CASE WHEN EXISTS (SELECT 1 FROM attachment AS t WHERE t.target = $1) THEN 1 ELSE 0 END
 FROM profile AS a JOIN inbox AS b ON b.agent = a.id WHERE a.id = $1`
 )
 
@@ -67,12 +68,34 @@ func (n *Network) registerHome(g *gate.Gate) {
 	})
 }
 
-// readHome makes two small queries when nothing is new: heartbeats ask for this
-// most.
+// readHome asks the database nothing when nothing has happened since it last did:
+// heartbeats ask for this most.
 func (n *Network) readHome(_ context.Context, v *store.View, p act.Principal, _ Nothing) (h Home, err error) {
+	h, known, err := n.quiet(v, p)
+	if err == nil && !known {
+		h, err = n.askHome(v, p)
+	}
+	h.NextCheck = n.gate.NextCheck(p.ID)
+	return h, err
+}
+
+// askHome makes two small queries when nothing is new.
+func (n *Network) askHome(v *store.View, p act.Principal) (h Home, err error) {
+	var since stamp
+	var news uint64
+	keep := n.readers != nil
+	if keep {
+		since = n.readers.stamp(p.ID)
+		list, short, err := n.followList(v, p.ID)
+		if err != nil {
+			return h, err
+		}
+		keep, news = short, n.readers.news(list)
+	}
 	found, err := v.One(qHome, func(r *store.Row) error {
 		h.Me = Author{ID: p.ID, Name: r.Text(0), Karma: r.Int(1), Standing: n.standing(p.ID)}
 		h.Unread, h.Following, h.Briefed = r.Int(2), r.Int(3), r.Bool(4)
+		keep = keep && h.Unread == 0 && !r.Bool(5) // prompts fall due by themselves
 		return nil
 	}, p.ID, act.Micros(n.gate.Now()))
 	if err == nil && !found {
@@ -81,7 +104,6 @@ func (n *Network) readHome(_ context.Context, v *store.View, p act.Principal, _ 
 	if err != nil {
 		return h, err
 	}
-	h.NextCheck = n.gate.NextCheck(p.ID)
 	if h.Following > 0 {
 		page, _, err := n.personalFeed(v, p.ID, FeedQuery{Personal: PersonalFollowing, Sort: FeedNew, Limit: homeFollowed}, feedScope{}, start{})
 		if err != nil {
@@ -90,6 +112,9 @@ func (n *Network) readHome(_ context.Context, v *store.View, p act.Principal, _ 
 		h.Followed = page.Items
 	}
 	if h.Requests, h.Messages, err = n.messageCounts(v, p.ID); err != nil || h.Unread == 0 {
+		if err == nil && keep {
+			n.keepQuiet(p.ID, h, since, news)
+		}
 		return h, err
 	}
 	var list []Notification

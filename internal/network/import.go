@@ -93,11 +93,8 @@ func (n *Network) registerImport(g *gate.Gate) {
 		Resolve: func(_ context.Context, _ *store.View, _ act.Principal, in Batch) (gate.Resource, error) {
 			return gate.Resource{Facts: gate.Facts{Kind: act.KindNetwork, Origin: act.OriginImported}}, checkBatch(in)
 		},
-		Run: n.importBatch,
-		Apply: func(act.Principal, Imported) {
-			n.imported.Store(true)
-			n.cards.allMoved()
-		},
+		Run:   n.importBatch,
+		Apply: func(act.Principal, Imported) { n.imported.Store(true) },
 	})
 }
 
@@ -156,6 +153,7 @@ type importer struct {
 }
 
 func (n *Network) importBatch(_ context.Context, tx *store.Tx, _ act.Principal, in Batch) (Imported, gate.Effects, error) {
+	tx.Touch(store.TouchAll)
 	im := importer{n: n, tx: tx, source: in.Source}
 	id, err := tx.Mint(act.KindImport)
 	if err != nil {

@@ -185,6 +185,7 @@ func (n *Network) putMessage(tx *store.Tx, c Conversation, p act.Principal, in N
 
 // addUnread counts what an agent has not read.
 func (n *Network) addUnread(tx *store.Tx, c Conversation, reader act.ID, delta int64) {
+	tx.Touch(c.low, c.high)
 	if reader == c.low {
 		tx.Add(qAddUnreadLow, c.ID, delta)
 		return

@@ -15,10 +15,10 @@ import (
 
 // Config tunes a network.
 type Config struct {
-	// CacheItems bounds the posts kept in memory for feeds; 0 is the default.
-	CacheItems int
-	// NoCache serves every feed from SQL: the path the cache is proven equal to.
-	NoCache bool
+	// Board bounds the posts kept in memory for feeds, in bytes; 0 is the default.
+	Board int
+	// NoMemory serves every read from SQL: the path that memory is proven equal to.
+	NoMemory bool
 	// IndexKey is the key of the hashes that the search index keeps.
 	IndexKey []byte
 	Prover   Prover // required
@@ -109,7 +109,10 @@ type Network struct {
 	owners   Owners
 	places   places
 	indexKey []byte
-	cards    *cards // nil when every read goes to SQL
+	board    *board // nil when every read goes to SQL; so readers
+	readers  *readers
+
+	heard int64 // event up to which memory, empty at the start, needs no word of other nodes
 
 	// imported says that original ids may exist; until then a foreign id is
 	// answered without a query. On several nodes it is always set.
@@ -138,10 +141,8 @@ func New(g *gate.Gate, db *store.DB, c Config) *Network {
 	if n.log == nil {
 		n.log = slog.New(slog.DiscardHandler)
 	}
-	// Other nodes' writes reach this one's memory only through the database, so
-	// the cache is for the single node of a SQLite network.
-	if !c.NoCache && db.Dialect() == store.SQLite {
-		n.cards = newCards(c.CacheItems)
+	if !c.NoMemory {
+		n.board, n.readers = newBoard(n, c.Board), newReaders()
 	}
 	n.registerProfile(g)
 	n.registerAvatar(g)
@@ -173,9 +174,9 @@ func New(g *gate.Gate, db *store.DB, c Config) *Network {
 	n.registerTasks(g)
 	g.OnFence(act.KindPost, n.forget)
 	g.OnFence(act.KindComment, n.forget)
-	g.OnFence(act.KindAgent, n.authorsFenced) // after lifecycle's own: see New's place in server
 	g.OnFence(act.KindCommunity, n.placesFenced)
-	g.OnDoubt(n.cards.allMoved)
+	g.OnTouched(n.touched)
+	g.OnDoubt(n.allTouched)
 	n.registerDelivery(g, db, c.Push)
 	return n
 }
@@ -187,6 +188,9 @@ func (n *Network) Start(ctx context.Context, db *store.DB) error {
 	return db.View(ctx, func(v *store.View) error {
 		found, err := v.One(qAliasAny, func(*store.Row) error { return nil })
 		n.imported.Store(found || v.Dialect() == store.Postgres)
+		if err == nil {
+			n.heard, err = v.LastSequence()
+		}
 		return err
 	})
 }

@@ -45,7 +45,6 @@ func (n *Network) registerPin(g *gate.Gate) {
 			Replay: func(_ context.Context, _ *store.View, _ act.Principal, made act.Ref) (Pin, error) {
 				return Pin{Post: made.ID, Pinned: pinned}, nil
 			},
-			Apply: func(_ act.Principal, made Pin) { n.cards.postMoved(made.Post) },
 		})
 	}
 	n.PinPost = register("post.pin", "Pin a post of a community that one moderates, at most three.", true, n.pin)
@@ -59,6 +58,7 @@ func (n *Network) pin(_ context.Context, tx *store.Tx, _ act.Principal, in Named
 	}
 	out := Pin{Post: id, Place: place, Pinned: true}
 	// The post's row before the community's, as in every act that changes both.
+	tx.Touch(id)
 	changed, err := tx.Exec(qPin, id, tx.Now())
 	if err != nil || changed == 0 {
 		return out, gate.Effects{Out: act.Ref{ID: id}}, err
@@ -92,5 +92,6 @@ func (n *Network) pinned(tx *store.Tx, in Named) (id, place act.ID, err error) {
 // dropPin takes a post's pin away, if it has one. Who makes a tombstone of a post
 // calls it after that: the row is locked then, and nobody pins it any more.
 func dropPin(tx *store.Tx, post act.ID) (dropped bool, err error) {
+	tx.Touch(post)
 	return tx.One(qUnpin, func(r *store.Row) error { tx.Add(qAddPins, r.ID(0), -1); return nil }, post)
 }

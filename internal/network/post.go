@@ -29,7 +29,8 @@ type Post struct {
 	UpdatedAt int64 // Unix microseconds
 	YouFollow bool  // the reader follows the author; in lists only
 	Pinned    bool  // by a moderator of its community
-	score     int64
+	score     int64 // without imported votes
+	replies   int64 // comments without imported ones
 }
 
 // LabelledPost is a post with what its community's moderators marked it with.
@@ -55,7 +56,7 @@ type NewPost struct {
 
 const (
 	postColumns = `p.id, p.version, p.type, p.title, p.content, p.url, p.up + p.legacy_up, p.down + p.legacy_down,
-p.comment_count + p.legacy_comments, p.hot, p.score, p.origin, p.created_at, p.updated_at, p.pinned_at, c.id, c.name, c.display_name, ` + authorColumns
+p.comment_count + p.legacy_comments, p.hot, p.score, p.origin, p.created_at, p.updated_at, p.pinned_at, p.comment_count, c.id, c.name, c.display_name, ` + authorColumns
 	postJoins = ` FROM post AS p JOIN community AS c ON c.id = p.community JOIN profile AS a ON a.id = p.author `
 
 	qPost store.Q = `SELECT ` + postColumns + postJoins + `WHERE p.id = $1 AND p.deleted_at = 0`
@@ -81,10 +82,6 @@ func (n *Network) registerPost(g *gate.Gate) {
 		Run: n.createPost,
 		Replay: func(_ context.Context, v *store.View, _ act.Principal, made act.Ref) (Post, error) {
 			return n.post(v, made.ID)
-		},
-		Apply: func(_ act.Principal, made Post) {
-			n.cards.placeMoved(made.Place.ID)
-			n.cards.authorMoved(made.Author.ID)
 		},
 	})
 	n.ReadPost = gate.RegisterRead(g, gate.Read[Named, LabelledPost]{
@@ -180,6 +177,7 @@ func (n *Network) createPost(_ context.Context, tx *store.Tx, p act.Principal, i
 		}
 	}
 	salt, sum := seal(in.Title, in.Content, in.URL)
+	tx.Touch(id)
 	if err := tx.Batch(qPostMake, id, place.ID, p.ID, kind, in.Title, in.Content, in.URL, salt, tx.Now()); err != nil {
 		return Post{}, gate.Effects{}, err
 	}
@@ -241,16 +239,16 @@ func gone(k act.Kind) error {
 }
 
 func (n *Network) post(v *store.View, id act.ID) (p Post, err error) {
-	if known, ok := n.cards.post(id); ok {
-		return known, nil
+	known, ok, err := n.board.byID(v, id)
+	if err != nil {
+		return p, err
 	}
-	begun := n.cards.begin()
+	if ok {
+		return known[0], nil
+	}
 	found, err := v.One(qPost, func(r *store.Row) error { p = n.scanPost(r); return nil }, id)
 	if err == nil && !found {
 		err = notFound(act.KindPost)
-	}
-	if err == nil {
-		n.cards.keepPost(p, begun)
 	}
 	return p, err
 }
@@ -260,7 +258,8 @@ func (n *Network) scanPost(r *store.Row) Post {
 		ID: r.ID(0), Version: r.Int(1), Type: r.Text(2), Title: r.Text(3), Content: r.Text(4), URL: r.Text(5),
 		Up: r.Int(6), Down: r.Int(7), Comments: r.Int(8), Hot: r.Int(9), score: r.Int(10),
 		Origin: act.Origin(r.Int(11)), CreatedAt: r.Int(12), UpdatedAt: r.Int(13),
-		Pinned: r.Int(14) > 0, Place: Place{ID: r.ID(15), Name: r.Text(16), DisplayName: r.Text(17)}, Author: n.scanAuthor(r, 18),
+		Pinned: r.Int(14) > 0, replies: r.Int(15),
+		Place: Place{ID: r.ID(16), Name: r.Text(17), DisplayName: r.Text(18)}, Author: n.scanAuthor(r, 19),
 	}
 }
 
@@ -288,12 +287,4 @@ func (n *Network) deletePost(_ context.Context, tx *store.Tx, _ act.Principal, i
 	tx.Fence(act.KindPost, id)
 	made := act.Ref{ID: id, Version: 2}
 	return made, gate.Effects{Out: made}, nil
-}
-
-// authorsFenced marks authors whose standing has changed: posts show it.
-func (n *Network) authorsFenced(_ context.Context, ids []act.ID) error {
-	for _, id := range ids {
-		n.cards.authorMoved(id)
-	}
-	return nil
 }

@@ -80,7 +80,6 @@ func (n *Network) registerProfile(g *gate.Gate) {
 		Replay: func(_ context.Context, v *store.View, p act.Principal, _ act.Ref) (Profile, error) {
 			return n.profile(v, p.ID)
 		},
-		Apply: func(_ act.Principal, changed Profile) { n.cards.authorMoved(changed.ID) },
 	})
 }
 
@@ -112,6 +111,7 @@ const qProfileEnded store.Q = `UPDATE profile SET name = $2, description = '', m
 // Ended frees the name of an agent that expired before it ever acted. The
 // profile stays, nameless, for those who follow it.
 func (n *Network) Ended(_ context.Context, tx *store.Tx, id act.ID) error {
+	tx.Touch(id)
 	return tx.Batch(qProfileEnded, id, "~"+strconv.FormatInt(int64(id), 10), tx.Now())
 }
 

@@ -2,6 +2,7 @@ package network
 
 import (
 	"cmp"
+	"context"
 	"slices"
 	"time"
 
@@ -62,10 +63,11 @@ const (
 
 	qFeedAuthorNew store.Q = `SELECT ` + postColumns + postJoins + `WHERE p.deleted_at = 0 AND p.author = $6 AND (p.community = $7 OR $7 = 0) AND ` + feedNew
 
-	// The ids of a page, rankedBatch at a time; 0 is no post.
-	qPostsRanked store.Q = `SELECT ` + postColumns + postJoins + `WHERE p.deleted_at = 0 AND p.id IN ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10,
-$11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25)`
-	rankedBatch = 25
+	// idBatch ids at a time; 0 is nothing's.
+	qPostsByID   store.Q = `SELECT ` + postColumns + postJoins + `WHERE p.deleted_at = 0 AND p.id IN ` + batchOfIDs
+	qAuthorsByID store.Q = `SELECT ` + authorColumns + ` FROM profile AS a WHERE a.id IN ` + batchOfIDs
+	batchOfIDs           = `($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25)`
+	idBatch              = 25
 
 	qAuthorNamed store.Q = `SELECT id FROM profile WHERE name = $1`
 )
@@ -84,7 +86,12 @@ func (n *Network) authorNew(v *store.View, in FeedQuery, scope feedScope, at sta
 }
 
 // pool reads the candidates of a network, a community or an author.
-func (n *Network) pool(v *store.View, scope feedScope, as, since int64) (list []candidate, err error) {
+func (n *Network) pool(ctx context.Context, v *store.View, scope feedScope, as, since int64) (list []candidate, err error) {
+	if scope.author == 0 && scope.since == 0 {
+		if list, ok, err := n.board.pool(ctx, v, scope.place, as, since); ok || err != nil {
+			return list, err
+		}
+	}
 	q, args := qPool, []any{as, max(since, scope.since), int64(maxPool)}
 	switch {
 	case scope.author != 0:
@@ -144,26 +151,60 @@ func (n *Network) rankedFeed(v *store.View, in FeedQuery, at start, pool func(as
 // rankedPosts reads whole posts in the order of their candidates. One that was
 // deleted meanwhile is left out.
 func (n *Network) rankedPosts(v *store.View, list []candidate) ([]Post, error) {
-	place := make(map[act.ID]int, len(list))
+	ids := make([]act.ID, len(list))
 	for i, c := range list {
-		place[c.id] = i
+		ids[i] = c.id
 	}
-	posts := make([]Post, len(list))
-	for chunk := range slices.Chunk(list, rankedBatch) {
-		args := make([]any, rankedBatch)
+	posts, _, err := n.postsInOrder(v, ids)
+	return posts, err
+}
+
+// postsInOrder returns posts, from memory if it has all of them, in the order of
+// their ids, and whether none of them was deleted meanwhile.
+func (n *Network) postsInOrder(v *store.View, ids []act.ID) (posts []Post, all bool, err error) {
+	if posts, all, err = n.board.byID(v, ids...); all || err != nil {
+		return posts, all, err
+	}
+	if posts, err = n.postsByID(v, ids); err != nil {
+		return nil, false, err
+	}
+	at := make(map[act.ID]int, len(ids))
+	for i, id := range ids {
+		at[id] = i
+	}
+	slices.SortFunc(posts, func(a, b Post) int { return at[a.ID] - at[b.ID] })
+	return posts, len(posts) == len(ids), nil
+}
+
+// postsByID reads the posts that are there from the database, in no order.
+func (n *Network) postsByID(v *store.View, ids []act.ID) (posts []Post, err error) {
+	err = byBatch(ids, func(args []any) error {
+		return v.All(qPostsByID, func(r *store.Row) error { posts = append(posts, n.scanPost(r)); return nil }, args...)
+	})
+	return posts, err
+}
+
+// authorsByID reads authors from the database, in no order.
+func (n *Network) authorsByID(v *store.View, ids []act.ID) (authors []Author, err error) {
+	err = byBatch(ids, func(args []any) error {
+		return v.All(qAuthorsByID, func(r *store.Row) error { authors = append(authors, n.scanAuthor(r, 0)); return nil }, args...)
+	})
+	return authors, err
+}
+
+// byBatch calls fn with idBatch ids at a time; 0 fills the last ones up.
+func byBatch(ids []act.ID, fn func(args []any) error) error {
+	for chunk := range slices.Chunk(ids, idBatch) {
+		args := make([]any, idBatch)
 		for i := range args {
-			args[i] = int64(0)
+			args[i] = act.ID(0)
 		}
-		for i, c := range chunk {
-			args[i] = c.id
+		for i, id := range chunk {
+			args[i] = id
 		}
-		if err := v.All(qPostsRanked, func(r *store.Row) error {
-			p := n.scanPost(r)
-			posts[place[p.ID]] = p
-			return nil
-		}, args...); err != nil {
-			return nil, err
+		if err := fn(args); err != nil {
+			return err
 		}
 	}
-	return slices.DeleteFunc(posts, func(p Post) bool { return p.ID == 0 }), nil
+	return nil
 }

@@ -27,9 +27,8 @@ type Vote struct {
 
 	AuthorFollowed bool // by the voter
 
-	stirred bool  // the voter's last write was more than a minute ago
-	active  int64 // when that was
-	told    bool  // the author has an unread notification of upvotes on the post
+	active int64 // when the voter's last write was
+	told   bool  // the author has an unread notification of upvotes on the post
 }
 
 // Action names the change as clients read it.
@@ -96,13 +95,6 @@ func (n *Network) registerVote(g *gate.Gate) {
 			_, err = v.One(qVoteRead, func(r *store.Row) error { vote.Value, vote.Previous = r.Int(0), r.Int(1); return nil }, p.ID, made.ID)
 			return vote, err
 		},
-		Apply: func(p act.Principal, v Vote) {
-			if v.stirred {
-				n.cards.authorMoved(p.ID)
-			}
-			n.cards.voteMoved(v.Post, v.Place)
-			n.cards.authorMoved(v.Author.ID)
-		},
 	})
 }
 
@@ -159,7 +151,7 @@ func (n *Network) castVote(_ context.Context, tx *store.Tx, p act.Principal, in 
 			return Vote{}, gate.Effects{}, err
 		}
 	}
-	if out.stirred = tx.Now()-out.active > stirEvery; out.stirred {
+	if tx.Now()-out.active > stirEvery {
 		tx.Raise(qRaiseActive, p.ID, tx.Now())
 	}
 	return out, gate.Effects{

@@ -164,6 +164,9 @@ func (n *Network) Run(ctx context.Context) error {
 	ctx, n.stop = context.WithCancel(context.WithoutCancel(ctx))
 	n.work.Go(func() { n.watch.run(ctx) })
 	n.work.Go(func() { n.hooks.run(ctx) })
+	if n.db.Dialect() == store.Postgres {
+		n.work.Go(func() { n.heed(ctx, n.heard) })
+	}
 	return nil
 }
 

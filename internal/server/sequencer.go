@@ -14,7 +14,7 @@ import (
 const (
 	sequenceEvery = 100 * time.Millisecond
 	sequenceLeast = 10 * time.Millisecond // between two passes: one pass numbers all that has come
-	sequenceTries = time.Second // how often a follower tries to become the leader
+	sequenceTries = time.Second           // how often a follower tries to become the leader
 	sequenceLimit = 10 * time.Second
 )
 

@@ -109,8 +109,8 @@ func TestReciprocalVotesDoNotDeadlock(t *testing.T) {
 }
 
 // After many random acts every counter equals its rows, the record is dense and
-// whole, pages from memory equal pages from SQL, and everything that was shown
-// has its exposure row.
+// whole, and everything that was shown has its exposure row. (That memory equals
+// SQL is shown in package network.)
 func TestRandomActsKeepEveryInvariant(t *testing.T) {
 	servertest.Each(t, func(t *testing.T, s *servertest.Server) {
 		acts := soak(600, 10_000)
@@ -231,37 +231,5 @@ func TestRandomActsKeepEveryInvariant(t *testing.T) {
 		if len(shown) == 0 {
 			t.Fatal("nothing was shown: the test proves nothing")
 		}
-		for _, sort := range []network.FeedSort{network.FeedHot, network.FeedNew, network.FeedTop} {
-			for _, place := range []string{"", "data-quality", "procurement"} {
-				samePages(t, s, who[0], network.FeedQuery{Community: place, Sort: sort, Limit: 10})
-			}
-		}
 	})
-}
-
-// samePages reads the first page three times: from SQL or memory, then surely
-// from memory, then as the first page of a walk whose later pages are SQL, and
-// compares it with what a fresh reading of each post says.
-func samePages(t *testing.T, s *servertest.Server, p act.Principal, q network.FeedQuery) {
-	t.Helper()
-	ctx := context.Background()
-	first, err := s.Network.ReadFeed.Do(ctx, p, q)
-	if err != nil {
-		t.Fatal(err)
-	}
-	again, err := s.Network.ReadFeed.Do(ctx, p, q)
-	if err != nil {
-		t.Fatal(err)
-	}
-	wide := q
-	wide.Limit = 77 // a size nobody asked for: this page can only come from SQL
-	fresh, err := s.Network.ReadFeed.Do(ctx, p, wide)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for i := range first.Items {
-		if first.Items[i] != again.Items[i] || first.Items[i] != fresh.Items[i] {
-			t.Fatalf("%s feed of %q, place %d: memory and SQL differ:\n%+v\n%+v\n%+v", q.Sort, q.Community, i, first.Items[i], again.Items[i], fresh.Items[i])
-		}
-	}
 }

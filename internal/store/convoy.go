@@ -69,18 +69,19 @@ var errAlone = errors.New("to be done alone")
 // earlier statement of its own took: between two of its statements those of
 // other acts run, as they would with READ COMMITTED if those had committed. A
 // transaction that makes a fence is done alone.
-func (db *DB) Shared(ctx context.Context, fn func(*Tx) error) (fence int64, err error) {
+func (db *DB) Shared(ctx context.Context, fn func(*Tx) error) (Outcome, error) {
 	if db.pg == nil {
 		return db.WriteFenced(ctx, fn)
 	}
 	if err := ctx.Err(); err != nil {
-		return 0, unavailable("the request ended before it was done", err)
+		return Outcome{}, unavailable("the request ended before it was done", err)
 	}
-	err = db.pg.convoy.ride(ctx, fn)
+	r := newRider(ctx)
+	err := db.pg.convoy.ride(r, fn)
 	if errors.Is(err, errAlone) {
 		return db.pg.write(ctx, db.node, db.cfg.Fault, fn)
 	}
-	return 0, err
+	return r.tx.outcome(), err
 }
 
 func startConvoy(p *pg, n *node) *convoy {
@@ -97,21 +98,20 @@ func (c *convoy) close() {
 
 // ride does an act in the next convoy. It returns errAlone when the act has to
 // be done, or done again, in a transaction of its own.
-func (c *convoy) ride(ctx context.Context, fn func(*Tx) error) error {
-	r := newRider(ctx)
+func (c *convoy) ride(r *rider, fn func(*Tx) error) error {
 	select {
 	case c.queue <- r:
-	case <-ctx.Done():
-		return unavailable("too many writes are waiting", ctx.Err())
+	case <-r.ctx.Done():
+		return unavailable("too many writes are waiting", r.ctx.Err())
 	case <-c.stop:
 		return unavailable("the network is stopping", errClosed)
 	}
 	select {
 	case err := <-r.board:
 		return c.along(r, err, fn)
-	case <-ctx.Done():
+	case <-r.ctx.Done():
 		if r.state.CompareAndSwap(jobQueued, jobLeft) {
-			return unavailable("the write waited too long", ctx.Err())
+			return unavailable("the write waited too long", r.ctx.Err())
 		}
 	case <-c.gone:
 		if r.state.CompareAndSwap(jobQueued, jobLeft) {
@@ -210,7 +210,7 @@ type trip struct {
 	group  []*rider
 	conn   pgConn
 	asks   map[askKey]*asking // of the present round trip
-	finish func(failed bool) // gives the connection back
+	finish func(failed bool)  // gives the connection back
 }
 
 // begin opens the transaction and draws a position for each rider: after all of

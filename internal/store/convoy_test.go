@@ -246,8 +246,8 @@ func TestSharedActsAreNumbered(t *testing.T) {
 		for range 50 {
 			id, fn := l.act(t)
 			work.Go(func() {
-				if fence, err := db.Shared(t.Context(), fn); err != nil || fence == 0 {
-					t.Errorf("act %d: fence %d, %v", id, fence, err)
+				if did, err := db.Shared(t.Context(), fn); err != nil || did.Fence == 0 {
+					t.Errorf("act %d: %+v, %v", id, did, err)
 				}
 			})
 		}

@@ -156,11 +156,11 @@ func (db *DB) Write(ctx context.Context, fn func(*Tx) error) error {
 	return err
 }
 
-// WriteFenced is Write for a transaction that may record fences (Tx.Fence). It
-// returns the number of the last one, 0 if there is none.
-func (db *DB) WriteFenced(ctx context.Context, fn func(*Tx) error) (fence int64, err error) {
+// WriteFenced is Write for a transaction that may record fences (Tx.Fence) or
+// change what memory holds (Tx.Touch). It returns what is to be done about them.
+func (db *DB) WriteFenced(ctx context.Context, fn func(*Tx) error) (Outcome, error) {
 	if err := ctx.Err(); err != nil {
-		return 0, unavailable("the request ended before it was done", err)
+		return Outcome{}, unavailable("the request ended before it was done", err)
 	}
 	if db.pg != nil {
 		return db.pg.write(ctx, db.node, db.cfg.Fault, fn)

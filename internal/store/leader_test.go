@@ -287,7 +287,7 @@ func TestFencePollerMissesNothing(t *testing.T) {
 						t.Error(err)
 						return
 					}
-					n, err := db.WriteFenced(t.Context(), func(tx *store.Tx) error {
+					did, err := db.WriteFenced(t.Context(), func(tx *store.Tx) error {
 						if i%3 == 1 {
 							tx.Fence(act.KindAgent, id)
 						}
@@ -308,7 +308,7 @@ func TestFencePollerMissesNothing(t *testing.T) {
 						return
 					}
 					mu.Lock()
-					given[n] = id
+					given[did.Fence] = id
 					mu.Unlock()
 				}
 			})
@@ -344,8 +344,8 @@ func TestFencePollerMissesNothing(t *testing.T) {
 		if last, err := db.LastFence(t.Context()); err != nil || last != int64(len(seen)-1) {
 			t.Errorf("last fence %d, %v, want %d", last, err, len(seen)-1)
 		}
-		if n, err := db.WriteFenced(t.Context(), noop); n != 0 || err != nil {
-			t.Errorf("a write without a fence was told %d, %v", n, err)
+		if did, err := db.WriteFenced(t.Context(), noop); did.Fence != 0 || err != nil {
+			t.Errorf("a write without a fence was told %d, %v", did.Fence, err)
 		}
 	})
 }
@@ -357,11 +357,11 @@ func TestLaggingNodes(t *testing.T) {
 	first, second := storetest.OpenConfig(t, cfg), storetest.OpenConfig(t, cfg)
 	fence := func() int64 {
 		t.Helper()
-		n, err := first.WriteFenced(t.Context(), func(tx *store.Tx) error { tx.Fence(act.KindAgent, 7); return nil })
+		did, err := first.WriteFenced(t.Context(), func(tx *store.Tx) error { tx.Fence(act.KindAgent, 7); return nil })
 		if err != nil {
 			t.Fatal(err)
 		}
-		return n
+		return did.Fence
 	}
 	lagging := func(n int64, want ...int) {
 		t.Helper()

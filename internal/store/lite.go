@@ -179,27 +179,46 @@ func (l *lite) start(n *node) {
 	go l.checkpointLoop()
 }
 
+// view gives fn a connection when it asks its first question: who is answered
+// from memory needs none.
 func (l *lite) view(ctx context.Context, snapshot bool, fn func(*View) error) error {
-	var c *liteConn
+	v := View{borrow: func() (*liteConn, error) {
+		c, err := l.reader(ctx)
+		if err == nil && snapshot {
+			if err = c.do(qBegin); err != nil {
+				l.readers <- c
+				err = unavailable("storage failed", err)
+			}
+		}
+		return c, err
+	}}
+	defer func() {
+		if v.lite == nil {
+			return
+		}
+		if snapshot {
+			_ = v.lite.do(qRollback)
+		}
+		l.readers <- v.lite
+	}()
+	return fn(&v)
+}
+
+// reader takes a connection out of the pool.
+func (l *lite) reader(ctx context.Context) (*liteConn, error) {
 	select {
-	case c = <-l.readers:
+	case c := <-l.readers:
+		return c, nil
 	default:
-		select {
-		case c = <-l.readers:
-		case <-ctx.Done():
-			return unavailable("the request ended while it waited for storage", ctx.Err())
-		case <-l.stop:
-			return unavailable("the network is stopping", errClosed)
-		}
 	}
-	defer func() { l.readers <- c }()
-	if snapshot {
-		if err := c.do(qBegin); err != nil {
-			return unavailable("storage failed", err)
-		}
-		defer func() { _ = c.do(qRollback) }()
+	select {
+	case c := <-l.readers:
+		return c, nil
+	case <-ctx.Done():
+		return nil, unavailable("the request ended while it waited for storage", ctx.Err())
+	case <-l.stop:
+		return nil, unavailable("the network is stopping", errClosed)
 	}
-	return fn(&View{lite: c})
 }
 
 const scrubWait = 5 * time.Second

@@ -76,7 +76,8 @@ func openPostgres(ctx context.Context, cfg Config) (*pg, error) {
 // reader, so that a whole act costs two or three round trips.
 type pgConn struct {
 	ctx     context.Context
-	conn    *pgx.Conn
+	conn    *pgx.Conn     // nil before a view's first question
+	pooled  *pgxpool.Conn // a view's conn, for its return
 	driver  *pg
 	pending []statement
 	checks  int   // of them, those that decide whether the transaction may go on
@@ -118,17 +119,22 @@ func (p *pg) acquire(ctx context.Context) (*pgxpool.Conn, error) {
 	return c, nil
 }
 
+// view gives fn a connection when it asks its first question: who is answered
+// from memory needs none.
 func (p *pg) view(ctx context.Context, snapshot bool, fn func(*View) error) error {
-	c, err := p.acquire(ctx)
-	if err != nil {
-		return err
-	}
-	defer c.Release()
-	pc := &pgConn{ctx: ctx, conn: c.Conn(), driver: p}
+	pc := &pgConn{ctx: ctx, driver: p}
 	if snapshot {
 		pc.later(qBeginSnapshotPostgres, nil)
-		defer func() { _, _ = c.Exec(context.WithoutCancel(ctx), string(qRollback)) }()
 	}
+	defer func() {
+		if pc.pooled == nil {
+			return
+		}
+		if snapshot {
+			_, _ = pc.pooled.Exec(context.WithoutCancel(ctx), string(qRollback))
+		}
+		pc.pooled.Release()
+	}()
 	return fn(&View{pg: pc})
 }
 
@@ -140,18 +146,18 @@ const (
 	qLockPostgres          Q = `SELECT pg_advisory_xact_lock($1)`
 )
 
-func (p *pg) write(ctx context.Context, n *node, fault func(Step) error, fn func(*Tx) error) (int64, error) {
+func (p *pg) write(ctx context.Context, n *node, fault func(Step) error, fn func(*Tx) error) (Outcome, error) {
 	for try := 1; ; try++ {
-		fence, err := p.attempt(ctx, n, fault, fn)
+		out, err := p.attempt(ctx, n, fault, fn)
 		if err == nil || !retryable(err) || try == pgTries {
-			return fence, err
+			return out, err
 		}
 		pause := time.NewTimer(time.Duration(rand.Int64N(int64(pgBackoff) << min(try, 6))))
 		select {
 		case <-pause.C:
 		case <-ctx.Done():
 			pause.Stop()
-			return 0, unavailable("the write waited too long", ctx.Err())
+			return Outcome{}, unavailable("the write waited too long", ctx.Err())
 		}
 	}
 }
@@ -168,10 +174,10 @@ func retryable(err error) bool {
 // attempt runs fn in one transaction. The request's context bounds the wait for
 // a connection; once running, the transaction has its own bound, because a
 // cancelled statement would cost the connection.
-func (p *pg) attempt(ctx context.Context, n *node, fault func(Step) error, fn func(*Tx) error) (_ int64, err error) {
+func (p *pg) attempt(ctx context.Context, n *node, fault func(Step) error, fn func(*Tx) error) (_ Outcome, err error) {
 	c, err := p.acquire(ctx)
 	if err != nil {
-		return 0, err
+		return Outcome{}, err
 	}
 	defer c.Release()
 	run, cancel := context.WithTimeout(context.WithoutCancel(ctx), pgTxTimeout)
@@ -179,7 +185,7 @@ func (p *pg) attempt(ctx context.Context, n *node, fault func(Step) error, fn fu
 	pc := &pgConn{ctx: run, conn: c.Conn(), driver: p, fault: fault}
 	tx := &Tx{View: View{pg: pc}, node: n, now: act.Micros(p.cfg.Clock())}
 	if err := pc.inject(StepBegin); err != nil {
-		return 0, err
+		return Outcome{}, err
 	}
 	defer func() {
 		if err != nil && !c.Conn().IsClosed() {
@@ -192,25 +198,28 @@ func (p *pg) attempt(ctx context.Context, n *node, fault func(Step) error, fn fu
 	pc.later(qShareFencePostgres, []any{p.fenceKey})
 	pc.wait(qNextPositionPostgres, nil, func(r *Row) error { pc.pos = r.Int(0); return nil })
 	if err := guard(fn, tx); err != nil {
-		return 0, err
+		return Outcome{}, err
 	}
 	if err := pc.counters(tx.adds); err != nil {
-		return 0, err
+		return Outcome{}, err
 	}
 	if err := tx.settleFences(); err != nil {
-		return 0, err
+		return Outcome{}, err
 	}
 	if err := pc.inject(StepCommit); err != nil {
-		return 0, err
+		return Outcome{}, err
 	}
 	if err := pc.commit(); err != nil {
-		return 0, err
+		return Outcome{}, err
 	}
 	if err := pc.inject(StepCommitted); err != nil {
-		return 0, err
+		return Outcome{}, err
 	}
-	return tx.fence, nil
+	return tx.outcome(), nil
 }
+
+// outcome is what a transaction that has committed leaves to do.
+func (tx *Tx) outcome() Outcome { return Outcome{Fence: tx.fence, Touched: tx.touched} }
 
 func (c *pgConn) inject(s Step) error {
 	if c.fault == nil {
@@ -344,6 +353,18 @@ func readRows(br pgx.BatchResults, limit int, scan func(*Row) error) error {
 	return rows.Err()
 }
 
+// connect takes a view's connection out of the pool. A rider has none.
+func (c *pgConn) connect() (err error) {
+	if c.conn != nil || c.rider != nil {
+		return nil
+	}
+	if c.pooled, err = c.driver.acquire(c.ctx); err != nil {
+		return err
+	}
+	c.conn = c.pooled.Conn()
+	return nil
+}
+
 // flush sends everything that is pending in one round trip and reads it.
 func (c *pgConn) flush() (err error) {
 	if len(c.pending) == 0 {
@@ -356,6 +377,9 @@ func (c *pgConn) flush() (err error) {
 	}
 	sent := c.pending
 	c.pending, c.checks = nil, 0
+	if err := c.connect(); err != nil {
+		return err
+	}
 	batch := pgx.Batch{QueuedQueries: make([]*pgx.QueuedQuery, len(sent))}
 	queued := make([]pgx.QueuedQuery, len(sent))
 	for i := range sent {

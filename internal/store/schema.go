@@ -49,6 +49,9 @@ func (db *DB) Schema(ctx context.Context) (columns []Column, err error) {
 // lines of SQLite's query plan (none on PostgreSQL). It runs nothing.
 func (db *DB) Prepare(ctx context.Context, q Q) (plan []string, err error) {
 	err = db.View(ctx, func(v *View) error {
+		if err := v.connect(); err != nil {
+			return err
+		}
 		if v.pg != nil {
 			_, err := v.pg.conn.Prepare(ctx, "", string(q))
 			return pgError(err)

@@ -2,6 +2,7 @@ package store
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/reefwarden/reefwarden/internal/act"
 )
@@ -9,8 +10,9 @@ import (
 // View reads. It is valid only inside the function it was passed to and only on
 // that function's goroutine.
 type View struct {
-	lite *liteConn // one of lite and pg is set
-	pg   *pgConn
+	lite   *liteConn // SQLite: nil before the first question of a view that borrows
+	borrow func() (*liteConn, error)
+	pg     *pgConn // nil on SQLite
 }
 
 // Dialect says which database the view reads, for the few queries that must
@@ -35,10 +37,24 @@ func (v *View) All(q Q, scan func(*Row) error, args ...any) error {
 }
 
 func (v *View) query(q Q, limit int, scan func(*Row) error, args []any) error {
+	if err := v.connect(); err != nil {
+		return err
+	}
 	if v.pg != nil {
 		return v.pg.query(q, limit, scan, args)
 	}
 	return v.lite.query(q, limit, scan, args)
+}
+
+// connect sees to it that the view has a connection.
+func (v *View) connect() (err error) {
+	switch {
+	case v.pg != nil:
+		return v.pg.connect()
+	case v.lite == nil:
+		v.lite, err = v.borrow()
+	}
+	return err
 }
 
 // Tx is a View that also writes. Everything it does is undone if the function
@@ -49,10 +65,17 @@ type Tx struct {
 	node *node
 	seq  *sequence // SQLite: the writer's counters; nil on PostgreSQL
 
-	adds   []addition
-	fences []fenceRow
-	fence  int64 // number of the last fence, known after commit
-	event  int64 // position of the last event, 0 before the first
+	adds    []addition
+	fences  []fenceRow
+	touched []act.ID // each once
+	fence   int64    // number of the last fence, known after commit
+	event   int64    // position of the last event, 0 before the first
+}
+
+// Outcome is what a transaction leaves to do once it has committed.
+type Outcome struct {
+	Fence   int64    // number of its last fence, 0 if it made none
+	Touched []act.ID // see Tx.Touch
 }
 
 type addition struct {
@@ -115,21 +138,39 @@ func (tx *Tx) Soon(q Q, check func(*Row) error, args ...any) error {
 // Add changes a counter: q is "UPDATE t SET c = c + $2 WHERE id = $1". The
 // change is applied at the end of the transaction, in the order of the ids so
 // that two transactions can never wait for each other's counters; on SQLite it
-// is folded over the whole group. A Tx does not see its own additions.
+// is folded over the whole group. A Tx does not see its own additions. The row is
+// touched.
 func (tx *Tx) Add(q Q, id act.ID, delta int64) {
 	if id != 0 && delta != 0 {
 		tx.adds = append(tx.adds, addition{q: q, id: id, delta: delta})
+		tx.Touch(id)
 	}
 }
 
 // Raise lifts a high-water mark: q is "UPDATE t SET c = CASE WHEN c < $2 THEN $2
 // ELSE c END WHERE id = $1". It is applied with the counters and in their order,
-// and of a SQLite group only the highest value is written.
+// and of a SQLite group only the highest value is written. The row is touched.
 func (tx *Tx) Raise(q Q, id act.ID, to int64) {
 	if id != 0 {
 		tx.adds = append(tx.adds, addition{q: q, id: id, delta: to, raise: true})
+		tx.Touch(id)
 	}
 }
+
+// Touch says that what any node's memory holds of a thing is out of date when the
+// transaction has committed. The caller of DB.WriteFenced is told; other nodes
+// are by the events that the transaction makes after the touch. TouchAll says it
+// of everything.
+func (tx *Tx) Touch(ids ...act.ID) {
+	for _, id := range ids {
+		if !slices.Contains(tx.touched, id) {
+			tx.touched = append(tx.touched, id)
+		}
+	}
+}
+
+// TouchAll stands in place of the id of a thing.
+const TouchAll act.ID = 0
 
 // Event is one row of the event sequence: that an act happened to a thing.
 type Event struct {
@@ -141,8 +182,12 @@ type Event struct {
 	At      int64   // Unix microseconds
 }
 
-const qEvent Q = `INSERT INTO event (pos, seq, act, ref, version, target, actor, outcome, at)
+const (
+	qEvent Q = `INSERT INTO event (pos, seq, act, ref, version, target, actor, outcome, at)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`
+	qEventTouching Q = `INSERT INTO event (pos, seq, act, ref, version, target, actor, outcome, at, touched)
+VALUES ($1, NULL, $2, $3, $4, $5, $6, $7, $8, $9)`
+)
 
 // Event adds a row to the event sequence and returns its position. The dense
 // sequence number is given by the writer (SQLite) or by the sequencer after
@@ -152,12 +197,12 @@ func (tx *Tx) Event(e Event) (pos int64, err error) {
 	if err != nil {
 		return 0, err
 	}
-	var seq any
-	if tx.seq != nil {
-		tx.seq.seq++
-		seq = tx.seq.seq
-	}
 	tx.event = pos
+	if tx.seq == nil {
+		return pos, tx.Batch(qEventTouching, pos, e.Act, e.Ref.ID, e.Ref.Version, e.Target, e.Actor, e.Outcome, e.At, appendTouched(nil, tx.node.n, tx.touched))
+	}
+	tx.seq.seq++
+	seq := tx.seq.seq
 	return pos, tx.Batch(qEvent, pos, seq, e.Act, e.Ref.ID, e.Ref.Version, e.Target, e.Actor, e.Outcome, e.At)
 }
 
@@ -219,7 +264,7 @@ func (tx *Tx) settleFences() error {
 // reset makes tx ready for the next function; slices keep their capacity.
 func (tx *Tx) reset(now int64) {
 	tx.now, tx.fence, tx.event = now, 0, 0
-	tx.adds, tx.fences = tx.adds[:0], tx.fences[:0]
+	tx.adds, tx.fences, tx.touched = tx.adds[:0], tx.fences[:0], tx.touched[:0]
 }
 
 // guard calls fn and turns a panic into an error, so that a defect in one act

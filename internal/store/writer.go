@@ -19,9 +19,9 @@ type job struct {
 	ctx   context.Context
 	fn    func(*Tx) error
 	state atomic.Int32 // jobQueued → jobTaken by the writer, or → jobLeft by the caller
-	fence int64
+	out   Outcome
 	err   error
-	done  chan struct{} // one token a use: the writer has set fence and err
+	done  chan struct{} // one token a use: the writer has set out and err
 }
 
 const (
@@ -36,21 +36,21 @@ var jobPool = sync.Pool{New: func() any { return &job{done: make(chan struct{}, 
 // goroutine touches it.
 type sequence struct{ pos, seq int64 }
 
-func (l *lite) write(ctx context.Context, fn func(*Tx) error) (int64, error) {
+func (l *lite) write(ctx context.Context, fn func(*Tx) error) (Outcome, error) {
 	j := jobPool.Get().(*job)
-	j.ctx, j.fn, j.fence, j.err = ctx, fn, 0, nil
+	j.ctx, j.fn, j.out, j.err = ctx, fn, Outcome{}, nil
 	j.state.Store(jobQueued)
 	select {
 	case <-l.stop:
-		return 0, unavailable("the network is stopping", errClosed)
+		return Outcome{}, unavailable("the network is stopping", errClosed)
 	default:
 	}
 	select {
 	case l.jobs <- j:
 	case <-ctx.Done():
-		return 0, unavailable("too many writes are waiting", ctx.Err())
+		return Outcome{}, unavailable("too many writes are waiting", ctx.Err())
 	case <-l.stop:
-		return 0, unavailable("the network is stopping", errClosed)
+		return Outcome{}, unavailable("the network is stopping", errClosed)
 	}
 	select {
 	case <-j.done:
@@ -60,18 +60,18 @@ func (l *lite) write(ctx context.Context, fn func(*Tx) error) (int64, error) {
 		select {
 		case <-j.done:
 		default:
-			return 0, unavailable("the network is stopping", errClosed)
+			return Outcome{}, unavailable("the network is stopping", errClosed)
 		}
 	case <-ctx.Done():
 		if j.state.CompareAndSwap(jobQueued, jobLeft) {
-			return 0, unavailable("the write waited too long", ctx.Err()) // the writer drops the job
+			return Outcome{}, unavailable("the write waited too long", ctx.Err()) // the writer drops the job
 		}
 		<-j.done
 	}
-	fence, err := j.fence, j.err
+	out, err := j.out, j.err
 	j.ctx, j.fn = nil, nil
 	jobPool.Put(j)
-	return fence, err
+	return out, err
 }
 
 const (
@@ -199,7 +199,7 @@ func (w *groupWriter) runGroup() {
 		w.loaded = false // what is stored is known only by reading it again
 		w.clearFold()
 		for _, j := range w.ran {
-			j.err, j.fence = unavailable("storage failed", err), 0
+			j.err, j.out = unavailable("storage failed", err), Outcome{}
 		}
 	}
 	for _, j := range w.ran {
@@ -280,7 +280,7 @@ func (w *groupWriter) runOne(j *job, alone bool) error {
 		}
 		return conn.do(qRelease)
 	}
-	j.fence = w.tx.fence
+	j.out = Outcome{Fence: w.tx.fence, Touched: slices.Clone(w.tx.touched)}
 	for _, a := range w.tx.adds {
 		k := foldKey{a.q, a.id}
 		if w.folded == nil {
