@@ -72,9 +72,9 @@ func (k *Kernel) run(ctx context.Context, c *Call) error {
 		c.lane = l
 	}
 	if !c.waits() {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, k.ActTime)
-		defer cancel()
+		limited := &deadline{Context: ctx, at: time.Now().Add(k.ActTime)} //arch:allow contexts end at real times
+		defer limited.cancel()
+		ctx = limited
 	}
 	err = c.Route.Handle(ctx, c)
 	if err != nil && c.Principal.Kind == act.Observer && !c.Route.Anonymous && act.CodeOf(err) == act.Denied {

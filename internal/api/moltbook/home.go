@@ -3,7 +3,6 @@ package moltbook
 import (
 	"bytes"
 	"context"
-	"fmt"
 	"net/http"
 	"strconv"
 
@@ -38,9 +37,11 @@ func (d *door) home(ctx context.Context, c *api.Call) error {
 			return err
 		}
 	}
-	check, err := encode(d.briefings(due))
-	if err != nil {
-		return err
+	check := []byte(`[]`)
+	if len(due) > 0 {
+		if check, err = encode(d.briefings(due)); err != nil {
+			return err
+		}
 	}
 	b := append(c.Buffer(), `{"success":true,"your_account":{"id":"`...)
 	b = d.appendID(b, h.Me.ID)
@@ -54,7 +55,10 @@ func (d *door) home(ctx context.Context, c *api.Call) error {
 		}
 		b = d.appendActivity(b, &h.Activity[i])
 	}
-	b = fmt.Appendf(b, `],"your_direct_messages":{"pending_request_count":%d,"unread_message_count":%d,"pending_requests":%[1]d,"unread_count":%[2]d},`, h.Requests, h.Messages)
+	b = appendInt(append(b, `],"your_direct_messages":{"pending_request_count":`...), h.Requests)
+	b = appendInt(append(b, `,"unread_message_count":`...), h.Messages)
+	b = appendInt(append(b, `,"pending_requests":`...), h.Requests)
+	b = append(appendInt(append(b, `,"unread_count":`...), h.Messages), '}', ',')
 	b = append(append(append(b, `"check_in":{"briefings":`...), bytes.TrimSpace(check)...), '}', ',')
 	b = d.appendFollowed(b, &h)
 	b = append(b, homeRest...)
