@@ -31,6 +31,7 @@ import (
 type convoy struct {
 	pg    *pg
 	node  *node
+	forms rowForms // the conductor's
 	queue chan *rider
 	halts chan *rider
 	stop  chan struct{}
@@ -39,8 +40,8 @@ type convoy struct {
 }
 
 const (
-	convoyMost  = 64   // acts in one transaction
-	convoyQueue = 4096 // acts that may wait; a caller beyond waits to be queued
+	convoyMost  = 1 << convoyBits // acts in one transaction
+	convoyQueue = 4096            // acts that may wait; a caller beyond waits to be queued
 )
 
 // rider is one act in a convoy. Its caller's goroutine owns it from the moment
@@ -84,8 +85,16 @@ func (db *DB) Shared(ctx context.Context, fn func(*Tx) error) (Outcome, error) {
 	return r.tx.outcome(), err
 }
 
+func newConvoy(p *pg, n *node) *convoy {
+	return &convoy{
+		pg: p, node: n, forms: make(rowForms),
+		queue: make(chan *rider, convoyQueue), halts: make(chan *rider, convoyMost),
+		stop: make(chan struct{}), gone: make(chan struct{}),
+	}
+}
+
 func startConvoy(p *pg, n *node) *convoy {
-	c := &convoy{pg: p, node: n, queue: make(chan *rider, convoyQueue), halts: make(chan *rider, convoyMost), stop: make(chan struct{}), gone: make(chan struct{})}
+	c := newConvoy(p, n)
 	go c.run()
 	return c
 }
@@ -210,6 +219,7 @@ type trip struct {
 	group  []*rider
 	conn   pgConn
 	asks   map[askKey]*asking // of the present round trip
+	rows   []*newRows         // of the present round trip
 	finish func(failed bool)  // gives the connection back
 }
 
@@ -297,17 +307,65 @@ func (t *trip) send(halted []*rider) error {
 		r.reply = nil
 		t.load(r)
 	}
+	return t.flush()
+}
+
+// flush makes the round trip.
+func (t *trip) flush() error {
+	for _, r := range t.rows {
+		r.form.each(r.rows, t.conn.later)
+	}
+	t.rows = t.rows[:0]
 	clear(t.asks)
 	return shared(t.conn.flush())
 }
 
+// newRows is what riders insert by one statement.
+type newRows struct {
+	q    Q
+	form *rowForm
+	rows [][]any
+}
+
+// row returns the form of a statement that can be sent with those of others.
+func (t *trip) row(s statement) *rowForm {
+	if !s.blind || s.check != nil {
+		return nil
+	}
+	if form := t.forms.of(s.q); form != nil && form.params == len(s.args) {
+		return form
+	}
+	return nil
+}
+
+// insert notes a row that a rider inserts.
+func (t *trip) insert(s statement, form *rowForm) {
+	for _, r := range t.rows {
+		if r.q == s.q {
+			r.rows = append(r.rows, s.args)
+			return
+		}
+	}
+	t.rows = append(t.rows, &newRows{s.q, form, [][]any{s.args}})
+}
+
 // load puts what a rider has pending on the trip's connection. What goes wrong in
 // the rider's own scan functions is the rider's alone. Riders that check the same
-// row share one question.
+// row share one question. The rows that a rider inserts last go into their tables
+// together with those of others, after everything else: as if the riders' own
+// transactions ran at the same time.
 func (t *trip) load(r *rider) {
 	c := &r.conn
-	for _, s := range c.pending {
+	last := len(c.pending)
+	for last > 0 && t.row(c.pending[last-1]) != nil {
+		last--
+	}
+	for i, s := range c.pending {
 		r.wrote = r.wrote || changes(s.q)
+		if i >= last {
+			t.insert(s, t.row(s))
+			continue
+		}
 		if s.check != nil && len(s.args) == 1 {
 			key, ok := s.args[0].(int64)
 			if ok {
@@ -404,7 +462,7 @@ func (t *trip) commit() error {
 	if err := t.conn.counters(adds); err != nil {
 		return err
 	}
-	if err := shared(t.conn.flush()); err != nil {
+	if err := t.flush(); err != nil {
 		return err
 	}
 	for _, r := range good {

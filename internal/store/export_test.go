@@ -11,7 +11,7 @@ var ErrAlone = errAlone
 
 // Travel does the acts in one convoy on PostgreSQL, whatever else goes on.
 func Travel(ctx context.Context, db *DB, fns ...func(*Tx) error) []error {
-	c := &convoy{pg: db.pg, node: db.node, halts: make(chan *rider, len(fns))}
+	c := newConvoy(db.pg, db.node)
 	group, errs := make([]*rider, len(fns)), make([]error, len(fns))
 	var done sync.WaitGroup
 	for i, fn := range fns {

@@ -94,6 +94,7 @@ type statement struct {
 	args  []any
 	read  func(pgx.BatchResults) error
 	check func(*Row) error // in place of read: is given the first row, or nil
+	blind bool             // nobody asks how many rows it changed
 }
 
 // answer reads the statement's answer.
@@ -288,7 +289,7 @@ func (c *pgConn) lockFenceLog() error {
 
 // later queues a statement whose result is only checked for an error.
 func (c *pgConn) later(q Q, args []any) {
-	c.queue(q, args, func(br pgx.BatchResults) error { _, err := br.Exec(); return err })
+	c.add(statement{q: q, args: args, blind: true, read: func(br pgx.BatchResults) error { _, err := br.Exec(); return err }})
 }
 
 // wait queues a query whose first row goes to scan when the batch is sent.
