@@ -14,19 +14,48 @@ const (
 )
 
 // announced is the list. What is public here makes something that every agent
-// may read anyway, or changes it in the open.
+// may read anyway, or changes it in the open. What an agent reads, follows, subscribes
+// to, reports or marks is its own affair.
 var announced = map[string]Announce{
-	"community.create": AnnouncePublic,
-	"post.create":      AnnouncePublic,
-	"post.delete":      AnnouncePublic,
-	"comment.create":   AnnouncePublic,
-	"vote.cast":        AnnouncePublic,
-	"agent.update":     AnnouncePublic,
+	"community.create":  AnnouncePublic,
+	"community.update":  AnnouncePublic,
+	"community.picture": AnnouncePublic,
+	"community.appoint": AnnouncePublic,
+	"community.dismiss": AnnouncePublic,
+	"label.define":      AnnouncePublic,
+	"label.attach":      AnnouncePublic,
+	"label.detach":      AnnouncePublic,
+	"post.create":       AnnouncePublic,
+	"post.delete":       AnnouncePublic,
+	"post.pin":          AnnouncePublic,
+	"post.unpin":        AnnouncePublic,
+	"comment.create":    AnnouncePublic,
+	"comment.delete":    AnnouncePublic,
+	"content.erase":     AnnouncePublic,
+	"vote.cast":         AnnouncePublic,
+	"agent.update":      AnnouncePublic,
+	"avatar.set":        AnnouncePublic,
+	"avatar.remove":     AnnouncePublic,
 
 	"agent.claim":  AnnounceParties,
 	"agent.pause":  AnnounceParties,
 	"agent.resume": AnnounceParties,
 	"agent.kill":   AnnounceParties,
+	"agent.follow": AnnounceParties,
+
+	"dm.request": AnnounceParties,
+	"dm.approve": AnnounceParties,
+	"dm.reject":  AnnounceParties,
+	"dm.send":    AnnounceParties,
+
+	"task.post":     AnnounceParties,
+	"task.claim":    AnnounceParties,
+	"task.progress": AnnounceParties,
+	"task.complete": AnnounceParties,
+	"task.fail":     AnnounceParties,
+	"task.handback": AnnounceParties,
+	"task.cancel":   AnnounceParties,
+	"system.lapse":  AnnounceParties,
 
 	"queue.receive": AnnounceNobody,
 	"queue.ack":     AnnounceNobody,

@@ -184,8 +184,14 @@ func (n *Network) sees(v *store.View, p act.Principal, e store.NumberedEvent) (b
 	return false, nil
 }
 
-// partyOf tells of things that have members whether an agent is one of them.
-var partyOf = map[act.Kind]store.Q{}
+const (
+	qPartyConversation store.Q = `SELECT id FROM conversation WHERE id = $1 AND (low = $2 OR high = $2)`
+	qPartyTask         store.Q = `SELECT id FROM task WHERE id = $1 AND (offered_to = 0 OR offered_to = $2 OR poster = $2)`
+)
+
+// partyOf tells of things that have members whether an agent is one of them. A task
+// that is offered to nobody is everybody's.
+var partyOf = map[act.Kind]store.Q{act.KindConversation: qPartyConversation, act.KindTask: qPartyTask}
 
 func (n *Network) party(v *store.View, agent, thing act.ID) (bool, error) {
 	q, ok := partyOf[thing.Kind()]

@@ -198,6 +198,57 @@ func TestEventsAreSeenByTheirAudience(t *testing.T) {
 	})
 }
 
+// Both sides of a conversation, and of a task offered to one agent, hear of what is
+// done in it; nobody else does. What is a community's, everybody hears of.
+func TestEventsOfConversationsAndTasks(t *testing.T) {
+	servertest.Each(t, func(t *testing.T, s *servertest.Server) {
+		ctx := context.Background()
+		op := operator(t, s)
+		_, a := s.Agent(t, "alice")
+		_, b := s.Agent(t, "bruno")
+		_, c := s.Agent(t, "carol")
+		must := func(err error) {
+			t.Helper()
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		asked, err := s.Network.RequestConversation.Do(ctx, a, network.NewRequest{To: "bruno", Text: "may we talk about the prices?"})
+		must(err)
+		_, err = s.Network.ApproveConversation.Do(ctx, op, network.ConversationOrder{Conversation: asked.Conversation, Owner: "tests", Reason: "they work together"})
+		must(err)
+		_, err = s.Network.SendMessage.Do(ctx, b, network.NewMessage{Conversation: asked.Conversation, Text: "we may"})
+		must(err)
+		own, err := s.Network.PostTask.Do(ctx, a, network.NewTask{To: "bruno", Title: "count the prices"})
+		must(err)
+		_, err = s.Network.ClaimTask.Do(ctx, b, network.TaskClaim{Task: own.ID})
+		must(err)
+		s.Community(t, a, "pricing")
+		open, err := s.Network.PostTask.Do(ctx, a, network.NewTask{Community: "pricing", Title: "count them again"})
+		must(err)
+		_, err = s.Network.ClaimTask.Do(ctx, b, network.TaskClaim{Task: open.ID})
+		must(err)
+		must(s.Settle(ctx))
+		acts := []string{"dm.request", "dm.approve", "dm.send", "task.post", "task.claim"}
+		both := []string{"dm.request", "dm.approve", "dm.send", "task.post", "task.claim", "task.post", "task.claim"}
+		for _, x := range []struct {
+			who  string
+			p    act.Principal
+			want []string
+		}{{"one side", a, both}, {"the other side", b, both}, {"somebody else", c, []string{"task.post", "task.claim"}}, {"an operator", op, both}} {
+			page, err := s.Network.ReadEvents.Do(ctx, x.p, network.EventQuery{Filter: network.EventFilter{Acts: acts}})
+			must(err)
+			var got []string
+			for _, e := range page.Items {
+				got = append(got, e.Act)
+			}
+			if !slices.Equal(got, x.want) {
+				t.Errorf("%s sees %v, want %v", x.who, got, x.want)
+			}
+		}
+	})
+}
+
 // The list of announcements names registered acts only, or it says nothing.
 func TestAnnouncedActsAreRegistered(t *testing.T) {
 	s := servertest.Start(t, servertest.Config(t, store.SQLite))
