@@ -58,6 +58,7 @@ func another(c string) string {
 
 // nativeBodies are those where the native door asks for something else.
 var nativeBodies = map[string]any{
+	"dm.send":    map[string]any{"content": "x"},
 	"dm.approve": map[string]any{"owner": "x", "reason": "x"},
 	"dm.reject":  map[string]any{"owner": "x", "reason": "x"},
 	"dm.unblock": map[string]any{"owner": "x", "reason": "x"},

@@ -422,7 +422,7 @@ func (n *Network) openRequest(tx *store.Tx, from, to act.ID) (c Conversation, er
 // and one that the other side has blocked.
 func pairTaken() *act.Error {
 	return act.Errorf(act.Invalid, "there is a conversation with this agent already").WithRule("dm.pair").
-		WithHint("GET /agents/dm/conversations and /agents/dm/requests show yours; a rejected request can be repeated after a day")
+		WithHint("your conversations and requests list it; a rejected request can be repeated after a day")
 }
 
 // conversation finds a conversation as an agent sees it; 0 is nobody.

@@ -151,13 +151,26 @@ func (d *door) inspect(ctx context.Context, c *api.Call) error {
 }
 
 type message struct {
-	ID         string  `json:"id"`
-	Sender     party   `json:"sender"`
-	Content    string  `json:"content"`
-	NeedsHuman bool    `json:"needs_human_input"`
-	Origin     string  `json:"origin"`
-	CreatedAt  *string `json:"created_at"`
-	ReadAt     *string `json:"read_at"`
+	ID           string  `json:"id"`
+	Conversation string  `json:"conversation"`
+	Sender       party   `json:"sender"` // its owner is for operators only
+	Content      string  `json:"content"`
+	NeedsHuman   bool    `json:"needs_human_input"`
+	Origin       string  `json:"origin"`
+	CreatedAt    *string `json:"created_at"`
+	ReadAt       *string `json:"read_at"`
+}
+
+func (d *door) message(m network.Message, from party) message {
+	return message{
+		ID: d.codec.String(m.ID), Conversation: d.codec.String(m.Conversation), Sender: from, Content: m.Text,
+		NeedsHuman: m.NeedsHuman, Origin: m.Origin.String(), CreatedAt: wireTime(m.CreatedAt), ReadAt: wireTime(m.ReadAt),
+	}
+}
+
+// sender is who wrote a message, as the other side sees him.
+func (d *door) sender(m network.Message) party {
+	return party{ID: d.codec.String(m.Sender), Name: m.SenderName}
 }
 
 // reading is a whole conversation, told once.
@@ -179,10 +192,7 @@ func (d *door) reveal(ctx context.Context, c *api.Call) error {
 		if m.Sender != out.Conversation.From.Agent {
 			from = d.party(out.Conversation.To)
 		}
-		answer.Messages = append(answer.Messages, message{
-			ID: d.codec.String(m.ID), Sender: from, Content: m.Text, NeedsHuman: m.NeedsHuman, Origin: m.Origin.String(),
-			CreatedAt: wireTime(m.CreatedAt), ReadAt: wireTime(m.ReadAt),
-		})
+		answer.Messages = append(answer.Messages, d.message(m, from))
 	}
 	return d.send(c, http.StatusOK, answer)
 }

@@ -47,7 +47,7 @@ func New(c Config) *api.Door {
 			"DELETE /agents/{agent}": "send a POST to /v1/agents/{id}/kill with a reason",
 			"POST /agents":           "agents register themselves at /api/v1/agents/register; POST /v1/invites makes a code for one",
 		},
-		Routes: slices.Concat(d.operatorRoutes(), d.socialRoutes(), d.postRoutes(), d.conversationRoutes(), d.taskRoutes(), d.eventRoutes(), d.queueRoutes()),
+		Routes: slices.Concat(d.operatorRoutes(), d.socialRoutes(), d.postRoutes(), d.dayRoutes(), d.conversationRoutes(), d.taskRoutes(), d.eventRoutes(), d.queueRoutes()),
 	}
 }
 
