@@ -164,6 +164,7 @@ type Comments struct {
 // ListQuery asks for a page of a list; zero fields take the server's defaults.
 type ListQuery struct {
 	Submolt string // of feeds
+	Author  string // of feeds: whose posts
 	Sort    string
 	Time    string // of feeds sorted by top
 	Limit   int
@@ -176,6 +177,7 @@ func (q ListQuery) values() url.Values {
 	word(v, "time", q.Time)
 	word(v, "cursor", q.Cursor)
 	word(v, "submolt", q.Submolt)
+	word(v, "author", q.Author)
 	number(v, "limit", q.Limit)
 	return v
 }

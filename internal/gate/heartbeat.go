@@ -11,7 +11,8 @@ import (
 const DefaultHeartbeat = 30 * time.Minute
 
 // NextCheck tells when an agent should look in next: between a half and one and
-// a half heartbeats from now. Each agent has its own second in the heartbeat,
+// a half heartbeats from now. Each agent has its own slot in the heartbeat, a
+// second (a millisecond of heartbeats under a minute, which demonstrations have),
 // drawn from its id and the same on every node, so that however many ask at the
 // same instant (after an outage, say) they come back spread over the whole of it.
 func (g *Gate) NextCheck(agent act.ID) time.Time {
@@ -19,11 +20,15 @@ func (g *Gate) NextCheck(agent act.ID) time.Time {
 }
 
 func nextCheck(agent act.ID, now time.Time, every time.Duration) time.Time {
-	slots := int64(every / time.Second)
+	unit := time.Second
+	if every < time.Minute {
+		unit = time.Millisecond
+	}
+	slots := int64(every / unit)
 	slot := int64(mixed(uint64(agent)) % uint64(slots))
-	earliest := now.Add(every / 2).Unix()
+	earliest := now.Add(every/2).UnixMilli() / unit.Milliseconds()
 	wait := (slot - earliest%slots + slots) % slots
-	return time.Unix(earliest+wait, 0).UTC()
+	return time.UnixMilli((earliest + wait) * unit.Milliseconds()).UTC()
 }
 
 // mixed spreads ids that differ in few bits over all 64 (the finalizer of

@@ -295,3 +295,22 @@ func TestT07_NextChecksAreSpread(t *testing.T) {
 		}
 	}
 }
+
+// A demonstration's heartbeat is under a minute; its slots are milliseconds.
+func TestNextCheckOfAFastHeart(t *testing.T) {
+	const every = 20 * time.Millisecond
+	slots := make(map[int64]bool)
+	for id := range act.ID(1000) {
+		at := nextCheck(id, noon, every)
+		if wait := at.Sub(noon); wait < every/2-time.Millisecond || wait > every*3/2 {
+			t.Fatalf("the next check is %s away", wait)
+		}
+		if again := nextCheck(id, at, every); again.Sub(at) != every {
+			t.Fatalf("%s after %s is not one heartbeat", again, at)
+		}
+		slots[at.UnixMilli()%20] = true
+	}
+	if len(slots) != 20 {
+		t.Errorf("%d of 20 slots are used", len(slots))
+	}
+}

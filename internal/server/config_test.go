@@ -45,6 +45,14 @@ func TestQuotaSettings(t *testing.T) {
 			t.Errorf("%q is taken: %+v", yaml, c)
 		}
 	}
+	// Only where registrations are claimed by themselves may hearts beat faster.
+	demo := server.Config{Data: "x", Addr: "127.0.0.1:0", Registration: "open", Limits: "open", LogLevel: "info", AutoClaim: "dev", Heartbeat: 20 * time.Millisecond}
+	if err := demo.Check(); err != nil {
+		t.Errorf("a demonstration's heartbeat: %v", err)
+	}
+	if demo.AutoClaim = ""; demo.Check() == nil {
+		t.Error("a network's heartbeat may be 20ms")
+	}
 	t.Setenv("REEF_QUOTAS", "post=3/1h comment=1/5s")
 	if c, err = load("quotas: post=2/10m\n"); err != nil || strings.Join(c.Quotas, " ") != "post=3/1h comment=1/5s" {
 		t.Errorf("the environment gives %q (%v)", c.Quotas, err)
