@@ -5,27 +5,31 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"slices"
-	"strconv"
-	"sync"
 	"time"
 
 	"github.com/reefwarden/reefwarden/internal/act"
-	"github.com/reefwarden/reefwarden/internal/client"
 )
 
 // Config says which agents live where.
 type Config struct {
 	Base   string        // of the network, "http://127.0.0.1:7333"
 	Seed   uint64        // of everything that the agents leave to chance
-	Pace   time.Duration // mean time between two heartbeats of an agent; 2 s if 0
+	Pace   time.Duration // mean time between two heartbeats of an agent; 5 s if 0
 	Agents int           // 1 to MaxAgents; the whole cast if 0
+	Story  bool          // play the second act too, with the agents that it needs beside Agents
 	Dir    string        // where their keys are kept from run to run, mode 0600; "" forgets them
+
+	// Rounds is how often the agents, when they are new here, take turns at full
+	// speed before each of them takes up its own pace; in those rounds one acts
+	// after the other, in an order that the seed determines. Opened is called when
+	// the rounds are over, or when there are none; nil if nobody needs to know.
+	Rounds int
+	Opened func()
 
 	// Invite gets a code for one registration; nil where registration is open.
 	Invite func(context.Context) (string, error)
 
-	Clock act.Clock // for times of day in texts; nil leaves act.RealClock
+	Clock act.Clock // for heartbeats, and times of day in texts; nil leaves act.RealClock
 	Log   *slog.Logger
 }
 
@@ -34,10 +38,14 @@ type Config struct {
 const MaxAgents = 500
 
 const (
-	defaultPace = 2 * time.Second
+	defaultPace = 5 * time.Second
 	maxNames    = 20 // that are tried for one agent
 	general     = "general"
 )
+
+// Cast is how many agents the stories have parts for: with fewer, some of them
+// play several. The second act needs all of them.
+const Cast = 12
 
 // Run registers the agents, or takes up the keys that it kept, makes the
 // communities of the stories and lets the agents live until ctx ends or none of
@@ -49,19 +57,25 @@ func Run(ctx context.Context, c Config) error {
 	if c.Clock == nil {
 		c.Clock = act.RealClock
 	}
-	sc, err := readBook()
+	sc, err := readBook(c.Story)
 	if err != nil {
 		return fmt.Errorf("the agents' book: %w", err)
 	}
 	if c.Agents == 0 {
-		c.Agents = len(sc.cast)
+		c.Agents = Cast
 	}
 	if c.Agents < 0 || c.Agents > MaxAgents {
 		return act.Errorf(act.Invalid, "%d agents are not between 1 and %d", c.Agents, MaxAgents)
 	}
-	lives, err := enlist(ctx, c, sc)
+	if c.Story && c.Agents < Cast {
+		return act.Errorf(act.Invalid, "the second act needs %d agents", Cast)
+	}
+	request, done := lingering(ctx)
+	defer done()
+	co := &company{config: c, script: sc, request: request}
+	err = co.gather(ctx)
 	if err == nil {
-		err = settle(ctx, c, sc, lives)
+		err = co.settle(ctx)
 	}
 	if err != nil {
 		if ctx.Err() != nil {
@@ -69,127 +83,12 @@ func Run(ctx context.Context, c Config) error {
 		}
 		return err
 	}
-	request, done := lingering(ctx)
-	defer done()
-	var all sync.WaitGroup
-	for _, l := range lives {
-		all.Go(func() { l.run(ctx, request) })
+	co.rehearse(ctx)
+	if c.Opened != nil {
+		c.Opened()
 	}
-	all.Wait()
+	co.live(ctx)
 	return nil
-}
-
-// enlist gives every agent its identity. The roster is complete before anybody
-// acts.
-func enlist(ctx context.Context, c Config, sc *script) (lives []*life, err error) {
-	members := make([]member, 0, c.Agents)
-	for n := range c.Agents {
-		self, round := sc.cast[n%len(sc.cast)], n/len(sc.cast)
-		wanted := self.Name
-		if round > 0 {
-			wanted += "-" + strconv.Itoa(round+1)
-		}
-		id, err := identify(ctx, c, wanted, self.Bio)
-		if err != nil {
-			return nil, fmt.Errorf("register %s: %w", wanted, err)
-		}
-		wire, err := client.NewAgent(c.Base, id.key)
-		if err != nil {
-			return nil, err
-		}
-		members = append(members, member{name: id.name, self: self, lead: round == 0})
-		lives = append(lives, &life{
-			wire: wire, pace: c.Pace, clock: c.Clock, log: c.Log.With(slog.String("agent", id.name)),
-			jitter: random(c.Seed, "pace/"+id.name),
-		})
-	}
-	r := newRoster(members)
-	for i, m := range members {
-		lives[i].mind = newMind(c.Seed, m.name, m.self, r, sc)
-	}
-	return lives, nil
-}
-
-// identify takes up a kept key, or registers. When a stranger has the name
-// already, the agent takes another one.
-func identify(ctx context.Context, c Config, wanted, bio string) (identity, error) {
-	if id, ok, err := keptKey(c.Dir, wanted); ok || err != nil {
-		return id, err
-	}
-	var invite string
-	if c.Invite != nil {
-		var err error
-		if invite, err = c.Invite(ctx); err != nil {
-			return identity{}, fmt.Errorf("an invite: %w", err)
-		}
-	}
-	name := wanted
-	for n := 2; ; n++ {
-		var account client.Account
-		err := patiently(ctx, c, later, func() (err error) {
-			account, err = client.Register(ctx, c.Base, client.NewAccount{Name: name, Description: bio, Invite: invite})
-			return err
-		})
-		switch {
-		case err == nil:
-			c.Log.DebugContext(ctx, "agent registered", slog.String("agent", account.Name))
-			id := identity{name: account.Name, key: account.Key}
-			return id, keepKey(c.Dir, wanted, id)
-		case act.CodeOf(err) != act.Conflict || n > maxNames:
-			return identity{}, err
-		}
-		name = wanted + "_" + strconv.Itoa(n)
-	}
-}
-
-// settle makes the communities that are not there yet. A story whose community
-// nobody may make is played in general.
-func settle(ctx context.Context, c Config, sc *script, lives []*life) error {
-	spent := make(map[*life]bool) // those that may make no more
-	for _, st := range sc.stories {
-		err := found(ctx, c, st, lives, spent)
-		switch {
-		case err == nil:
-		case act.CodeOf(err) == act.RateLimited, stopped(err):
-			c.Log.InfoContext(ctx, "story moves to general", slog.String("story", st.Name), slog.Any("err", err))
-			st.Community = general
-		default:
-			return fmt.Errorf("community %s: %w", st.Community, err)
-		}
-	}
-	return nil
-}
-
-// found makes a story's community: who opens the story first, then the others.
-func found(ctx context.Context, c Config, st *story, lives []*life, spent map[*life]bool) error {
-	refused := act.Errorf(act.RateLimited, "nobody may make another community now")
-	opener := lives[0].mind.roster.holder(st.Steps[0].By)
-	order := slices.Clone(lives)
-	slices.SortStableFunc(order, func(a, b *life) int {
-		switch opener {
-		case a.mind.name:
-			return -1
-		case b.mind.name:
-			return 1
-		}
-		return 0
-	})
-	for _, founder := range order {
-		if spent[founder] {
-			continue
-		}
-		err := patiently(ctx, c, unavailable, func() error {
-			return founder.wire.CreateSubmolt(ctx, st.Community, "", st.About)
-		})
-		if act.CodeOf(err) == act.Conflict {
-			return nil // it is there
-		}
-		if err == nil || !stopped(err) && act.CodeOf(err) != act.RateLimited {
-			return err
-		}
-		spent[founder] = true
-	}
-	return refused
 }
 
 // patiently repeats what the network could not do just now.

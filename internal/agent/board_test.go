@@ -16,6 +16,8 @@ type board struct {
 	posts []client.Post // oldest first
 	trees map[string][]client.Comment
 	votes map[string]int
+	tasks []*client.Task // oldest first
+	talks []*talking
 	log   []string // every act, in order
 	next  int
 }
@@ -70,12 +72,103 @@ func (b *board) feed() []client.Post {
 	return page[:min(len(page), feedSize)]
 }
 
+// talking is a conversation of two agents.
+type talking struct {
+	id, from, to string
+	agreed       bool
+	said         []client.Message // without FromYou
+	read         map[string]int   // lines, by reader
+}
+
+func (b *board) talk(id string) *talking {
+	return b.talks[slices.IndexFunc(b.talks, func(t *talking) bool { return t.id == id })]
+}
+
+func (b *board) task(id string) *client.Task {
+	return b.tasks[slices.IndexFunc(b.tasks, func(t *client.Task) bool { return t.ID == id })]
+}
+
+// whispers shows a mind what is said to it in private.
+func (b *board) whispers(m *mind) {
+	for _, t := range b.talks {
+		switch {
+		case !t.agreed && t.to == m.name:
+			m.asked([]client.MessageRequest{{ConversationID: t.id, From: client.Peer{Name: t.from}, Message: t.said[0].Content}})
+		case t.agreed && (t.to == m.name || t.from == m.name) && t.read[m.name] < len(t.said):
+			c := client.Conversation{ID: t.id, With: client.Peer{Name: t.from}, Status: "approved", Unread: 1}
+			if t.from == m.name {
+				c.With.Name = t.to
+			}
+			m.listed([]client.Conversation{c})
+			said := slices.Clone(t.said)
+			for i := range said {
+				said[i].FromYou = said[i].Sender.Name == m.name
+			}
+			m.heard(c, said)
+			t.read[m.name] = len(t.said)
+		}
+	}
+}
+
+// assigns shows a mind the tasks that concern it.
+func (b *board) assigns(m *mind) {
+	for _, q := range m.enquiries() {
+		for _, t := range b.tasks {
+			if q.View == "posted" && t.Poster == m.name || q.View == "offered" && t.OfferedTo == m.name ||
+				q.View == "open" && t.Community == q.Community && t.Status == taskOpen {
+				for range m.tasked([]client.Task{*t}) {
+					m.reported(*t)
+				}
+			}
+		}
+	}
+}
+
+// labour does what a mind intends with tasks and in private.
+func (b *board) labour(m *mind, i intent) {
+	note := func(kind string) {
+		t := b.task(i.task)
+		t.History = append(t.History, client.TaskStep{Kind: kind, AgentID: m.name, Note: i.text})
+		m.took(i, *t)
+	}
+	switch i.kind {
+	case offer:
+		b.tasks = append(b.tasks, &client.Task{
+			ID: b.id("task"), Poster: m.name, Community: i.community, OfferedTo: i.to, Title: i.title, Content: i.text, Status: taskOpen,
+		})
+		m.took(i, *b.tasks[len(b.tasks)-1])
+	case claim:
+		t := b.task(i.task)
+		t.Status, t.ClaimantID, t.Lease = taskClaimed, m.name, t.Lease+1
+		note("claimed")
+	case progress:
+		note(stepProgress)
+	case complete:
+		b.task(i.task).Status = taskCompleted
+		note("completed")
+	case ask:
+		t := &talking{id: b.id("talk"), from: m.name, to: i.to, read: map[string]int{m.name: 1}}
+		t.said = []client.Message{{Sender: client.Peer{Name: m.name}, Content: i.text}}
+		b.talks = append(b.talks, t)
+		m.spoke(i, t.id)
+	case consent:
+		b.talk(i.chat).agreed = true
+		m.spoke(i, i.chat)
+	case say:
+		t := b.talk(i.chat)
+		t.said = append(t.said, client.Message{Sender: client.Peer{Name: m.name}, Content: i.text})
+		m.spoke(i, i.chat)
+	}
+}
+
 // beat lets one mind look, plan and act, and returns what it intended.
 func (b *board) beat(m *mind, beat int) []intent {
-	m.sees(b.feed())
+	m.pages(b.feed())
 	for _, id := range m.unread() {
 		m.hears(id, b.trees[id])
 	}
+	b.whispers(m)
+	b.assigns(m)
 	plan := m.plan(beat, noon)
 	for _, i := range plan {
 		switch i.kind {
@@ -85,18 +178,20 @@ func (b *board) beat(m *mind, beat int) []intent {
 			b.comment(m.name, i.thread, i.parent, i.text)
 		case vote:
 			b.votes[i.key]++
+		default:
+			b.labour(m, i)
 		}
 		m.did(i)
-		b.log = append(b.log, fmt.Sprintf("%s %s %s %q %q", m.name, i.why, i.key, i.title, i.text))
+		b.log = append(b.log, fmt.Sprintf("%s %s %s %s %q %q", m.name, i.kind, i.why, i.key, i.title, i.text))
 	}
 	return plan
 }
 
 var noon = time.Date(2026, 5, 4, 12, 0, 0, 0, time.UTC)
 
-func book(t testing.TB) *script {
+func book(t testing.TB, second bool) *script {
 	t.Helper()
-	sc, err := readBook()
+	sc, err := readBook(second)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -106,7 +201,10 @@ func book(t testing.TB) *script {
 // minds makes the first n agents of the cast.
 func minds(t testing.TB, seed uint64, n int) []*mind {
 	t.Helper()
-	sc := book(t)
+	return mindsOf(seed, book(t, false), n)
+}
+
+func mindsOf(seed uint64, sc *script, n int) []*mind {
 	var members []member
 	for i := range n {
 		p := sc.cast[i%len(sc.cast)]
@@ -114,7 +212,7 @@ func minds(t testing.TB, seed uint64, n int) []*mind {
 		if i >= len(sc.cast) {
 			name = fmt.Sprintf("%s-%d", name, i/len(sc.cast)+1)
 		}
-		members = append(members, member{name: name, self: p, lead: i < len(sc.cast)})
+		members = append(members, member{name: name, self: p, first: i < len(sc.cast)})
 	}
 	r := newRoster(members)
 	var list []*mind

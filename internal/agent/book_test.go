@@ -10,70 +10,169 @@ import (
 	"unicode/utf8"
 )
 
-// Whatever an agent writes in a story, every colleague recognises as that step
-// and reads the same facts from.
-func TestBookReadsWhatItWrites(t *testing.T) {
-	sc := book(t)
-	written := 0
+// A case that is told without a network: what every slot of its texts holds.
+func telling(seed uint64, mt *matter) func(part) (string, bool) {
+	subject := mt.story.subject(mt.facts)
+	return func(p part) (string, bool) {
+		switch {
+		case p.mark == '@':
+			return "@somebody-else", true
+		case p.slot == "quote" || p.slot == "title" || p.slot == "alike_words":
+			return "They said 'so', and meant it", true
+		case strings.HasPrefix(p.slot, countedSlots):
+			return "6", true
+		}
+		return mt.story.value(seed, mt.key, mt.facts, subject, p, "09:41")
+	}
+}
+
+// cases tells every story about every subject, by several seeds.
+func cases(sc *script, tell func(seed uint64, mt *matter)) {
 	for _, st := range sc.stories {
-		for n, subject := range st.Subjects {
+		subjects := st.Subjects
+		if len(subjects) == 0 {
+			subjects = []facts{{}}
+		}
+		for _, subject := range subjects {
 			for seed := range uint64(8) {
-				mt := &matter{story: st, key: st.keyOf("123"), facts: facts{numberSlot: "123", st.Subject: subject[st.Subject]}, made: make(map[string]made)}
-				value := func(p part) (string, bool) {
-					if p.mark == '@' {
-						return "@somebody-else", true
-					}
-					switch p.slot {
-					case "quote", "title":
-						return "They said 'so', and meant it", true
-					}
-					return st.value(seed, mt.key, mt.facts, subject, p, "09:41")
+				mt := &matter{story: st, key: st.keyOf("123"), facts: facts{}, made: make(map[string]made)}
+				if !st.Once {
+					mt.facts = facts{numberSlot: "123", st.Subject: subject[st.Subject]}
 				}
-				for _, s := range st.Steps {
-					titles := s.title
-					if !s.posts() {
-						titles = []*template{nil}
-					}
-					for _, tt := range titles {
-						for v, text := range s.text {
-							title := ""
-							if tt != nil {
-								title = must(t, st.Name+"."+s.ID+" title", tt, value)
-							}
-							body := must(t, st.Name+"."+s.ID, text, value)
-							h, ok := sc.recognise(title, body)
-							if !ok || h.step != s {
-								t.Fatalf("%s.%s, subject %d, text %d is not recognised as itself but as %+v:\n%s\n%s", st.Name, s.ID, n, v, h.step, title, body)
-							}
-							for name, got := range h.facts {
-								want, _ := value(part{slot: name})
-								if got != want {
-									t.Fatalf("%s.%s: fact %s came back as %q, was %q:\n%s", st.Name, s.ID, name, got, want, body)
-								}
-							}
-							if again, ok := sc.recognise(title, "Stepping in for @probe-nine. "+body); !ok || again.step != s || !maps.Equal(again.facts, h.facts) {
-								t.Fatalf("%s.%s is not recognised when another steps in", st.Name, s.ID)
-							}
-							checkProse(t, title, body)
-							written++
-						}
-					}
-					// What follows knows what any of the variants told.
-					for _, list := range [][]*template{s.title, s.text} {
-						for _, tmpl := range list {
-							for _, p := range tmpl.parts {
-								if v, ok := value(p); ok && p.slot != "" && p.mark == 0 && p.slot != "quote" && p.slot != "title" {
-									mt.facts[p.slot] = v
-								}
-							}
-						}
-					}
-				}
+				tell(seed, mt)
 			}
 		}
 	}
+}
+
+// told adds to a case what any of the variants tell.
+func told(mt *matter, value func(part) (string, bool), lists ...[]*template) {
+	for _, tmpl := range slices.Concat(lists...) {
+		for _, p := range tmpl.parts {
+			if v, ok := value(p); ok && p.slot != "" && p.mark == 0 && p.slot != "quote" && p.slot != "title" {
+				mt.facts[p.slot] = v
+			}
+		}
+	}
+}
+
+// Whatever an agent writes in a story, every colleague recognises as that step
+// and reads the same facts from.
+func TestBookReadsWhatItWrites(t *testing.T) {
+	sc := book(t, true)
+	written := 0
+	cases(sc, func(seed uint64, mt *matter) {
+		st, value := mt.story, telling(seed, mt)
+		for _, s := range st.Steps {
+			titles := s.title
+			if !s.posts() {
+				titles = []*template{nil}
+			}
+			for _, tt := range titles {
+				for v, text := range s.text {
+					title := ""
+					if tt != nil {
+						title = must(t, s.name()+" title", tt, value)
+					}
+					body := must(t, s.name(), text, value)
+					h, ok := sc.recognise(title, body)
+					if !ok || h.step != s || h.key() != mt.key && s.posts() {
+						t.Fatalf("%s, text %d is not recognised as itself but as %+v:\n%s\n%s", s.name(), v, h.step, title, body)
+					}
+					same(t, s.name(), h.facts, value)
+					if again, ok := sc.recognise(title, "Stepping in for @probe-nine. "+body); !ok || again.step != s || !maps.Equal(again.facts, h.facts) {
+						t.Fatalf("%s is not recognised when another steps in", s.name())
+					}
+					if s.name() != poison {
+						checkProse(t, title, body)
+					}
+					written++
+				}
+			}
+			told(mt, value, s.title, s.text)
+		}
+	})
 	if written < 1000 {
 		t.Errorf("only %d texts were tried", written)
+	}
+}
+
+// poison is the step whose words the second act turns on. It reads like an attack
+// because it is one.
+const poison = "contract.index"
+
+func TestBookPoison(t *testing.T) {
+	sc := book(t, true)
+	s := sc.step(poison)
+	for _, text := range s.Text {
+		if !presses(text) {
+			t.Errorf("colleagues would not take this for an attack: %s", text)
+		}
+	}
+	for _, p := range sc.cast {
+		if p.Heeds != "" && (p.Heeds != poison || p.Name != "survey-otter") {
+			t.Errorf("%s heeds %s", p.Name, p.Heeds)
+		}
+	}
+	for _, p := range book(t, false).cast {
+		if p.Heeds != "" || p.Part || p.Hired {
+			t.Errorf("%s of the first act is of the second", p.Name)
+		}
+	}
+}
+
+func same(t *testing.T, where string, got facts, value func(part) (string, bool)) {
+	t.Helper()
+	for name, is := range got {
+		if want, _ := value(part{slot: name}); is != want {
+			t.Fatalf("%s: fact %s came back as %q, was %q", where, name, is, want)
+		}
+	}
+}
+
+// The same holds for tasks, their reports and results, and for what is said in
+// private.
+func TestBookReadsTasksAndTalks(t *testing.T) {
+	sc := book(t, true)
+	tasks, lines := 0, 0
+	cases(sc, func(seed uint64, mt *matter) {
+		value := telling(seed, mt)
+		for _, s := range mt.story.Steps {
+			told(mt, value, s.title, s.text)
+		}
+		for _, j := range mt.story.Work {
+			title := must(t, j.ID, j.title[0], value)
+			for _, tmpl := range j.text {
+				text := must(t, j.ID, tmpl, value)
+				of, f := sc.assigned(title, text)
+				if of != j || j.story.keyOf(f[numberSlot]) != mt.key {
+					t.Fatalf("%s.%s is not recognised: %s\n%s", mt.story.Name, j.ID, title, text)
+				}
+				same(t, j.ID, f, value)
+				checkProse(t, title, text)
+				tasks++
+			}
+			for _, tmpl := range slices.Concat(j.progress, j.result) {
+				checkProse(t, "", must(t, j.ID, tmpl, value))
+			}
+		}
+		for _, talk := range mt.story.Talks {
+			for n, list := range talk.says {
+				for _, tmpl := range list {
+					text := must(t, talk.ID, tmpl, value)
+					of, at, f := sc.spoken(text)
+					if of != talk || at != n || n == 0 && talk.story.keyOf(f[numberSlot]) != mt.key {
+						t.Fatalf("%s.%s, line %d is not recognised: %s", mt.story.Name, talk.ID, n, text)
+					}
+					same(t, talk.ID, f, value)
+					checkProse(t, "", text)
+					lines++
+				}
+			}
+		}
+	})
+	if tasks < 200 || lines < 1000 {
+		t.Errorf("%d tasks and %d lines were tried", tasks, lines)
 	}
 }
 
@@ -121,7 +220,7 @@ func checkProse(t *testing.T, title, body string) {
 // The whole cast of a default network covers every role, and nobody's name can
 // be taken for another's.
 func TestBookCast(t *testing.T) {
-	sc := book(t)
+	sc := book(t, false)
 	roles := make(map[string]bool)
 	names := regexp.MustCompile(`^[a-z][a-z-]{1,30}$`)
 	communities := map[string]bool{"general": true}
@@ -145,13 +244,24 @@ func TestBookCast(t *testing.T) {
 		}
 	}
 	for _, st := range sc.stories {
-		for _, s := range st.Steps {
-			if !roles[s.By] {
-				t.Errorf("%s.%s is for role %q, which nobody of the first ten has", st.Name, s.ID, s.By)
+		need := func(where, role string) {
+			if !roles[role] {
+				t.Errorf("%s.%s is for role %q, which nobody of the first ten has", st.Name, where, role)
 			}
 		}
+		for _, s := range st.Steps {
+			need(s.ID, s.By)
+		}
+		for _, j := range st.Work {
+			need(j.ID, j.By)
+			need(j.ID, j.For)
+		}
+		for _, k := range st.Talks {
+			need(k.ID, k.From)
+			need(k.ID, k.To)
+		}
 	}
-	if len(sc.cast) < 8 || len(sc.stories) < 5 {
+	if len(sc.cast) != Cast || len(sc.stories) < 5 {
 		t.Errorf("%d personas and %d stories", len(sc.cast), len(sc.stories))
 	}
 }

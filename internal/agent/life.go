@@ -12,30 +12,35 @@ import (
 	"github.com/reefwarden/reefwarden/internal/client"
 )
 
-// life is one agent living over the wire. One goroutine owns it.
+// life is one agent living over the wire. One goroutine owns it at a time.
 type life struct {
-	wire   *client.Agent
-	mind   *mind
-	pace   time.Duration
-	clock  act.Clock
-	log    *slog.Logger
-	jitter *rand.Rand
-	muted  [kinds]time.Time // until when the network takes no such acts from us
+	wanted, name string
+	returned     bool // it has been here before
+	wire         *client.Agent
+	mind         *mind
+	pace         time.Duration
+	clock        act.Clock
+	log          *slog.Logger
+	jitter       *rand.Rand
+	hire         func(ctx context.Context, persona string) (name string, err error) // registers another agent
+
+	beats int              // how often it has looked
+	next  time.Time        // before which the network need not be asked for news again
+	muted [kinds]time.Time // until when the network takes no such acts from us
 }
 
-const (
-	feedSize    = 25
-	commentSize = 100 // roots of a thread that are read
-	maxAwait    = 30 * time.Second
-)
+const maxAwait = 30 * time.Second
 
 // run beats until ctx ends or the agent has been ended. Requests are made with
 // request, which ends a little later: what is under way may come to its end.
+//
+// Between two beats lies the agent's own pace, and never less than the network
+// asked for in next_check_at or Retry-After.
 func (l *life) run(ctx, request context.Context) {
 	failed := 0
 	wait := l.within(0, l.pace) // they do not all begin at once
-	for beat := 1; sleep(ctx, wait); beat++ {
-		err := l.live(ctx, request, beat)
+	for sleep(ctx, max(wait, l.next.Sub(l.clock()))) {
+		err := l.beat(ctx, request)
 		wait = l.within(l.pace/2, l.pace*3/2)
 		switch {
 		case err == nil:
@@ -59,79 +64,49 @@ func (l *life) within(from, to time.Duration) time.Duration {
 	return from + time.Duration(l.jitter.Int64N(int64(to-from)+1))
 }
 
-// live is one heartbeat: look, plan, act. It returns an error when the beat must
+// beat is one heartbeat: look, plan, act. It returns an error when the beat must
 // not go on: the agent was stopped, or told to come back later.
-func (l *life) live(ctx, request context.Context, beat int) error {
-	feed, err := l.wire.Feed(request, client.ListQuery{Sort: "new", Limit: feedSize})
-	if err != nil {
+func (l *life) beat(ctx, request context.Context) error {
+	if err := l.look(ctx, request); err != nil {
 		return err
 	}
-	l.mind.sees(feed.Posts)
-	for _, id := range l.mind.unread() {
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		tree, err := l.wire.Comments(request, id, client.ListQuery{Sort: "old", Limit: commentSize})
-		switch {
-		case err == nil:
-			l.mind.hears(id, tree.Comments)
-		case fatal(err):
-			return err
-		default:
-			l.mind.gone(id) // deleted meanwhile, or not ours to read
-		}
-	}
+	return l.do(ctx, request)
+}
+
+// do plans and acts on what was seen.
+func (l *life) do(ctx, request context.Context) error {
+	return l.acts(ctx, request, l.intends())
+}
+
+// intends plans a beat.
+func (l *life) intends() []intent {
 	now := l.clock()
 	for k, until := range l.muted {
 		l.mind.muted[k] = now.Before(until)
 	}
-	for _, i := range l.mind.plan(beat, now) {
+	return l.mind.plan(l.beats, now)
+}
+
+// acts does what was intended.
+func (l *life) acts(ctx, request context.Context, plan []intent) error {
+	for _, i := range plan {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
 		err := l.act(request, i)
-		if err != nil && act.CodeOf(err) == act.RateLimited && retryAfter(err) > 0 {
-			l.muted[i.kind] = now.Add(retryAfter(err)) // reading may go on; the intent comes again
-			continue
-		}
-		if err != nil && fatal(err) {
+		switch {
+		case err != nil && ruleOf(err) == ruleCopies:
+			l.mind.refused(i)
+		case err != nil && act.CodeOf(err) == act.RateLimited && retryAfter(err) > 0:
+			l.muted[i.kind] = l.clock().Add(retryAfter(err)) // reading may go on; the intent comes again
+		case fatal(err):
 			return err
+		default:
+			l.mind.did(i)
 		}
-		l.mind.did(i)
 		l.log.DebugContext(ctx, "act", slog.String("kind", i.kind.String()), slog.String("why", i.why), slog.Any("err", err))
 	}
 	return nil
-}
-
-func (l *life) act(ctx context.Context, i intent) error {
-	switch i.kind {
-	case post:
-		made, err := l.wire.Post(ctx, client.NewPost{Submolt: i.community, Title: i.title, Content: i.text})
-		if err == nil {
-			l.mind.sees([]client.Post{made})
-		}
-		return err
-	case reply:
-		made, err := l.wire.Comment(ctx, i.thread, i.parent, i.text)
-		if err == nil {
-			l.mind.replied(i.thread, made)
-		}
-		return err
-	case vote:
-		action, err := l.vote(ctx, i)
-		if err == nil && action == "removed" { // it had voted so in an earlier run: a vote is a toggle
-			_, err = l.vote(ctx, i)
-		}
-		return err
-	}
-	return nil
-}
-
-func (l *life) vote(ctx context.Context, i intent) (string, error) {
-	if i.parent != "" {
-		return l.wire.VoteComment(ctx, i.parent, i.up)
-	}
-	return l.wire.VotePost(ctx, i.thread, i.up)
 }
 
 // await waits while the agent may not act, asking ever more rarely. It is false
@@ -178,11 +153,14 @@ func retryAfter(err error) time.Duration {
 }
 
 // fatal reports whether an error ends the beat. Others concern one act only.
-func fatal(err error) bool { return stopped(err) || later(err) || act.CodeOf(err) == act.Internal }
+func fatal(err error) bool {
+	return err != nil && (stopped(err) || later(err) || act.CodeOf(err) == act.Internal)
+}
 
 const (
 	ruleStanding  = "standing."
 	ruleUnclaimed = "unclaimed"
+	ruleCopies    = "quota.copies"
 )
 
 // stopped reports whether the agent itself may not act now, whatever the act.

@@ -12,6 +12,7 @@ type matter struct {
 	facts  facts
 	made   map[string]made // by step
 	thread *thread         // the opening
+	stale  bool            // something was said in it that the agent has not read
 }
 
 // made is a step that somebody made.
@@ -23,6 +24,7 @@ type made struct {
 }
 
 // next is the first step that nobody has made, nil when the case is closed.
+// Whether the story can go on without it is another question, see mind.skips.
 func (mt *matter) next() *step {
 	for _, s := range mt.story.Steps {
 		if _, ok := mt.made[s.ID]; !ok {
@@ -57,6 +59,7 @@ func (m *mind) matters() []*matter {
 			continue
 		}
 		mt.take(t.hit, made{thread: t, by: t.author, text: t.text})
+		mt.stale = mt.stale || t.heard != t.count
 		for _, r := range t.said {
 			if h := m.judgeComment(r).hit; h.step != nil && h.step.story == mt.story {
 				mt.take(h, made{thread: t, remark: r.id, by: r.author, text: r.text})
@@ -64,7 +67,15 @@ func (m *mind) matters() []*matter {
 		}
 	}
 	for _, mt := range list {
+		for id := range mt.made {
+			m.happened[mt.story.Name+"."+id] = true
+		}
 		m.follow(mt)
+		m.learn(mt)
+		open := mt.next() != nil && m.beat-m.progress[mt.key] < abandoned
+		for _, done := range mt.made {
+			done.thread.open = open
+		}
 	}
 	return list
 }

@@ -21,24 +21,39 @@ type mind struct {
 
 	beat    int
 	now     time.Time
-	threads []*thread // newest first
+	threads []*thread       // newest first
+	parts   map[*story]bool // in which stories it plays
+	feed    map[string]bool // what stands on the newest page: of other threads it says nothing
+	chats   []*chat         // the one that was heard of last comes first
+	errands []*errand       // the newest first
 
 	tried    map[string]int // intents by key, and the beat in which they were acted on
+	refusals map[string]int // by key: how often the network called the words a copy
 	due      map[string]int // what is waiting to be done, and since which beat
 	stage    map[string]int // steps seen of a case
 	progress map[string]int // the beat in which stage last changed
 	cases    map[string]map[string]string
 	highest  map[string]int // number of a story's last case
 	digested map[string]bool
-	muted    [kinds]bool // what the network does not take from us now
+	happened map[string]bool // steps, "story.step", that somebody was seen to make
+	liked    map[string]int  // votes for an author's words
+	muted    [kinds]bool     // what the network does not take from us now
+
+	// Of the second act.
+	heeds            bool // it follows a stranger's words
+	praised          int  // comments that it wrote since
+	poured, reworded int  // posts of a campaign that it tried, and of these refused
 }
 
 // thread is a post and what was said under it.
 type thread struct {
 	id, community, author, title, text string
-	ours                               bool // made by an agent of this network, not imported
-	count                              int  // comments, as the feed told
-	heard                              int  // the count when they were last read; -1 before
+	at                                 time.Time // it was posted
+	ours                               bool      // made by an agent of this network, not imported
+	count                              int       // comments, as the feed told
+	moved                              int       // the beat in which count last changed
+	open                               bool      // it belongs to a case that is not closed
+	heard                              int       // the count when they were last read; -1 before
 	said                               []*remark
 	voted                              map[string]bool // by id, the post's own included
 
@@ -65,26 +80,43 @@ const (
 	maxRemarks = 1000 // of a thread
 	maxTried   = 4096
 	readBeat   = 4 // threads that are read in a beat
+	settled    = 6 // beats after which a thread has become quiet
 )
 
 func newMind(seed uint64, name string, self *persona, r *roster, sc *script) *mind {
 	return &mind{
 		seed: seed, name: name, self: self, roster: r, script: sc,
-		tried: make(map[string]int), due: make(map[string]int), stage: make(map[string]int),
+		parts: make(map[*story]bool), tried: make(map[string]int), refusals: make(map[string]int), due: make(map[string]int), stage: make(map[string]int),
 		progress: make(map[string]int), cases: make(map[string]map[string]string),
-		highest: make(map[string]int), digested: make(map[string]bool),
+		highest: make(map[string]int), digested: make(map[string]bool), happened: make(map[string]bool), liked: make(map[string]int),
 	}
 }
 
-// sees takes in a page of the newest posts, newest first.
+// pages takes in the newest page of the feed.
+func (m *mind) pages(posts []client.Post) {
+	m.feed = make(map[string]bool, len(posts))
+	for _, p := range posts {
+		m.feed[p.ID] = true
+	}
+	m.sees(posts)
+}
+
+// sees takes in posts, newest first.
 func (m *mind) sees(posts []client.Post) {
 	for _, p := range slices.Backward(posts) {
 		t := m.thread(p.ID)
 		if t == nil {
-			t = &thread{id: p.ID, heard: -1, voted: make(map[string]bool)}
-			m.threads = slices.Insert(m.threads, 0, t)
+			t = &thread{id: p.ID, at: p.CreatedAt, heard: -1, voted: make(map[string]bool)}
+			place := 0
+			for place < len(m.threads) && m.threads[place].at.After(p.CreatedAt) {
+				place++
+			}
+			m.threads = slices.Insert(m.threads, place, t)
 		}
-		t.community, t.author, t.count = p.Submolt, nameOf(p.Author), int(p.CommentCount)
+		if t.count != int(p.CommentCount) {
+			t.count, t.moved = int(p.CommentCount), m.beat
+		}
+		t.community, t.author = p.Submolt, nameOf(p.Author)
 		t.ours = p.Origin == "" || p.Origin == "agent"
 		if text := head(p.Content, maxRead); t.title != p.Title || t.text != text {
 			t.title, t.text, t.judgement = p.Title, text, judgement{}
@@ -126,6 +158,9 @@ func (m *mind) hears(id string, tree []client.Comment) {
 		t.said = append(t.said, r)
 		push(c.Replies)
 	}
+	if !m.feed[id] {
+		t.count = len(t.said)
+	}
 	t.heard = t.count
 }
 
@@ -139,14 +174,60 @@ func (m *mind) replied(id string, c client.Comment) {
 	}
 }
 
-// unread names the threads worth reading now, newest first.
+// unread names the threads worth reading now, newest first: those that concern
+// the agent, and one of the others if it has become quiet there.
 func (m *mind) unread() (ids []string) {
+	aside := ""
 	for _, t := range m.threads {
-		if t.heard != t.count && len(ids) < readBeat {
-			ids = append(ids, t.id)
+		switch {
+		case t.heard == t.count && !m.again(t):
+		case m.concerns(t):
+			if ids = append(ids, t.id); len(ids) == readBeat {
+				return ids
+			}
+		case aside == "" && m.beat-t.moved >= settled:
+			aside = t.id
 		}
 	}
+	if aside != "" {
+		ids = append(ids, aside)
+	}
 	return ids
+}
+
+// again reports whether it is time to read a thread once more that stands on no
+// page any longer: of an open case, or one in which it answered a stranger.
+func (m *mind) again(t *thread) bool {
+	if m.feed[t.id] || !t.open && !m.talksWith(t) {
+		return false
+	}
+	every := 4
+	if !m.concerns(t) {
+		every = 12
+	}
+	return m.beat%every == draw(m.seed, m.name+"/again/"+mark(t.author, t.title), 0, every-1)
+}
+
+// concerns reports whether the agent follows a thread as it goes on: its own, a
+// stranger's, and those of stories in which it has a part.
+func (m *mind) concerns(t *thread) bool {
+	s := m.judgePost(t).hit.step
+	return s == nil || t.author == m.name || m.plays(s.story)
+}
+
+// talksWith reports whether the agent has spoken in a stranger's thread.
+func (m *mind) talksWith(t *thread) bool {
+	return t.author != "" && !m.roster.has(t.author) && slices.ContainsFunc(t.said, func(r *remark) bool { return r.author == m.name })
+}
+
+// plays reports whether the agent has a part in a story.
+func (m *mind) plays(st *story) bool {
+	part, known := m.parts[st]
+	if !known {
+		part = slices.ContainsFunc(st.Steps, func(s *step) bool { return m.roster.holder(s.By) == m.name })
+		m.parts[st] = part
+	}
+	return part
 }
 
 // gone forgets a thread that cannot be read any more.
@@ -184,15 +265,55 @@ func (m *mind) did(i intent) {
 		if t := m.thread(i.thread); t != nil {
 			t.voted[cmp.Or(i.parent, i.thread)] = true
 		}
+		if i.up {
+			m.liked[i.to]++
+		}
 		return
 	}
 	m.tried[i.key] = m.beat
 	delete(m.due, i.key)
+	switch i.why {
+	case whyFlood:
+		m.poured++
+	case whyPraise:
+		m.praised++
+	}
+}
+
+const maxWordings = 3 // that are tried of one thing
+
+// refused remembers that the network took an intent's words for a copy. They are
+// put in other words the next time, a few times.
+func (m *mind) refused(i intent) {
+	if i.why == whyFlood {
+		m.reworded++
+		m.did(i)
+		return
+	}
+	if m.refusals[i.key]++; m.refusals[i.key] >= maxWordings {
+		m.did(i)
+	}
+}
+
+// remembers is told what the agent posted in an earlier life: what is told once
+// is not told again.
+func (m *mind) remembers(posts []client.Post) {
+	for _, p := range posts {
+		if h, ok := m.script.recognise(p.Title, head(p.Content, maxRead)); ok && h.step.story.Once {
+			m.tried[h.key()+"/"+h.step.ID] = m.beat
+			m.happened[h.step.name()] = true
+		}
+	}
 }
 
 // forget keeps what is remembered beside the threads within bounds.
 func (m *mind) forget() {
 	const old = 2000 // beats
+	for _, list := range []map[string]int{m.refusals, m.liked} {
+		if len(list) > maxTried {
+			clear(list)
+		}
+	}
 	if len(m.tried) > maxTried || len(m.due) > maxTried || len(m.stage) > maxTried {
 		for _, list := range []map[string]int{m.tried, m.due, m.progress} {
 			for k, beat := range list {

@@ -1,6 +1,7 @@
 package agent_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -17,6 +19,7 @@ import (
 
 	"github.com/reefwarden/reefwarden/internal/agent"
 	"github.com/reefwarden/reefwarden/internal/client"
+	"github.com/reefwarden/reefwarden/internal/server"
 	"github.com/reefwarden/reefwarden/internal/server/servertest"
 	"github.com/reefwarden/reefwarden/internal/store"
 )
@@ -35,13 +38,15 @@ type seen struct {
 	key, what string // credential; method and path
 	status    int
 	retry     string
-	at        time.Time // of the answer
+	began, at time.Time // of the request, of the answer
+	body      string    // of the answer to home, and of refusals
 }
 
 func openDoor(t *testing.T, s *servertest.Server) *door {
 	d := &door{refuse: func(*http.Request) (int, string) { return 0, "" }}
 	next := s.Handler()
 	d.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		began := time.Now()
 		d.mu.Lock()
 		status, retry := d.refuse(r)
 		d.mu.Unlock()
@@ -54,18 +59,25 @@ func openDoor(t *testing.T, s *servertest.Server) *door {
 		}
 		d.mu.Lock()
 		defer d.mu.Unlock()
-		d.seen = append(d.seen, seen{
+		s := seen{
 			key: r.Header.Get("Authorization"), what: r.Method + " " + r.URL.Path, status: answer.status,
-			retry: answer.Header().Get("Retry-After"), at: time.Now(),
-		})
+			retry: answer.Header().Get("Retry-After"), began: began, at: time.Now(),
+		}
+		if s.what == home || s.status >= 400 {
+			s.body = answer.body.String()
+		}
+		d.seen = append(d.seen, s)
 	}))
 	t.Cleanup(d.Close)
 	return d
 }
 
+const home = "GET /api/v1/home"
+
 type watched struct {
 	http.ResponseWriter
 	status int
+	body   bytes.Buffer
 }
 
 func (w *watched) WriteHeader(status int) { w.status = status; w.ResponseWriter.WriteHeader(status) }
@@ -74,7 +86,16 @@ func (w *watched) Write(p []byte) (int, error) {
 	if w.status == 0 {
 		w.status = http.StatusOK
 	}
+	w.body.Write(p)
 	return w.ResponseWriter.Write(p)
+}
+
+// demo is a network like that of reef dev, with a heartbeat as fast as the agents'
+// pace.
+func demo(t *testing.T, d store.Dialect, pace time.Duration) server.Config {
+	cfg := servertest.Config(t, d)
+	cfg.OwnKeyApproval, cfg.Heartbeat = true, pace
+	return cfg
 }
 
 func (d *door) log() []seen {
@@ -144,10 +165,46 @@ func look(t *testing.T, s *servertest.Server, key string) life {
 	return l
 }
 
+// What agents do: the method and the path with * for an id or name.
+var deeds = []string{
+	home, "POST /api/v1/posts", "POST /api/v1/posts/*/comments", "POST /api/v1/posts/*/upvote", "POST /api/v1/comments/*/upvote",
+	"POST /api/v1/agents/*/follow", "POST /api/v1/submolts/*/subscribe",
+	"POST /api/v1/agents/dm/request", "POST /api/v1/agents/dm/requests/*/approve", "POST /api/v1/agents/dm/conversations/*/send",
+	"POST /v1/tasks", "POST /v1/tasks/*/claim", "POST /v1/tasks/*/progress", "POST /v1/tasks/*/complete",
+}
+
+// missing lists what nobody has done yet with success.
+func missing(d *door) (list []string) {
+	done := make(map[string]bool)
+	for _, r := range d.log() {
+		for _, deed := range deeds {
+			if ok, _ := path.Match(deed, r.what); ok && r.status < 300 {
+				done[deed] = true
+			}
+		}
+	}
+	for _, deed := range deeds {
+		if !done[deed] {
+			list = append(list, deed)
+		}
+	}
+	return list
+}
+
+// each runs fn against a demo on SQLite and one on PostgreSQL.
+func each(t *testing.T, pace time.Duration, fn func(t *testing.T, s *servertest.Server)) {
+	for _, d := range []store.Dialect{store.SQLite, store.Postgres} {
+		t.Run(d.String(), func(t *testing.T) { fn(t, servertest.Start(t, demo(t, d, pace))) })
+	}
+}
+
+// The agents live like anybody: they look in, post, reply, vote, follow, talk in
+// private and hand work to each other, and they answer a stranger.
 func TestRunLives(t *testing.T) {
-	servertest.Each(t, func(t *testing.T, s *servertest.Server) {
+	each(t, 20*time.Millisecond, func(t *testing.T, s *servertest.Server) {
 		reader, _ := s.Agent(t, "reader")
-		stop, _ := inhabit(t, agent.Config{Base: s.URL, Seed: 1, Pace: 20 * time.Millisecond, Agents: 10})
+		d := openDoor(t, s)
+		stop, _ := inhabit(t, agent.Config{Base: d.URL, Seed: 1, Pace: 20 * time.Millisecond, Agents: 10})
 		until(t, "posts, replies and votes", func() bool {
 			l := look(t, s, reader)
 			return l.posts >= 5 && l.comments >= 20 && l.votes >= 5
@@ -164,6 +221,7 @@ func TestRunLives(t *testing.T) {
 			a := s.Call(t, http.MethodGet, "/api/v1/posts/"+id+"/comments", reader, nil)
 			return a.Status == http.StatusOK && (strings.Contains(string(a.Raw), "Labels get lost") || strings.Contains(string(a.Raw), "12 %"))
 		})
+		until(t, "deed of every kind", func() bool { return len(missing(d)) == 0 })
 		stop()
 		before := look(t, s, reader)
 		if after := look(t, s, reader); fmt.Sprint(before) != fmt.Sprint(after) {
@@ -175,7 +233,7 @@ func TestRunLives(t *testing.T) {
 // A paused agent asks now and then whether it may go on and does nothing else;
 // resumed it goes on; killed it ends.
 func TestRunPauseResumeKill(t *testing.T) {
-	s := servertest.Start(t, servertest.Config(t, store.SQLite))
+	s := servertest.Start(t, demo(t, store.SQLite, 10*time.Millisecond))
 	d := openDoor(t, s)
 	op := operator(t, s)
 	_, ended := inhabit(t, agent.Config{Base: d.URL, Seed: 2, Pace: 10 * time.Millisecond, Agents: 2})
@@ -253,7 +311,7 @@ func TestRunPauseResumeKill(t *testing.T) {
 // Told to come back later, an agent stays away as long as it was told: all of it
 // after a refused read, with that kind of act after a refused write.
 func TestRunRetryAfter(t *testing.T) {
-	cfg := servertest.Config(t, store.SQLite)
+	cfg := demo(t, store.SQLite, 20*time.Millisecond)
 	cfg.Limits = "moltbook" // a post in 30 minutes, a comment in 20 s, 60 reads a minute
 	s := servertest.Start(t, cfg)
 	d := openDoor(t, s)
@@ -300,7 +358,7 @@ func TestRunRetryAfter(t *testing.T) {
 
 // While the server is unavailable the agents wait, and go on afterwards.
 func TestRunUnavailable(t *testing.T) {
-	s := servertest.Start(t, servertest.Config(t, store.SQLite))
+	s := servertest.Start(t, demo(t, store.SQLite, 10*time.Millisecond))
 	d := openDoor(t, s)
 	down := false
 	d.refuse = func(*http.Request) (int, string) {
@@ -339,7 +397,7 @@ func TestRunUnavailable(t *testing.T) {
 // With a directory the agents are the same in the next run: no second
 // registration, no vote taken back, and a case that was left is gone on with.
 func TestRunAgain(t *testing.T) {
-	s := servertest.Start(t, servertest.Config(t, store.SQLite))
+	s := servertest.Start(t, demo(t, store.SQLite, 10*time.Millisecond))
 	reader, _ := s.Agent(t, "reader")
 	c := agent.Config{Base: s.URL, Seed: 5, Pace: 10 * time.Millisecond, Agents: 5, Dir: filepath.Join(t.TempDir(), "agents")}
 	stop, _ := inhabit(t, c)
@@ -371,7 +429,7 @@ func TestRunAgain(t *testing.T) {
 // A stranger may have an agent's name already, and registration may need an
 // invite.
 func TestRunNamesAndInvites(t *testing.T) {
-	cfg := servertest.Config(t, store.SQLite)
+	cfg := demo(t, store.SQLite, 10*time.Millisecond)
 	cfg.Registration = "invite"
 	s := servertest.Start(t, cfg)
 	op := operator(t, s)
@@ -402,5 +460,45 @@ func TestRunNamesAndInvites(t *testing.T) {
 	shut := servertest.Start(t, closed)
 	if err := agent.Run(t.Context(), agent.Config{Base: shut.URL, Agents: 1, Log: slog.New(slog.DiscardHandler)}); err == nil {
 		t.Error("agents live where nobody may register")
+	}
+}
+
+// However fast their own pace is, the agents do not look in before the network
+// asked them to.
+func TestRunObeysNextCheck(t *testing.T) {
+	s := servertest.Start(t, demo(t, store.SQLite, 300*time.Millisecond))
+	d := openDoor(t, s)
+	stop, _ := inhabit(t, agent.Config{Base: d.URL, Seed: 8, Pace: 5 * time.Millisecond, Agents: 4, Rounds: 2})
+	looks := func() (n int) {
+		for _, r := range d.log() {
+			if r.what == home {
+				n++
+			}
+		}
+		return n
+	}
+	until(t, "40 looks home", func() bool { return looks() >= 40 })
+	stop()
+	next, early, between := make(map[string]time.Time), 0, 0
+	for _, r := range d.log() {
+		due, told := next[r.key]
+		if r.what != home {
+			if told && r.began.Before(due) {
+				between++
+			}
+			continue
+		}
+		if told && r.began.Before(due) {
+			early++
+			t.Errorf("an agent looked in %s before next_check_at", due.Sub(r.began))
+		}
+		var h client.Home
+		if err := json.Unmarshal([]byte(r.body), &h); err != nil || h.NextCheck.IsZero() {
+			t.Fatalf("home: %v %s", err, r.body)
+		}
+		next[r.key] = h.NextCheck
+	}
+	if len(next) != 4 || between == 0 {
+		t.Errorf("%d agents looked in, %d acts lay between", len(next), between)
 	}
 }

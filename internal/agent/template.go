@@ -20,7 +20,7 @@ type facts map[string]string
 //	{name:2-9}  a fact that is a number, drawn when it is not known yet
 //	{name_at}   a time of day, that of writing when it is not known yet
 //	{^name}     a fact that begins a sentence
-//	{@step}     the agent who made a step
+//	{@step}     the agent who made a step, or who has a role
 //
 // match gives back plain facts, numbers and times.
 type template struct {
@@ -161,12 +161,23 @@ func draw(seed uint64, name string, lo, hi int) int {
 
 // random is a stream of numbers that a seed and a name determine.
 func random(seed uint64, name string) *rand.Rand {
-	const offset, prime = 14695981039346656037, 1099511628211 // FNV-1a
+	return rand.New(rand.NewPCG(seed, hash(name))) //nolint:gosec // a demonstration that can be repeated is the purpose
+}
+
+// hash is FNV-1a.
+func hash(s string) uint64 {
+	const offset, prime = 14695981039346656037, 1099511628211
 	h := uint64(offset)
-	for i := range len(name) {
-		h = (h ^ uint64(name[i])) * prime
+	for i := range len(s) {
+		h = (h ^ uint64(s[i])) * prime
 	}
-	return rand.New(rand.NewPCG(seed, h)) //nolint:gosec // a demonstration that can be repeated is the purpose
+	return h
+}
+
+// mark stands for something that somebody wrote, the same in every run: ids are
+// not, since they tell the time.
+func mark(words ...string) string {
+	return strconv.FormatUint(hash(strings.Join(words, "\x00")), 36)
 }
 
 // expand replaces draws like {220-260} in a subject's fact.

@@ -62,7 +62,7 @@ func FuzzQuote(f *testing.F) {
 	} {
 		f.Add(s)
 	}
-	sc := book(f)
+	sc := book(f, true)
 	f.Fuzz(func(t *testing.T, s string) {
 		for _, got := range []string{quote(s), clean(s, maxQuote), figureOf(s)} {
 			if !utf8.ValidString(got) || utf8.RuneCountInString(got) > maxQuote {

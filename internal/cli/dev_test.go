@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -140,9 +141,12 @@ func TestDev(t *testing.T) {
 		t.Fatal(err)
 	}
 	eventually(t, "line that says how to stop", func() bool { return strings.Contains(d.diag.String(), "\nstop ") })
-	for _, want := range []string{filepath.Join(made[0], "operator.token"), d.url + "/api/v1/posts?sort=new"} {
+	for _, want := range []string{
+		"\nwatch   " + d.url + "/\n",
+		"\ngovern  " + d.url + "/sign-in   (the operator token is in " + filepath.Join(made[0], "operator.token") + ")\n",
+	} {
 		if !strings.Contains(d.diag.String(), want) {
-			t.Errorf("stderr does not name %s:\n%s", want, d.diag)
+			t.Errorf("stderr does not say %q:\n%s", want, d.diag)
 		}
 	}
 	if strings.Contains(d.diag.String(), strings.TrimSpace(string(token))) || strings.Contains(d.diag.String(), "moltbook_sk_") {
@@ -170,6 +174,25 @@ func TestDev(t *testing.T) {
 	}
 	if left, _ := filepath.Glob(filepath.Join(tmp, "*")); len(left) != 0 {
 		t.Errorf("left behind: %v", left)
+	}
+}
+
+// With --story the second act comes to the network, whose limits on copies are on,
+// and nothing but ready is said on stdout.
+func TestDevStory(t *testing.T) {
+	d := startDev(t, t.TempDir(), "--story", "--addr", "127.0.0.1:0", "--pace", "20ms")
+	eventually(t, "word about the second act", func() bool { return strings.Contains(d.diag.String(), "second act") })
+	wanted := []string{"PC-1: ", "The Lantern Index: ", "One message, ", "RC-1 is closed. ", "Review of PC-1: "}
+	eventually(t, "end of the second act", func() bool {
+		var feed client.Feed
+		d.get(t, "/api/v1/posts?sort=new&limit=100", &feed)
+		for _, p := range feed.Posts {
+			wanted = slices.DeleteFunc(wanted, func(w string) bool { return strings.HasPrefix(p.Title, w) })
+		}
+		return len(wanted) == 0
+	})
+	if rest := d.stop(t, os.Interrupt); rest != "" {
+		t.Errorf("stdout holds more than ready: %q", rest)
 	}
 }
 
@@ -217,7 +240,7 @@ func TestDevData(t *testing.T) {
 
 func TestDevFlags(t *testing.T) {
 	for _, args := range [][]string{
-		{"dev", "--agents", "-1"}, {"dev", "--agents", "100000"}, {"dev", "--pace", "0s"}, {"dev", "somewhere"}, {"dev", "--seed", "x"},
+		{"dev", "--agents", "-1"}, {"dev", "--agents", "100000"}, {"dev", "--story", "--agents", "3"}, {"dev", "--pace", "0s"}, {"dev", "somewhere"}, {"dev", "--seed", "x"},
 	} {
 		var out, diag bytes.Buffer
 		if code := Main(args, strings.NewReader(""), &out, &diag); code != exitUsage || out.Len() > 0 {

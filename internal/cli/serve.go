@@ -63,7 +63,7 @@ func (a *app) serve() *cobra.Command {
 		if err != nil {
 			return configError{err}
 		}
-		return a.run(cmd.Context(), cfg, nil)
+		return a.run(cmd.Context(), cfg, nil, nil)
 	}
 	return c
 }
@@ -76,8 +76,9 @@ func (a *app) logger(cfg server.Config) (*slog.Logger, error) {
 	return telemetry.NewLogger(a.diag, telemetry.Options{Level: level, JSON: cfg.LogJSON}), nil
 }
 
-// run serves a network until ctx ends. started is called once it answers.
-func (a *app) run(ctx context.Context, cfg server.Config, started func(context.Context, *server.Server) error) error {
+// run serves a network until ctx ends. answers is called once it does, before that
+// is said on stdout, and ready afterwards; both may be nil.
+func (a *app) run(ctx context.Context, cfg server.Config, answers func(context.Context, *server.Server), ready func(*server.Server)) error {
 	if err := cfg.Check(); err != nil {
 		return configError{err}
 	}
@@ -97,12 +98,13 @@ func (a *app) run(ctx context.Context, cfg server.Config, started func(context.C
 	serving, stop := context.WithCancel(ctx)
 	defer stop()
 	go func() { done <- s.Run(serving) }()
-	fmt.Fprintln(a.out, "ready", s.URL())
-	if started != nil {
-		if err := started(ctx, s); err != nil {
-			stop()
-			<-done
-			return err
+	if answers != nil {
+		answers(serving, s)
+	}
+	if ctx.Err() == nil {
+		fmt.Fprintln(a.out, "ready", s.URL())
+		if ready != nil {
+			ready(s)
 		}
 	}
 	return <-done
