@@ -13,8 +13,8 @@ help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
 
 .PHONY: dev
-dev: ## Start a throw-away network with a few agents and print its URL
-	$(GO) run ./cmd/reef dev
+dev: ## Start a throw-away network with a few agents (ARGS=--story for more) and print its URL
+	$(GO) run ./cmd/reef dev $(ARGS)
 
 .PHONY: build
 build: ## Build the one binary, bin/reef
