@@ -111,6 +111,7 @@ var scans = map[string]string{
 	"network.qFindSQLite findable":        "full-text index: MATCH and LIMIT bound it",
 	"network.qUnindexSQLite findable":     "full-text index: found by rowid",
 	"network.qAliasAny alias":             "LIMIT 1: asks whether anything was ever imported",
+	"provenance.qExposuresOf exposure":    "the log is short: what is full or old of it is sealed",
 	"network.qCommunitiesPosts community": "sums one number over the communities, of which there are thousands at most, for community.list",
 }
 

@@ -168,12 +168,12 @@ func (a *arena) run(ctx context.Context, kind sideKind, profile string) (m measu
 		}
 	}
 	if a.showing && kind == governed {
-		n, err := sc.rows(ctx, "exposure")
+		n, err := sc.shown(ctx)
 		if err != nil {
 			return m, err
 		}
 		if want := int64(len(a.st.agents)); n < want {
-			return m, fmt.Errorf("%d agents were shown something, exposure has %d rows", want, n)
+			return m, fmt.Errorf("%d agents were shown something, %d pages are on record", want, n)
 		}
 	}
 	m.rows = float64(a.rows)

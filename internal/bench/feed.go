@@ -159,7 +159,7 @@ func (r *runner) feedSide(ctx context.Context, st *stage, kind sideKind, v varia
 	}); err != nil || kind == bare {
 		return m, err
 	}
-	n, err := sc.rows(ctx, "exposure")
+	n, err := sc.shown(ctx)
 	if err != nil {
 		return m, err
 	}
@@ -168,7 +168,7 @@ func (r *runner) feedSide(ctx context.Context, st *stage, kind sideKind, v varia
 		want += m.answered
 	}
 	if n < want {
-		return m, fmt.Errorf("%d new pages were shown, exposure has %d rows", want, n)
+		return m, fmt.Errorf("%d new pages were shown, %d are on record", want, n)
 	}
 	m.rows = float64(st.has.posts)
 	return m, nil

@@ -301,8 +301,17 @@ func (c *scene) url(kind sideKind) string {
 }
 
 // rows counts what stands in a table after a side has stopped.
-func (c *scene) rows(ctx context.Context, table string) (n int64, err error) {
-	q := "SELECT COUNT(*) FROM " + table
+func (c *scene) rows(ctx context.Context, table string) (int64, error) {
+	return c.number(ctx, "SELECT COUNT(*) FROM "+table)
+}
+
+// shown counts the pages that are on record as shown.
+func (c *scene) shown(ctx context.Context) (int64, error) {
+	return c.number(ctx, "SELECT CAST(COALESCE(SUM(pages), 0) AS BIGINT) FROM exposure")
+}
+
+// number asks for one number.
+func (c *scene) number(ctx context.Context, q string) (n int64, err error) {
 	if c.s.db == dbPostgres {
 		err = c.s.r.pg.with(ctx, c.url(raw), func(conn *pgx.Conn) error { return conn.QueryRow(ctx, q).Scan(&n) })
 		return n, err

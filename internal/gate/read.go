@@ -112,6 +112,9 @@ func (a *ReadAct[In, Out]) once(ctx context.Context, p act.Principal, in In, i I
 			if !filter.allow(f) {
 				return false
 			}
+			if shown == nil {
+				shown = make([]act.Ref, 0, usualPage)
+			}
 			shown = append(shown, ref)
 			return true
 		})
@@ -130,6 +133,9 @@ func (a *ReadAct[In, Out]) once(ctx context.Context, p act.Principal, in In, i I
 	}
 	return out, g.touch(p) // a page that took long must not outlive what this node knows
 }
+
+// usualPage is how many items most pages have at most.
+const usualPage = 25
 
 // itemFilter remembers the last few answers of a page, which has far fewer kinds
 // of items than items.

@@ -178,30 +178,19 @@ func (l *Lifecycle) Name(agent act.ID) string {
 
 const qStanding store.Q = `SELECT state, epoch FROM agent WHERE id = $1`
 
-// Recheck reads an agent's standing again inside a transaction and fails when it
-// may no longer act. On PostgreSQL the transaction holds the fence lock shared by
-// then, so a kill that this read does not see waits for the transaction to end
-// before it is acknowledged.
-func (l *Lifecycle) Recheck(tx *store.Tx, p act.Principal) error {
-	found, err := tx.One(qStanding, func(r *store.Row) error { return stands(r, p) }, p.ID)
-	if err == nil && !found {
-		err = stands(nil, p)
-	}
-	return err
-}
-
-// Expect implements gate.Standings: it is Recheck whose answer may come with the
-// transaction's next round trip.
+// Expect implements gate.Standings: it is Recheck of one agent, whose answer may
+// come with the transaction's next round trip.
 func (l *Lifecycle) Expect(tx *store.Tx, p act.Principal) error {
-	return tx.Soon(qStanding, func(r *store.Row) error { return stands(r, p) }, p.ID)
+	return tx.Soon(qStanding, func(r *store.Row) error {
+		if r == nil {
+			return stands(act.StandingUnknown, 0, p)
+		}
+		return stands(act.Standing(r.Int(0)), r.Int(1), p)
+	}, p.ID)
 }
 
-// stands judges a row of qStanding; nil is no row.
-func stands(r *store.Row, p act.Principal) error {
-	state, epoch := act.StandingUnknown, int64(0)
-	if r != nil {
-		state, epoch = act.Standing(r.Int(0)), r.Int(1)
-	}
+// stands judges an agent's row.
+func stands(state act.Standing, epoch int64, p act.Principal) error {
 	switch {
 	case !state.MayAct():
 		return act.Errorf(act.Denied, "your standing is %s", state).WithRule("standing." + state.String()).

@@ -314,7 +314,13 @@ func TestRecheck(t *testing.T) {
 		p, _ := h.active("nemo")
 		recheck := func(id act.ID, epoch int64) error {
 			p := act.Principal{Kind: act.Agent, ID: id, Epoch: epoch}
-			now := h.db.Write(t.Context(), func(tx *store.Tx) error { return h.life.Recheck(tx, p) })
+			var verdict [1]error
+			if err := h.db.Write(t.Context(), func(tx *store.Tx) error {
+				return h.life.Recheck(tx, []act.Principal{p}, verdict[:])
+			}); err != nil {
+				t.Error(err)
+			}
+			now := verdict[0]
 			soon := h.db.Write(t.Context(), func(tx *store.Tx) error { return h.life.Expect(tx, p) })
 			if fmt.Sprint(now) != fmt.Sprint(soon) {
 				t.Errorf("Recheck says %v, Expect %v", now, soon)

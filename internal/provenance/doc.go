@@ -2,19 +2,21 @@
 // and what came explicitly from what (derivations, level L3). It is the gate's
 // Tracer.
 //
-// What it hides: the coding of a page of items in a row, the grouping of many
-// readers' pages into one transaction, and the memory of what has been shown
-// already, by which a page that is served again costs no write.
+// What it hides: the coding of pages in rows, the grouping of many readers' pages
+// into one row of one transaction, and the memory of what has been shown already,
+// by which a page that is served again costs no write. The memory keeps each page
+// once and of each reader which pages he has on record.
 //
 // Invariants:
 //   - Expose returns nil only when every item of the page is on record as shown
-//     to that reader at that version: either this page's row is committed, or an
-//     earlier row of this process is and this showing is counted;
-//   - the memory learns of an item after the commit of its row, so a failed or
-//     doubtful commit leads to a second row at worst, never to none;
+//     to that reader at that version: either this page is committed, or an
+//     earlier one of this process is and this showing is counted;
+//   - the memory learns of a page after the commit of its row, and compares items,
+//     never hashes alone; so a failed or doubtful commit, and what it forgets,
+//     lead to a second record at worst, never to none;
 //   - inside the recording transaction, before any row, the standing of every
 //     agent in it is read again; an agent that may not act gets its error and no
-//     row, the others go on;
+//     record, the others go on;
 //   - counted showings are stored within a minute and at Close; a process that
 //     dies loses at most that minute's counts, never an exposure;
 //   - a full queue refuses the reader, it never drops a record.

@@ -1,6 +1,8 @@
 package provenance
 
 import (
+	"math/bits"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -8,16 +10,20 @@ import (
 )
 
 // memory knows what has been shown and is on record, and counts what is shown
-// again. Both are bounded: what has not been shown for long is forgotten (and
-// recorded anew), and when too many counts wait to be stored, items are
-// recorded as if they were new.
+// again. It is bounded: readers that have not been met for long are forgotten
+// (what they read is recorded anew), and when too many counts wait to be stored,
+// pages are recorded as if they were new.
 //
-// A page asks for some 25 items of one reader, so the showings of a reader lie
-// together in a small table of their own: one map access a page, and slots that
-// are neighbours in memory.
+// Of each reader it keeps which pages he has on record, the last maxPages of
+// them. An item is on record when it stands on one of them.
 type memory struct {
-	shelves   [shelfCount]shelf
-	keep      int          // entries of one generation of a shelf
+	shelves  [shelfCount]shelf
+	pool     *pool
+	crowd    crowd
+	channels channels
+
+	bytes     atomic.Int64 // of readers and sheets, about
+	maxBytes  int64
 	counts    atomic.Int64 // counts that wait, over all shelves
 	maxCounts int64
 }
@@ -25,256 +31,249 @@ type memory struct {
 const (
 	shelfBits  = 6
 	shelfCount = 1 << shelfBits
-	firstTable = 32 // slots of a reader's first table
+	maxPages   = 64  // of one reader
+	readerSize = 176 // bytes of a reader without his pages
+	slotSize   = 16
+	evictions  = 4 // readers that one new page may push out
 )
 
-// showing is one item, at one version, shown to one reader.
-type showing struct {
-	reader, item act.ID
-	version      int64
-}
-
-// repeat is a showing through a channel, to be counted.
-type repeat struct {
-	showing
-	channel string
-}
-
-// shelf holds some readers in two generations: when the young one is full it
-// becomes the old one and the old one is forgotten; a reader that is met in the
-// old one moves to the young with all that it was shown.
+// shelf holds some of the readers.
 type shelf struct {
-	mu         sync.Mutex
-	young, old map[act.ID]*table // guarded by mu
-	entries    int               // guarded by mu: showings in the young generation
-	again      map[repeat]int64  // guarded by mu: counts that have left their slots
-	dirty      []*table          // guarded by mu: tables whose slots hold counts
-	closed     bool              // guarded by mu: the last counts have been taken
+	mu      sync.Mutex
+	readers map[act.ID]*reader // guarded by mu
+	round   []*reader          // guarded by mu: all of them, in the order in which they may go
+	hand    int                // guarded by mu: who is looked at next
+	again   map[repeat]int64   // guarded by mu: counts that stand in no slot
+	dirty   []*reader          // guarded by mu: readers whose slots hold counts
+	closed  bool               // guarded by mu: the last counts have been taken
 }
 
-// table is an open-addressed set of what one reader was shown. It belongs to its
-// shelf's lock.
-type table struct {
-	reader  act.ID
-	slots   []slot // a power of two of them, never more than three quarters used
-	used    int
-	dirty   bool   // it is on its shelf's list
-	channel string // of the counts in the slots
+// reader is what one reader has on record. It belongs to its shelf's lock.
+type reader struct {
+	id    act.ID
+	pages []slot // the one to go first comes first
+	met   bool   // since the hand passed
+	dirty bool   // it is on its shelf's list
 }
 
-// slot is one showing; item 0 is a free one.
+// slot is a page on a reader's record.
 type slot struct {
-	item    act.ID
-	version int64
-	count   int64 // showings again that wait to be stored
+	sheet   *sheet
+	count   uint32  // showings again that wait to be stored,
+	channel channel // all through this channel
 }
 
-func newMemory(entries int) *memory {
-	m := &memory{keep: max(1, entries/2/shelfCount), maxCounts: int64(max(1, entries/4))}
+// repeat is what showings are counted by where they have no slot.
+type repeat struct {
+	reader  act.ID
+	sheet   *sheet
+	channel channel
+}
+
+// newMemory returns a memory of about so many bytes.
+func newMemory(bytes int64) *memory {
+	m := &memory{maxBytes: bytes, maxCounts: max(1, bytes/1024)}
+	m.pool = newPool(bytes/8, &m.bytes)
+	m.crowd.keep = int(bytes / 8 / crowdItem / 2)
 	for i := range m.shelves {
-		m.shelves[i] = shelf{young: make(map[act.ID]*table), again: make(map[repeat]int64)}
+		m.shelves[i] = shelf{readers: make(map[act.ID]*reader), again: make(map[repeat]int64)}
 	}
 	return m
 }
 
-const golden = 0x9e3779b97f4a7c15 // 2^64 divided by the golden ratio, for hashing ids
-
-// shelf returns where a showing stands: with all others of its reader, so that
-// a page takes one lock; the observers, who are one reader and see everything,
-// are spread over the shelves by item.
-func (m *memory) shelf(reader, item act.ID) *shelf {
-	if reader == 0 {
-		reader = item
-	}
+func (m *memory) shelf(reader act.ID) *shelf {
 	h := uint64(reader) * golden
 	return &m.shelves[(h^h<<32)>>(64-shelfBits)]
 }
 
-// find returns the slot of an item in the table, or the free slot where it would
-// go.
-func (t *table) find(it act.Ref) *slot {
-	mask := uint64(len(t.slots) - 1)
-	for i := (uint64(it.ID) + uint64(it.Version)) * golden >> 32; ; i++ {
-		s := &t.slots[i&mask]
-		if s.item == 0 || (s.item == it.ID && s.version == it.Version) {
-			return s
-		}
-	}
+// showing is what is to be done about a page: fresh is to be recorded, then again
+// is to be counted. Both are parts of the sheet.
+type showing struct {
+	reader  act.ID
+	sheet   *sheet
+	channel channel
+	fresh   []act.Ref
+	again   []act.Ref
 }
 
-// add puts an item into the table and reports whether it is new there.
-func (t *table) add(it act.Ref) bool {
-	s := t.find(it)
-	if s.item != 0 {
-		return false
+// whole reports whether nothing on the page is on record.
+func (s *showing) whole() bool { return len(s.fresh) == len(s.sheet.items) }
+
+// look finds out what is on record of the sheet and sets fresh and again. A page
+// that is wholly on record is counted at once, and known is true; ok is false
+// when counting has ended.
+func (m *memory) look(s *showing) (known, ok bool) {
+	s.fresh, s.again = s.fresh[:0], s.again[:0]
+	switch {
+	case m.counts.Load() >= m.maxCounts:
+		s.fresh = append(s.fresh, s.sheet.items...)
+	case s.reader == 0:
+		m.crowd.split(s)
+	default:
+		sh := m.shelf(s.reader)
+		sh.mu.Lock()
+		defer sh.mu.Unlock()
+		r := sh.readers[s.reader]
+		if r == nil {
+			s.fresh = append(s.fresh, s.sheet.items...)
+			break
+		}
+		r.met = true
+		if at := r.find(s.sheet); at >= 0 {
+			return true, m.countSlot(sh, r, r.last(at), s.channel)
+		}
+		if r.split(s); len(s.fresh) == 0 {
+			return true, m.add(sh, repeat{s.reader, s.sheet, s.channel}, 1)
+		}
 	}
-	if 4*(t.used+1) > 3*len(t.slots) {
-		old := t.slots
-		t.slots = make([]slot, 2*len(old))
-		for i := range old {
-			if old[i].item != 0 {
-				*t.find(act.Ref{ID: old[i].item, Version: old[i].version}) = old[i]
+	if len(s.fresh) == 0 {
+		return true, m.count(repeat{s.reader, s.sheet, s.channel}, 1)
+	}
+	return false, true
+}
+
+// find returns where the reader has the sheet, -1 if he has not.
+func (r *reader) find(s *sheet) int {
+	for i := range r.pages {
+		if r.pages[i].sheet == s {
+			return i
+		}
+	}
+	return -1
+}
+
+// last makes the page at i the last to go and returns its slot. Readers come back
+// to few pages, so that those far in front are moved only.
+func (r *reader) last(i int) *slot {
+	if n := len(r.pages); i < n/2 {
+		s := r.pages[i]
+		copy(r.pages[i:], r.pages[i+1:])
+		i = n - 1
+		r.pages[i] = s
+	}
+	return &r.pages[i]
+}
+
+// split divides the items of a page that the reader has not seen as it is: it
+// goes through his pages, the last first, until every item has been found.
+func (r *reader) split(s *showing) {
+	var few [4]uint64 // a bit for each item that has not been found
+	items, marks := s.sheet.items, s.sheet.marks
+	missing := append(few[:0], make([]uint64, (len(items)+63)/64)...)
+	for i := range items {
+		missing[i/64] |= 1 << (i % 64)
+	}
+	left := len(items)
+	for n := len(r.pages) - 1; n >= 0 && left > 0; n-- {
+		q := r.pages[n].sheet
+		for w := range missing {
+			for b := missing[w]; b != 0; b &= b - 1 {
+				i := w*64 + bits.TrailingZeros64(b)
+				if m := marks[i]; q.may(m) && q.has(m, items[i]) {
+					missing[w] &^= b & -b
+					left--
+				}
 			}
 		}
-		s = t.find(it)
 	}
-	s.item, s.version = it.ID, it.Version
-	t.used++
-	return true
+	for i, it := range items {
+		if missing[i/64]&(1<<(i%64)) != 0 {
+			s.fresh = append(s.fresh, it)
+		} else {
+			s.again = append(s.again, it)
+		}
+	}
 }
 
-// of returns the reader's table, from whichever generation; nil if it has none.
-// The caller holds mu.
-func (sh *shelf) of(reader act.ID, keep int) *table {
-	if t := sh.young[reader]; t != nil {
-		return t
-	}
-	t := sh.old[reader]
-	if t == nil {
-		return nil
-	}
-	delete(sh.old, reader)
-	if t.used >= keep {
-		return nil // it would fill the generation alone
-	}
-	sh.room(t.used, keep)
-	sh.young[reader] = t
-	sh.entries += t.used
-	return t
-}
-
-// room ends the young generation if n more showings do not fit. The caller
-// holds mu.
-func (sh *shelf) room(n, keep int) {
-	if sh.entries+n <= keep || sh.entries == 0 {
+// remember notes that all of the sheet is on record for the reader.
+func (m *memory) remember(id act.ID, s *sheet) {
+	if id == 0 {
+		m.crowd.remember(s)
 		return
 	}
-	sh.old, sh.young, sh.entries = sh.young, make(map[act.ID]*table), 0
-}
-
-// put remembers a showing. The caller holds mu.
-func (sh *shelf) put(reader act.ID, it act.Ref, keep int) {
-	t := sh.of(reader, keep)
-	sh.room(1, keep)
-	if t == nil || sh.young[reader] != t { // none yet, or its generation has just ended
-		if t = sh.of(reader, keep); t == nil {
-			t = &table{reader: reader, slots: make([]slot, firstTable)}
-			sh.young[reader] = t
-		}
+	sh := m.shelf(id)
+	sh.mu.Lock()
+	defer sh.mu.Unlock()
+	r := sh.readers[id]
+	if r == nil {
+		r = &reader{id: id}
+		sh.readers[id] = r
+		sh.round = append(sh.round, r)
+		m.bytes.Add(readerSize)
+	} else {
+		r.met = true
 	}
-	if t.add(it) {
-		sh.entries++
+	if r.find(s) >= 0 {
+		return
 	}
-}
-
-// each calls fn with every item and its shelf, locked.
-func (m *memory) each(reader act.ID, items []act.Ref, fn func(sh *shelf, it act.Ref)) {
-	var held *shelf
-	for _, it := range items {
-		if sh := m.shelf(reader, it.ID); sh != held {
-			if held != nil {
-				held.mu.Unlock()
-			}
-			sh.mu.Lock()
-			held = sh
-		}
-		fn(held, it)
-	}
-	if held != nil {
-		held.mu.Unlock()
+	m.pool.hold(s)
+	m.put(sh, r, s)
+	for n := 0; m.bytes.Load() > m.maxBytes && n < evictions; n++ {
+		m.forget(sh, r)
 	}
 }
 
-// split appends to known the items whose showing is on record and may be
-// counted, and to fresh the others.
-func (m *memory) split(reader act.ID, items, fresh, known []act.Ref) (_, _ []act.Ref) {
-	if m.counts.Load() >= m.maxCounts {
-		return append(fresh, items...), known
-	}
-	m.each(reader, items, func(sh *shelf, it act.Ref) {
-		if t := sh.of(reader, m.keep); t != nil && t.find(it).item != 0 {
-			known = append(known, it)
-		} else {
-			fresh = append(fresh, it)
+// put gives the reader one more page. It takes the place of pages that are part
+// of it (a thread grows by its end), else of the first if he has all that he may
+// have. The caller holds the shelf.
+func (m *memory) put(sh *shelf, r *reader, s *sheet) {
+	for i := len(r.pages) - 1; i >= 0; i-- {
+		if r.pages[i].sheet.within(s) {
+			m.drop(sh, r, i)
 		}
-	})
-	return fresh, known
+	}
+	if len(r.pages) == maxPages {
+		m.drop(sh, r, 0)
+	}
+	if n := len(r.pages); n == cap(r.pages) {
+		grown := make([]slot, n, max(1, 2*n))
+		copy(grown, r.pages)
+		m.bytes.Add(int64(cap(grown)-n) * slotSize)
+		r.pages = grown
+	}
+	r.pages = append(r.pages, slot{sheet: s})
 }
 
-// remember notes that the items' showing is on record.
-func (m *memory) remember(reader act.ID, items []act.Ref) {
-	m.each(reader, items, func(sh *shelf, it act.Ref) { sh.put(reader, it, m.keep) })
+// drop takes one page from a reader. The caller holds the shelf.
+func (m *memory) drop(sh *shelf, r *reader, i int) {
+	m.move(sh, r.id, &r.pages[i])
+	m.pool.release(r.pages[i].sheet)
+	r.pages = slices.Delete(r.pages, i, i+1)
 }
 
-// count adds n showings of each item. It reports false when the last counts
-// have been taken already.
-func (m *memory) count(reader act.ID, channel string, items []act.Ref, n int64) (ok bool) {
-	ok = true
-	added := int64(0)
-	m.each(reader, items, func(sh *shelf, it act.Ref) {
-		if sh.closed {
-			ok = false
-			return
-		}
-		if t := sh.of(reader, m.keep); t != nil {
-			if s := t.find(it); s.item != 0 && t.counts(sh, channel) {
-				if s.count == 0 {
-					added++
-				}
-				s.count += n
-				return
-			}
-		}
-		before := len(sh.again) // forgotten meanwhile, or counted through another channel too
-		sh.again[repeat{showing{reader, it.ID, it.Version}, channel}] += n
-		added += int64(len(sh.again) - before)
-	})
-	if added > 0 {
-		m.counts.Add(added)
+// move takes a count out of its slot, which will not be there any more. The
+// caller holds the shelf.
+func (m *memory) move(sh *shelf, id act.ID, s *slot) {
+	if s.count > 0 {
+		m.counts.Add(-1)
+		m.add(sh, repeat{id, s.sheet, s.channel}, int64(s.count))
+		s.count = 0
 	}
-	return ok
 }
 
-// counts makes the table ready to count showings through a channel and reports
-// whether it can: it counts one channel at a time. The caller holds the shelf.
-func (t *table) counts(sh *shelf, channel string) bool {
-	if !t.dirty {
-		t.dirty, t.channel = true, channel
-		sh.dirty = append(sh.dirty, t)
-	}
-	return t.channel == channel
-}
-
-// crowded reports whether the counts should be stored before their time.
-func (m *memory) crowded() bool { return m.counts.Load() >= m.maxCounts/2 }
-
-// take removes all counts and returns them; after the last take nothing is
-// counted any more.
-func (m *memory) take(last bool) map[repeat]int64 {
-	all := make(map[repeat]int64)
-	for i := range m.shelves {
-		sh := &m.shelves[i]
-		sh.mu.Lock()
-		taken := int64(len(sh.again))
-		for r, n := range sh.again {
-			all[r] += n
+// forget takes one reader off the shelf, one that has not been met for long and
+// not the one that is here now. The caller holds the shelf.
+func (m *memory) forget(sh *shelf, here *reader) {
+	for tries := 2 * len(sh.round); tries > 0; tries-- {
+		if sh.hand >= len(sh.round) {
+			sh.hand = 0
 		}
-		clear(sh.again)
-		for _, t := range sh.dirty {
-			for j := range t.slots {
-				if s := &t.slots[j]; s.count != 0 {
-					all[repeat{showing{t.reader, s.item, s.version}, t.channel}] += s.count
-					s.count = 0
-					taken++
-				}
-			}
-			t.dirty = false
+		r := sh.round[sh.hand]
+		if r.met || r == here {
+			r.met = false
+			sh.hand++
+			continue
 		}
-		clear(sh.dirty)
-		sh.dirty = sh.dirty[:0]
-		sh.closed = sh.closed || last
-		sh.mu.Unlock()
-		m.counts.Add(-taken)
+		last := len(sh.round) - 1
+		sh.round[sh.hand], sh.round[last] = sh.round[last], nil
+		sh.round = sh.round[:last]
+		delete(sh.readers, r.id)
+		for i := range r.pages {
+			m.move(sh, r.id, &r.pages[i])
+			m.pool.release(r.pages[i].sheet)
+		}
+		m.bytes.Add(-readerSize - int64(cap(r.pages))*slotSize)
+		r.pages = nil
+		return
 	}
-	return all
 }

@@ -8,10 +8,11 @@ import (
 	"github.com/reefwarden/reefwarden/internal/store"
 )
 
-// Exposure is one stored row: a page as it was shown first, or items that were
-// shown again.
+// Exposure is one stored page: as it was shown first, or items that were shown
+// again. Its place in the sequence is AfterSeq, then Pos, then Ord.
 type Exposure struct {
 	Pos      int64
+	Ord      int64 // among the pages that were recorded together
 	AfterSeq int64 // the last event before it; -1 until the sequencer has been (PostgreSQL)
 	Reader   act.ID
 	At       int64  // Unix microseconds; of an Again row, when it was stored
@@ -23,26 +24,40 @@ type Exposure struct {
 }
 
 // Rows without a number sort last on PostgreSQL; SQLite has none.
-const qExposuresOf store.Q = `SELECT pos, after_seq, agent, at, channel, again, count, items, trace
-FROM exposure WHERE agent = $1 ORDER BY after_seq, pos`
+const qExposuresOf store.Q = `SELECT pos, after_seq, agent, at, channel, again, count, items, trace, pages
+FROM exposure WHERE agent = $1 OR pages > 1 ORDER BY after_seq, pos`
 
 // Exposures calls fn with every exposure of a reader (0: the observers) in the
-// order of the sequence: after_seq, then pos.
+// order of the sequence.
 func Exposures(v *store.View, reader act.ID, fn func(Exposure) error) error {
 	return v.All(qExposuresOf, func(r *store.Row) error {
-		x := Exposure{
-			Pos: r.Int(0), AfterSeq: r.Int(1), Reader: r.ID(2), At: r.Int(3), Channel: r.Text(4),
-			Again: r.Bool(5), Count: r.Int(6), Trace: r.Text(8),
-		}
-		if r.Null(1) {
-			x.AfterSeq = -1
-		}
-		var err error
-		if x.Items, err = DecodeItems(r.Bytes(7)); err != nil {
-			return fmt.Errorf("exposure at position %d: %w", x.Pos, err)
-		}
-		return fn(x)
+		return pagesOf(r, func(x Exposure) error {
+			if x.Reader != reader {
+				return nil
+			}
+			return fn(x)
+		})
 	}, reader)
+}
+
+// pagesOf calls fn with every page of a row of the log.
+func pagesOf(r *store.Row, fn func(Exposure) error) (err error) {
+	x := Exposure{
+		Pos: r.Int(0), AfterSeq: r.Int(1), Reader: r.ID(2), At: r.Int(3), Channel: r.Text(4),
+		Again: r.Bool(5), Count: r.Int(6), Trace: r.Text(8),
+	}
+	if r.Null(1) {
+		x.AfterSeq = -1
+	}
+	if n := r.Int(9); n > 1 {
+		err = decodeGroup(r.Bytes(7), n, x, fn)
+	} else if x.Items, err = DecodeItems(r.Bytes(7)); err == nil {
+		return fn(x)
+	}
+	if err != nil {
+		return fmt.Errorf("exposure at position %d: %w", x.Pos, err)
+	}
+	return nil
 }
 
 var errFound = errors.New("found")

@@ -3,28 +3,29 @@ package provenance
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"github.com/reefwarden/reefwarden/internal/act"
 	"github.com/reefwarden/reefwarden/internal/store"
 )
 
-const qExposureAdd store.Q = `INSERT INTO exposure (pos, after_seq, agent, at, channel, again, count, items, trace)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`
+const (
+	qExposureAdd store.Q = `INSERT INTO exposure (pos, after_seq, agent, at, channel, again, count, items, trace, pages)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, 1)`
+
+	qExposureAddGroup store.Q = `INSERT INTO exposure (pos, after_seq, agent, at, channel, again, count, items, trace, pages)
+VALUES ($1, $2, 0, $3, '', 0, 0, $4, '', $5)`
+)
 
 // lane takes pages off the queue and records them, one transaction at a time.
 // While one is being committed the next group queues up by itself, so there is
 // no timer. Everything in it belongs to its goroutine.
 type lane struct {
 	*Tracer
-	group   []*page
-	checked map[checkKey]error // rechecks of the present transaction
-}
-
-// checkKey tells apart what Recheck may answer differently.
-type checkKey struct {
-	agent      act.ID
-	epoch      int64
-	credential act.ID
+	group    []*page
+	agents   []act.Principal // whose standing is read again
+	verdicts []error         // and what came of it
+	row      group
 }
 
 func (l *lane) run(ctx context.Context) {
@@ -86,50 +87,71 @@ func (l *lane) record(ctx context.Context) {
 	}
 }
 
-// write stores rows for the pages whose agents may still act. The function may
-// run more than once; it changes only the transaction, page.err and checked.
+// write stores a row of the pages whose agents may still act. The function may
+// run more than once; it changes only the transaction, page.err and what the lane
+// keeps for one run.
 func (l *lane) write(ctx context.Context, group []*page) error {
 	ctx, cancel := context.WithTimeout(ctx, writeBound)
 	defer cancel()
+	l.agents = l.agents[:0]
+	for _, pg := range group {
+		if pg.principal.Kind == act.Agent {
+			l.agents = append(l.agents, pg.principal)
+		}
+	}
 	return l.db.Write(ctx, func(tx *store.Tx) error {
-		clear(l.checked)
-		for _, pg := range group {
-			if pg.err = nil; pg.principal.Kind != act.Agent {
-				continue
-			}
-			key := checkKey{pg.reader, pg.principal.Epoch, pg.principal.Credential}
-			err, done := l.checked[key]
-			if !done || len(pg.principal.Chain) > 0 { // a chain may make a difference
-				if err = l.recheck(tx, pg.principal); err != nil && act.CodeOf(err) == act.Unavailable {
-					return err
-				}
-				l.checked[key] = err
-			}
-			pg.err = err
-		}
-		for _, pg := range group {
-			if pg.err != nil {
-				continue
-			}
-			from := 0
-			for _, end := range pg.ends {
-				if err := addRow(tx, pg.reader, pg.channel, 0, 1, pg.items[from:end], pg.trace); err != nil {
-					return err
-				}
-				from = end
+		clear(l.verdicts)
+		l.verdicts = slices.Grow(l.verdicts[:0], len(l.agents))[:len(l.agents)]
+		if len(l.agents) > 0 {
+			if err := l.recheck(tx, l.agents, l.verdicts); err != nil {
+				return err
 			}
 		}
-		return nil
+		l.row.reset()
+		next := 0
+		for _, pg := range group {
+			if pg.err = nil; pg.principal.Kind == act.Agent {
+				pg.err = l.verdicts[next]
+				next++
+			}
+			if pg.err == nil {
+				pg.enter(&l.row)
+			}
+		}
+		return addRow(tx, &l.row)
 	})
 }
 
-// addRow adds one exposure row. items must stay as it is until the commit.
-func addRow(tx *store.Tx, reader act.ID, channel string, again, count int64, items []byte, trace string) error {
+// enter adds the page's new items to a row.
+func (pg *page) enter(row *group) {
+	e := entry{reader: pg.reader, channel: pg.name, count: 1, trace: pg.trace}
+	if pg.sheet != nil && pg.whole() {
+		e.sheet, e.items = pg.sheet, pg.sheet.coded
+		row.add(e)
+		return
+	}
+	from := 0
+	for _, end := range pg.ends {
+		e.items = pg.coded[from:end]
+		row.add(e)
+		from = end
+	}
+}
+
+// addRow adds one row to the log, if it has a page. It must stay as it is until
+// the commit.
+func addRow(tx *store.Tx, row *group) error {
+	if row.n == 0 {
+		return nil
+	}
 	pos, after, err := tx.Position()
 	if err != nil {
 		return err
 	}
-	return tx.Batch(qExposureAdd, pos, after, reader, tx.Now(), channel, again, count, items, trace)
+	if e := &row.one; row.n == 1 {
+		return tx.Batch(qExposureAdd, pos, after, e.reader, tx.Now(), e.channel, e.again, e.count, e.items, e.trace)
+	}
+	return tx.Batch(qExposureAddGroup, pos, after, tx.Now(), row.coded, row.n)
 }
 
 // answer wakes the readers. What their pages repeat is counted here, so that
@@ -141,10 +163,11 @@ func (l *lane) answer(group []*page, err error) {
 			failed = pg.err
 		}
 		if failed == nil {
-			l.countAgain(pg)
+			l.memory.countPart(pg.reader, pg.channel, pg.again)
 		}
 		pg.done <- own(failed) // from here on the page is its reader's
 	}
+	l.hurry()
 }
 
 // own gives a reader an error of its own where several share one.

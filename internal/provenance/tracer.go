@@ -14,20 +14,20 @@ import (
 
 // Config tunes a tracer.
 type Config struct {
-	// Recheck re-reads an agent's standing inside the recording transaction and
-	// fails with Denied, or gate.Moved, when the agent may not be shown anything
-	// (package lifecycle). An Unavailable error fails the whole transaction.
-	// Required.
-	Recheck func(tx *store.Tx, p act.Principal) error
+	// Recheck re-reads the standing of agents inside the recording transaction
+	// and sets to Denied, or gate.Moved, the verdict on those that may not be
+	// shown anything (package lifecycle). An error of its own fails the whole
+	// transaction. Required.
+	Recheck func(tx *store.Tx, agents []act.Principal, verdicts []error) error
 
 	Log      *slog.Logger  // nil discards
-	Remember int           // showings kept in memory, about 50 bytes each; 1,048,576 if 0
+	Remember int           // bytes for what is on record of whom; 64 MiB if 0
 	Queue    int           // pages that may wait for their transaction; 4,096 if 0
 	Every    time.Duration // how often counts are stored; 30 s if 0, a minute at most
 }
 
 const (
-	defaultRemember = 1 << 20
+	defaultRemember = 64 << 20
 	defaultQueue    = 4096
 	defaultEvery    = 30 * time.Second
 	maxEvery        = time.Minute
@@ -43,7 +43,7 @@ const (
 // for concurrent use.
 type Tracer struct {
 	db      *store.DB
-	recheck func(*store.Tx, act.Principal) error
+	recheck func(*store.Tx, []act.Principal, []error) error
 	log     *slog.Logger
 	every   time.Duration
 	memory  *memory
@@ -74,7 +74,7 @@ func New(db *store.DB, c Config) *Tracer {
 		c.Every = defaultEvery
 	}
 	t := &Tracer{
-		db: db, recheck: c.Recheck, log: c.Log, every: min(c.Every, maxEvery), memory: newMemory(c.Remember),
+		db: db, recheck: c.Recheck, log: c.Log, every: min(c.Every, maxEvery), memory: newMemory(int64(c.Remember)),
 		queue: make(chan *page, c.Queue), crowded: make(chan struct{}, 1),
 		stop: make(chan struct{}), gone: make(chan struct{}), flushed: make(chan struct{}),
 	}
@@ -91,7 +91,7 @@ func (t *Tracer) Start(ctx context.Context) {
 		n = lanesPg
 	}
 	for range n {
-		l := &lane{Tracer: t, checked: make(map[checkKey]error)}
+		l := &lane{Tracer: t}
 		t.lanes.Go(func() { l.run(ctx) })
 	}
 	go func() {
@@ -112,13 +112,11 @@ func (t *Tracer) Close() error {
 
 // page is one Expose on its way through a lane.
 type page struct {
+	showing   // of a page of more than MaxItems items, which has no sheet, only fresh
 	principal act.Principal
-	reader    act.ID
-	channel   string
+	name      string // of the channel
 	trace     string
-	fresh     []act.Ref // to be recorded
-	again     []act.Ref // on record, to be counted when fresh is recorded
-	items     []byte    // fresh, coded, in rows that end at ends
+	coded     []byte // fresh as it is stored, in parts that end at ends; unused where the whole sheet is new
 	ends      []int
 
 	state atomic.Int32 // pageQueued → pageTaken by a lane, or → pageLeft by the reader
@@ -143,15 +141,19 @@ func (t *Tracer) Expose(ctx context.Context, x gate.Exposure) error {
 		return err
 	}
 	pg := t.pages.Get().(*page)
-	pg.fresh, pg.again = t.memory.split(reader, x.Items, pg.fresh[:0], pg.again[:0])
-	pg.reader, pg.channel = reader, x.Channel
-	if len(pg.fresh) == 0 {
-		ok := t.countAgain(pg)
-		t.pages.Put(pg)
-		if !ok {
-			return stopping()
+	pg.reader, pg.name, pg.sheet = reader, x.Channel, nil
+	if len(x.Items) > MaxItems {
+		pg.fresh, pg.again = append(pg.fresh[:0], x.Items...), pg.again[:0]
+	} else {
+		pg.sheet, pg.channel = t.memory.pool.get(x.Items), t.memory.channels.number(x.Channel)
+		if known, ok := t.memory.look(&pg.showing); known {
+			t.pages.Put(pg)
+			t.hurry()
+			if !ok {
+				return stopping()
+			}
+			return nil
 		}
-		return nil
 	}
 	pg.principal, pg.trace = x.Principal, validTrace(x.Trace)
 	pg.code()
@@ -189,35 +191,34 @@ func (t *Tracer) await(ctx context.Context, pg *page) error {
 		}
 		err = <-pg.done
 	}
-	if err == nil {
-		t.memory.remember(pg.reader, pg.fresh) // committed; only now
+	if err == nil && pg.sheet != nil {
+		t.memory.remember(pg.reader, pg.sheet) // committed; only now
 	}
 	t.pages.Put(pg)
 	return err
 }
 
-// countAgain counts the items of the page that are on record already.
-func (t *Tracer) countAgain(pg *page) (ok bool) {
-	if len(pg.again) == 0 {
-		return true
-	}
-	ok = t.memory.count(pg.reader, pg.channel, pg.again, 1)
+// hurry has the counts stored early if there are many.
+func (t *Tracer) hurry() {
 	if t.memory.crowded() {
 		select {
 		case t.crowded <- struct{}{}:
 		default:
 		}
 	}
-	return ok
 }
 
-// code brings the new items into the form they are stored in.
+// code brings the new items into the form they are stored in. Where the whole
+// page is new, its sheet has it.
 func (pg *page) code() {
-	pg.items, pg.ends = pg.items[:0], pg.ends[:0]
+	pg.coded, pg.ends = pg.coded[:0], pg.ends[:0]
+	if pg.sheet != nil && pg.whole() {
+		return
+	}
 	for rest := pg.fresh; len(rest) > 0; {
 		n := min(len(rest), MaxItems)
-		pg.items = AppendItems(pg.items, rest[:n])
-		pg.ends = append(pg.ends, len(pg.items))
+		pg.coded = AppendItems(pg.coded, rest[:n])
+		pg.ends = append(pg.ends, len(pg.coded))
 		rest = rest[n:]
 	}
 }

@@ -19,9 +19,19 @@ import (
 const qTestOne store.Q = `SELECT holder FROM node WHERE n = 0`
 
 // allow is a recheck that reads in the transaction and finds nothing wrong.
-func allow(tx *store.Tx, _ act.Principal) error {
+func allow(tx *store.Tx, _ []act.Principal, _ []error) error {
 	_, err := tx.One(qTestOne, func(*store.Row) error { return nil })
 	return err
+}
+
+// each is a recheck that asks about one agent after the other.
+func each(one func(act.Principal) error) func(*store.Tx, []act.Principal, []error) error {
+	return func(tx *store.Tx, agents []act.Principal, verdicts []error) error {
+		for i, p := range agents {
+			verdicts[i] = one(p)
+		}
+		return allow(tx, nil, nil)
+	}
 }
 
 // start returns a running tracer; the test ends with its Close.
@@ -224,10 +234,10 @@ type gateway struct {
 	held atomic.Int64
 }
 
-func (g *gateway) recheck(tx *store.Tx, p act.Principal) error {
+func (g *gateway) recheck(act.Principal) error {
 	g.held.Add(1)
 	<-g.open
-	return allow(tx, p)
+	return nil
 }
 
 func TestOneOfABatchMayNotRead(t *testing.T) {
@@ -243,10 +253,10 @@ func TestOneOfABatchMayNotRead(t *testing.T) {
 		denied := act.Errorf(act.Denied, "your standing is killed").WithRule("standing.killed")
 		first, bad, moved, boom := agent(t, db), agent(t, db), agent(t, db), agent(t, db)
 		hold := gateway{open: make(chan struct{})}
-		tr := start(t, db, Config{Recheck: func(tx *store.Tx, p act.Principal) error {
+		tr := start(t, db, Config{Recheck: each(func(p act.Principal) error {
 			switch p.ID {
 			case first.ID:
-				return hold.recheck(tx, p)
+				return hold.recheck(p)
 			case bad.ID:
 				return denied
 			case moved.ID:
@@ -254,8 +264,8 @@ func TestOneOfABatchMayNotRead(t *testing.T) {
 			case boom.ID:
 				panic("a defect")
 			}
-			return allow(tx, p)
-		}})
+			return nil
+		})})
 		items := posts(t, db, 3)
 		lanes := lanesLite
 		if db.Dialect() == store.Postgres {
@@ -413,7 +423,7 @@ func TestCountsAreStored(t *testing.T) {
 func TestWhoIsAReader(t *testing.T) {
 	storetest.Each(t, func(t *testing.T, db *store.DB) {
 		refuse := act.Errorf(act.Denied, "only agents have a standing")
-		tr := start(t, db, Config{Recheck: func(*store.Tx, act.Principal) error { return refuse }})
+		tr := start(t, db, Config{Recheck: each(func(act.Principal) error { return refuse })})
 		items := posts(t, db, 3)
 		operator := act.Principal{Kind: act.Operator, ID: mint(t, db, act.KindOperator)}
 		importer := act.Principal{Kind: act.System, ID: mint(t, db, act.KindSystem), Name: "import"}
@@ -451,7 +461,7 @@ func TestWhoIsAReader(t *testing.T) {
 func TestFullQueueAndImpatience(t *testing.T) {
 	storetest.Each(t, func(t *testing.T, db *store.DB) {
 		hold := gateway{open: make(chan struct{})}
-		tr := start(t, db, Config{Queue: 2, Recheck: hold.recheck})
+		tr := start(t, db, Config{Queue: 2, Recheck: each(hold.recheck)})
 		items := posts(t, db, 1)
 		lanes := lanesLite
 		if db.Dialect() == store.Postgres {
