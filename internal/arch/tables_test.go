@@ -68,6 +68,7 @@ var tables = map[string]table{
 
 	"exposure":   {owner: "provenance", unique: []string{"pos"}},
 	"derivation": {owner: "provenance", unique: []string{"pos, ord"}},
+	"segment":    {owner: "provenance", unique: []string{"id"}},
 
 	"policy_bundle": {owner: "policy", unique: []string{"version"}, small: "a row for each bundle ever activated"},
 
@@ -111,7 +112,8 @@ var scans = map[string]string{
 	"network.qFindSQLite findable":        "full-text index: MATCH and LIMIT bound it",
 	"network.qUnindexSQLite findable":     "full-text index: found by rowid",
 	"network.qAliasAny alias":             "LIMIT 1: asks whether anything was ever imported",
-	"provenance.qExposuresOf exposure":    "the log is short: what is full or old of it is sealed",
+	"provenance.qTailOf exposure":         "the log is short: what is full or old of it is sealed",
+	"provenance.qSegmentHeads segment":    "asks each head whether it has the reader; a head stands for thousands of pages",
 	"network.qCommunitiesPosts community": "sums one number over the communities, of which there are thousands at most, for community.list",
 }
 

@@ -307,7 +307,7 @@ func (c *scene) rows(ctx context.Context, table string) (int64, error) {
 
 // shown counts the pages that are on record as shown.
 func (c *scene) shown(ctx context.Context) (int64, error) {
-	return c.number(ctx, "SELECT CAST(COALESCE(SUM(pages), 0) AS BIGINT) FROM exposure")
+	return c.number(ctx, `SELECT CAST((SELECT COALESCE(SUM(pages), 0) FROM exposure) + (SELECT COALESCE(SUM(pages), 0) FROM segment) AS BIGINT)`)
 }
 
 // number asks for one number.

@@ -18,6 +18,7 @@ import (
 	"github.com/reefwarden/reefwarden/internal/identity"
 	"github.com/reefwarden/reefwarden/internal/network"
 	"github.com/reefwarden/reefwarden/internal/policy"
+	"github.com/reefwarden/reefwarden/internal/provenance"
 	"github.com/reefwarden/reefwarden/internal/server"
 	"github.com/reefwarden/reefwarden/internal/store"
 )
@@ -113,7 +114,7 @@ func examine(ctx context.Context, flags map[string]any) (found []finding) {
 		}
 	}
 	if running(ctx, cfg, add) && cfg.DB == "" {
-		add("storage, policy, record, counters", "skip", "the running server has the database open", "stop it to have them checked")
+		add("storage, policy, record, exposures, counters", "skip", "the running server has the database open", "stop it to have them checked")
 		return found
 	}
 	examineStorage(ctx, cfg, add)
@@ -163,7 +164,7 @@ func examineStorage(ctx context.Context, cfg server.Config, add func(check, resu
 	}
 	db, err := store.Open(ctx, cfg.Store())
 	if errors.Is(err, store.ErrInUse) {
-		add("storage, policy, record, counters", "skip", "a running server has the database open", "stop it to have them checked")
+		add("storage, policy, record, exposures, counters", "skip", "a running server has the database open", "stop it to have them checked")
 		return
 	}
 	if err != nil {
@@ -193,6 +194,16 @@ func examineStorage(ctx context.Context, cfg server.Config, add func(check, resu
 		add("record", "fail", fmt.Sprintf("%d problems: %s", report.Bad, strings.Join(lines, "; ")), "keep a copy before anything else is written")
 	default:
 		add("record", "ok", fmt.Sprintf("%d leaves, dense and whole, %d wait for a number", report.Leaves, report.Waiting), "")
+	}
+	shown, err := provenance.Check(ctx, db)
+	switch {
+	case err != nil:
+		add("exposures", "fail", err.Error(), "")
+	case len(shown.Problems) > 0:
+		add("exposures", "fail", strings.Join(shown.Problems[:min(len(shown.Problems), maxFindings)], "; "), "keep a copy before anything else is written")
+	default:
+		add("exposures", "ok", fmt.Sprintf("%d pages with %d showings in %d segments of %d KiB, %d pages not sealed yet",
+			shown.Pages, shown.Items, shown.Segments, shown.Bytes>>10, shown.Waiting), "")
 	}
 	lines, err := network.Check(ctx, db)
 	switch {

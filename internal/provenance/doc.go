@@ -3,7 +3,8 @@
 // Tracer.
 //
 // What it hides: the coding of pages in rows, the grouping of many readers' pages
-// into one row of one transaction, and the memory of what has been shown already,
+// into one row of one transaction, the segments into which the log is sealed as it
+// grows, and the memory of what has been shown already,
 // by which a page that is served again costs no write. The memory keeps each page
 // once and of each reader which pages he has on record.
 //
@@ -19,7 +20,10 @@
 //     record, the others go on;
 //   - counted showings are stored within a minute and at Close; a process that
 //     dies loses at most that minute's counts, never an exposure;
-//   - a full queue refuses the reader, it never drops a record.
+//   - a full queue refuses the reader, it never drops a record;
+//   - a row leaves the log only in the transaction that adds the segment that has
+//     it, after the segment has been read back and found equal; questions have the
+//     same answers before and after, and a changed segment is an error.
 //
 // A page with nothing new does not wait for storage, so it does not re-read
 // standing there. That is safe because a kill or pause is acknowledged only
@@ -29,6 +33,7 @@
 // Anonymous readers are one reader, number 0. System principals without an id
 // (timers, import) are not readers and leave no exposure.
 //
-// Tables: exposure, derivation. Entry points: [New], [Tracer.Expose],
-// [Tracer.Derive], [Exposures].
+// Tables: exposure (the log), segment (what was sealed of it), derivation. Entry
+// points: [New], [Tracer.Expose], [Tracer.Derive], [NewSealer], [Exposures],
+// [Check].
 package provenance

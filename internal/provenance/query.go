@@ -1,8 +1,10 @@
 package provenance
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/reefwarden/reefwarden/internal/act"
 	"github.com/reefwarden/reefwarden/internal/store"
@@ -23,21 +25,126 @@ type Exposure struct {
 	Trace    string
 }
 
-// Rows without a number sort last on PostgreSQL; SQLite has none.
-const qExposuresOf store.Q = `SELECT pos, after_seq, agent, at, channel, again, count, items, trace, pages
+// The tail is what is not sealed. Rows without a number sort last on PostgreSQL;
+// SQLite has none.
+const (
+	qTailOf store.Q = `SELECT pos, after_seq, agent, at, channel, again, count, items, trace, pages
 FROM exposure WHERE agent = $1 OR pages > 1 ORDER BY after_seq, pos`
 
+	qSegmentHeads store.Q = `SELECT id, head FROM segment ORDER BY id`
+	qSegment      store.Q = `SELECT head, body FROM segment WHERE id = $1`
+)
+
 // Exposures calls fn with every exposure of a reader (0: the observers) in the
-// order of the sequence.
+// order of the sequence, whether it is sealed or not.
 func Exposures(v *store.View, reader act.ID, fn func(Exposure) error) error {
-	return v.All(qExposuresOf, func(r *store.Row) error {
+	// What is sealed between the questions below is met in both, or in the segment
+	// only: the tail comes first.
+	var tail []Exposure
+	if err := v.All(qTailOf, func(r *store.Row) error {
 		return pagesOf(r, func(x Exposure) error {
-			if x.Reader != reader {
-				return nil
+			if x.Reader == reader {
+				tail = append(tail, x)
 			}
-			return fn(x)
+			return nil
 		})
-	}, reader)
+	}, reader); err != nil {
+		return err
+	}
+	type place struct{ pos, ord int64 }
+	waits := make(map[place]struct{}, len(tail))
+	for i := range tail {
+		waits[place{tail[i].Pos, tail[i].Ord}] = struct{}{}
+	}
+	order := sorter{fn: fn}
+	if err := sealedOf(v, reader, func(x Exposure) error {
+		delete(waits, place{x.Pos, x.Ord})
+		return order.add(x)
+	}); err != nil {
+		return err
+	}
+	for _, x := range tail {
+		if _, is := waits[place{x.Pos, x.Ord}]; !is {
+			continue
+		}
+		if x.AfterSeq < 0 { // no number yet, so it comes after those that have one
+			if err := order.flush(); err != nil {
+				return err
+			}
+			if err := fn(x); err != nil {
+				return err
+			}
+			continue
+		}
+		if err := order.add(x); err != nil {
+			return err
+		}
+	}
+	return order.flush()
+}
+
+// sealedOf calls fn with every sealed exposure of a reader, in the order of the
+// segments.
+func sealedOf(v *store.View, reader act.ID, fn func(Exposure) error) error {
+	var ids []int64
+	if err := v.All(qSegmentHeads, func(r *store.Row) error {
+		s, err := openSegment(r.Bytes(1))
+		if err != nil {
+			return fmt.Errorf("segment %d: %w", r.Int(0), err)
+		}
+		if s.kind == sealedExposures && s.has(reader) {
+			ids = append(ids, r.Int(0))
+		}
+		return nil
+	}); err != nil {
+		return err
+	}
+	for _, id := range ids {
+		var head, body []byte
+		if _, err := v.One(qSegment, func(r *store.Row) error {
+			head, body = r.Bytes(0), r.Bytes(1)
+			return nil
+		}, id); err != nil {
+			return err
+		}
+		s, err := openSegment(head)
+		if err == nil {
+			err = s.exposures(body, func(r act.ID) bool { return r == reader }, fn)
+		}
+		if err != nil {
+			return fmt.Errorf("segment %d: %w", id, err)
+		}
+	}
+	return nil
+}
+
+// sorter brings pages into the order of the sequence that come in it but for
+// those with the same number: on PostgreSQL a row that was committed late may be
+// sealed after one of a higher position.
+type sorter struct {
+	fn   func(Exposure) error
+	same []Exposure // with one number
+}
+
+func (s *sorter) add(x Exposure) error {
+	if len(s.same) > 0 && s.same[0].AfterSeq != x.AfterSeq {
+		if err := s.flush(); err != nil {
+			return err
+		}
+	}
+	s.same = append(s.same, x)
+	return nil
+}
+
+func (s *sorter) flush() error {
+	slices.SortFunc(s.same, func(a, b Exposure) int { return cmp.Or(cmp.Compare(a.Pos, b.Pos), cmp.Compare(a.Ord, b.Ord)) })
+	for i := range s.same {
+		if err := s.fn(s.same[i]); err != nil {
+			return err
+		}
+	}
+	s.same = s.same[:0]
+	return nil
 }
 
 // pagesOf calls fn with every page of a row of the log.
@@ -63,7 +170,7 @@ func pagesOf(r *store.Row, fn func(Exposure) error) (err error) {
 var errFound = errors.New("found")
 
 // Exposed returns the first exposure that showed the item, at any version, to
-// the reader. It reads the reader's rows one after the other: a tool for checks
+// the reader. It reads the reader's pages one after the other: a tool for checks
 // and tests, not for requests.
 func Exposed(v *store.View, reader, item act.ID) (first Exposure, found bool, err error) {
 	err = Exposures(v, reader, func(x Exposure) error {

@@ -159,9 +159,14 @@ func open(ctx context.Context, c Config, log *slog.Logger) (_ *Server, err error
 	if err = s.ensureGeneral(ctx); err != nil {
 		return nil, err
 	}
+	sealer, err := provenance.NewSealer(s.DB)
+	if err != nil {
+		return nil, err
+	}
 	s.chores = startChores(s.DB, log,
 		chore{name: "approvals", every: 5 * time.Second, limit: time.Minute, do: s.Lifecycle.Tend}, // half of a lease's life
 		chore{name: "tasks", every: 15 * time.Second, limit: 10 * time.Second, do: func(ctx context.Context) error { return s.Network.SweepTasks(ctx, s.DB) }},
+		chore{name: "seal", every: sealEvery, limit: time.Minute, do: seal(sealer)},
 		chore{name: "reaper", every: s.Lifecycle.ReapEvery(), limit: time.Minute, do: s.reap},
 	)
 	s.Metrics.WatchWriteQueue(s.DB.QueueDepth)
@@ -307,6 +312,7 @@ const (
 	drainFor       = 5 * time.Second
 	housekeepEvery = 10 * time.Minute
 	lookEvery      = 2 * time.Second // for networks that were made meanwhile
+	sealEvery      = 5 * time.Second // what of the log of exposures is full or old
 )
 
 // Run serves until ctx ends, then lets requests under way finish for a while.
@@ -381,6 +387,13 @@ func (s *Server) reap(ctx context.Context) error {
 		s.log.InfoContext(ctx, "agents that nobody claimed have expired", slog.Int("agents", ended))
 	}
 	return err
+}
+
+func seal(sealer *provenance.Sealer) func(context.Context) error {
+	return func(ctx context.Context) error {
+		_, err := sealer.Seal(ctx)
+		return err
+	}
 }
 
 // Close gives everything back, in the opposite order of New.

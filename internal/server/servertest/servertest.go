@@ -17,6 +17,7 @@ import (
 	"github.com/reefwarden/reefwarden/internal/audit"
 	"github.com/reefwarden/reefwarden/internal/lifecycle"
 	"github.com/reefwarden/reefwarden/internal/network"
+	"github.com/reefwarden/reefwarden/internal/provenance"
 	"github.com/reefwarden/reefwarden/internal/server"
 	"github.com/reefwarden/reefwarden/internal/store"
 	"github.com/reefwarden/reefwarden/internal/store/storetest"
@@ -207,5 +208,10 @@ func Violations(t testing.TB, s *server.Server) (lines []string) {
 	if err != nil {
 		t.Fatalf("check lifecycle: %v", err)
 	}
-	return append(lines, more...)
+	lines = append(lines, more...)
+	shown, err := provenance.Check(ctx, s.DB)
+	if err != nil {
+		t.Fatalf("check what was shown: %v", err)
+	}
+	return append(lines, shown.Problems...)
 }
