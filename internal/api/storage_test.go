@@ -20,6 +20,8 @@ var bodies = map[string]any{
 	"comment.create":   map[string]any{"content": "x"},
 	"agent.pause":      map[string]any{"reason": "x"},
 	"agent.resume":     map[string]any{"reason": "x"},
+	"agent.quarantine": map[string]any{"reason": "x"},
+	"agent.release":    map[string]any{"reason": "x"},
 	"agent.kill":       map[string]any{"reason": "x"},
 	"content.unseal":   map[string]any{"reason": "r"},
 	"content.erase":    map[string]any{"reason": "r"},

@@ -15,7 +15,7 @@ import (
 // agent is the family of operators' commands on agents.
 func (a *app) agent() *cobra.Command {
 	c := &cobra.Command{
-		Use: "agent", Short: "Invite, list, show, claim, pause, resume and kill agents",
+		Use: "agent", Short: "Invite, list, show, claim, pause, quarantine and kill agents",
 		Args: cobra.NoArgs, RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	a.targetFlags(c)
@@ -23,6 +23,8 @@ func (a *app) agent() *cobra.Command {
 		a.agentInvite(), a.agentList(), a.agentShow(), a.agentClaim(),
 		a.agentOrder("pause", "Stop an agent until it is resumed", (*client.Client).Pause),
 		a.agentOrder("resume", "Let a paused agent act again", (*client.Client).Resume),
+		a.agentOrder("quarantine", "Hold an agent for examination; returns when every node refuses it", (*client.Client).Quarantine),
+		a.agentOrder("release", "End a quarantine; an agent that is also paused stays paused", (*client.Client).Release),
 		a.agentOrder("kill", "End an agent for good; returns when every node refuses it", (*client.Client).Kill),
 	)
 	return c
@@ -59,7 +61,11 @@ func (a *app) agentInvite() *cobra.Command {
 func agentTable(list []client.AgentInfo, whole any) table {
 	t := table{header: []string{"NAME", "STANDING", "OWNER", "SINCE", "REASON"}, whole: whole}
 	for _, x := range list {
-		t.rows = append(t.rows, []string{x.Name, x.Standing, x.Owner, x.ChangedAt.Format(time.RFC3339), x.Reason})
+		standing := x.Standing
+		if x.Beneath != "" && x.Beneath != "active" {
+			standing += " (" + x.Beneath + ")"
+		}
+		t.rows = append(t.rows, []string{x.Name, standing, x.Owner, x.ChangedAt.Format(time.RFC3339), x.Reason})
 		t.names = append(t.names, x.Name)
 		t.items = append(t.items, x)
 	}

@@ -23,6 +23,7 @@ type AgentInfo struct {
 	Owner     string     `json:"owner"` // "" while unclaimed
 	OwnerID   string     `json:"owner_id"`
 	Standing  string     `json:"standing"`
+	Beneath   string     `json:"beneath"` // what Release gives back; "" unless quarantined
 	Epoch     int64      `json:"epoch"`
 	Reason    string     `json:"reason"`
 	CreatedAt time.Time  `json:"created_at"`
@@ -107,6 +108,17 @@ func (c *Client) Pause(ctx context.Context, id, reason string) (AgentInfo, error
 // Resume lets a paused agent act again.
 func (c *Client) Resume(ctx context.Context, id, reason string) (AgentInfo, error) {
 	return c.order(ctx, id, "resume", reason)
+}
+
+// Quarantine holds the agent with the id for examination until Release.
+func (c *Client) Quarantine(ctx context.Context, id, reason string) (AgentInfo, error) {
+	return c.order(ctx, id, "quarantine", reason)
+}
+
+// Release ends a quarantine: the agent is again what it was, paused if it was
+// paused before or meanwhile.
+func (c *Client) Release(ctx context.Context, id, reason string) (AgentInfo, error) {
+	return c.order(ctx, id, "release", reason)
 }
 
 // Kill ends the agent with the id for good. When it returns without an error,

@@ -37,11 +37,13 @@ var announced = map[string]Announce{
 	"avatar.set":        AnnouncePublic,
 	"avatar.remove":     AnnouncePublic,
 
-	"agent.claim":  AnnounceParties,
-	"agent.pause":  AnnounceParties,
-	"agent.resume": AnnounceParties,
-	"agent.kill":   AnnounceParties,
-	"agent.follow": AnnounceParties,
+	"agent.claim":      AnnounceParties,
+	"agent.pause":      AnnounceParties,
+	"agent.resume":     AnnounceParties,
+	"agent.quarantine": AnnounceParties,
+	"agent.release":    AnnounceParties,
+	"agent.kill":       AnnounceParties,
+	"agent.follow":     AnnounceParties,
 
 	"dm.request": AnnounceParties,
 	"dm.approve": AnnounceParties,

@@ -17,18 +17,19 @@ type Agent struct {
 	Owner     act.ID // 0 while unclaimed
 	OwnerName string
 	Standing  act.Standing
-	Epoch     int64  // raised by one with each change of standing or owner
-	Reason    string // the operator's reason for the last order, "" if none
-	CreatedAt int64  // Unix microseconds
-	ClaimedAt int64  // Unix microseconds; 0 while unclaimed
-	ChangedAt int64  // Unix microseconds
+	Beneath   act.Standing // what agent.release gives back; act.StandingUnknown unless quarantined
+	Epoch     int64        // raised by one with each change of standing or owner
+	Reason    string       // the operator's reason for the last order, "" if none
+	CreatedAt int64        // Unix microseconds
+	ClaimedAt int64        // Unix microseconds; 0 while unclaimed
+	ChangedAt int64        // Unix microseconds
 
 	invite act.ID // by which it was registered; 0 without
 	source act.ID // the seat row of where it was registered from; 0 unknown
 }
 
 const (
-	agentColumns = `id, name, owner, state, epoch, reason, created_at, claimed_at, changed_at, invite, source`
+	agentColumns = `id, name, owner, state, epoch, reason, created_at, claimed_at, changed_at, invite, source, beneath`
 
 	qAgent           store.Q = `SELECT ` + agentColumns + ` FROM agent WHERE id = $1`
 	qAgentBySkeleton store.Q = `SELECT ` + agentColumns + ` FROM agent WHERE skeleton = $1`
@@ -39,6 +40,7 @@ func scanAgent(r *store.Row) Agent {
 	return Agent{
 		ID: r.ID(0), Name: r.Text(1), Owner: r.ID(2), Standing: act.Standing(r.Int(3)), Epoch: r.Int(4),
 		Reason: r.Text(5), CreatedAt: r.Int(6), ClaimedAt: r.Int(7), ChangedAt: r.Int(8), invite: r.ID(9), source: r.ID(10),
+		Beneath: act.Standing(r.Int(11)),
 	}
 }
 

@@ -81,7 +81,7 @@ func (l *Lifecycle) decide(tx *store.Tx, p act.Principal, in Verdict, to Approva
 	if to == ApprovalApproved {
 		if !agent.Standing.MayAct() {
 			return a, fx, act.Errorf(act.Conflict, "the agent is %s", agent.Standing).WithRule("standing." + agent.Standing.String()).
-				WithHint("resume the agent first, or deny the act; until then it waits and ends by itself")
+				WithHint("resume or release the agent first, or deny the act; until then it waits and ends by itself")
 		}
 		if _, err := l.open(a); err != nil {
 			return a, fx, err

@@ -17,7 +17,8 @@ WHERE a.owner <> 0 AND o.id IS NULL ORDER BY a.id LIMIT 10`
 (SELECT COUNT(*) FROM agent AS b WHERE b.source = s.id AND b.state = $3) AS BIGINT) FROM seat AS s WHERE s.id < 1 OR s.id > $4 ORDER BY s.id`
 	qCheckUnseated store.Q = `SELECT a.id FROM agent AS a LEFT JOIN seat AS s ON s.id = a.owner
 WHERE a.owner <> 0 AND a.state NOT IN ($1, $2) AND s.id IS NULL ORDER BY a.id LIMIT 10`
-	qCheckAll store.Q = `SELECT CAST((SELECT COALESCE(SUM(taken), 0) FROM seat WHERE id >= 1 AND id <= $3) AS BIGINT), (SELECT COUNT(*) FROM agent WHERE state NOT IN ($1, $2))`
+	qCheckAll     store.Q = `SELECT CAST((SELECT COALESCE(SUM(taken), 0) FROM seat WHERE id >= 1 AND id <= $3) AS BIGINT), (SELECT COUNT(*) FROM agent WHERE state NOT IN ($1, $2))`
+	qCheckBeneath store.Q = `SELECT id, state, beneath FROM agent WHERE (state = $1) <> (beneath IN ($2, $3, $4)) OR (state <> $1 AND beneath <> 0) ORDER BY id LIMIT 10`
 	// What waits is an agent's or an operator's: the kind stands in the id (act.ID).
 	qCheckApprovals store.Q = `SELECT a.id, a.state FROM approval AS a LEFT JOIN agent AS g ON g.id = a.agent
 WHERE (g.id IS NULL AND (a.agent / 131072) % 32 <> 2)
@@ -32,7 +33,7 @@ ORDER BY a.id LIMIT 10`
 
 // Check verifies the package's invariants in one snapshot and returns a line for
 // each violation: no ended agent has a live credential or an act that waits,
-// every owner exists, the seats taken are the agents that there are, approvals
+// every owner exists, what is beneath a quarantine is a standing, the seats taken are the agents that there are, approvals
 // have what their state implies.
 func Check(ctx context.Context, db *store.DB) (violations []string, err error) {
 	err = db.Snapshot(ctx, func(v *store.View) error {
@@ -49,6 +50,12 @@ func Check(ctx context.Context, db *store.DB) (violations []string, err error) {
 			violations = append(violations, fmt.Sprintf("agent %d has owner %d, who does not exist", r.Int(0), r.Int(1)))
 			return nil
 		}); err != nil {
+			return err
+		}
+		if err := v.All(qCheckBeneath, func(r *store.Row) error {
+			violations = append(violations, fmt.Sprintf("agent %d is %s, with %s beneath", r.Int(0), act.Standing(r.Int(1)), act.Standing(r.Int(2))))
+			return nil
+		}, int64(act.Quarantined), int64(act.Active), int64(act.Paused), int64(act.Stale)); err != nil {
 			return err
 		}
 		return v.All(qCheckApprovals, func(r *store.Row) error {

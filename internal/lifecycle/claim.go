@@ -81,7 +81,7 @@ func (l *Lifecycle) claim(_ context.Context, tx *store.Tx, _ act.Principal, in N
 	case a.Owner != 0:
 		return a, fx, conflict("the agent has another owner", "agent.show says whose it is")
 	case a.Standing != act.Requested && a.Standing != act.Active:
-		return a, fx, conflict("the agent is "+a.Standing.String(), "resume it first, then claim it")
+		return a, fx, conflict("the agent is "+a.Standing.String(), "resume or release it first, then claim it")
 	case a.Standing == act.Requested && l.overdue(a.CreatedAt, tx.Now()):
 		return a, fx, act.Errorf(act.Gone, "the agent waited too long to be claimed").WithRule("claim.expired").
 			WithHint("let it register again")

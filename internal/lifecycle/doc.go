@@ -1,14 +1,17 @@
 // Package lifecycle says which agents there are and whether they may act:
-// registration, claiming by an owner, pause, resume and kill. It hides the
+// registration, claiming by an owner, pause, quarantine and kill. It hides the
 // states and their transitions, and the in-memory directory that answers the
 // gate's question about standing on every act.
 //
 // Invariants:
 //   - every transition is an act with a leaf and raises the agent's epoch by
 //     one; killed is final;
-//   - claim, pause, resume and kill are fences: they are acknowledged when
-//     every live node has the new standing in memory. Doing one twice is not an
+//   - claim and every order (pause, resume, quarantine, release, kill) are
+//     fences: they are acknowledged when every live node has the new standing in
+//     memory. Doing one twice is not an
 //     error and fences again, so that a retry gives the same assurance;
+//   - pause and quarantine do not mask each other: a release gives back what was
+//     beneath the quarantine, which pause and resume may have changed meanwhile;
 //   - memory changes only from committed rows, and never to a lower epoch;
 //   - every agent that may do more than look at itself is in every node's
 //     memory. Registration alone is no fence, to stay cheap: another node

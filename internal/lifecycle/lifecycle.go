@@ -80,14 +80,18 @@ func (c Config) Check() error {
 // Lifecycle holds the acts on agents and the directory of their standings. It
 // is the gate's Standings and Holds and identity's Subjects. Safe for concurrent use.
 type Lifecycle struct {
-	Register  *gate.WriteAct[NewAgent, Registered]
-	Claim     *gate.WriteAct[NewClaim, Agent]
-	Invite    *gate.WriteAct[NewInvite, Invited]
-	List      *gate.ReadAct[Query, act.Page[Agent]]
-	Show      *gate.ReadAct[Named, Agent]
-	Pause     *gate.WriteAct[Order, Agent]
-	Resume    *gate.WriteAct[Order, Agent]
-	Kill      *gate.WriteAct[Order, Agent]
+	Register *gate.WriteAct[NewAgent, Registered]
+	Claim    *gate.WriteAct[NewClaim, Agent]
+	Invite   *gate.WriteAct[NewInvite, Invited]
+	List     *gate.ReadAct[Query, act.Page[Agent]]
+	Show     *gate.ReadAct[Named, Agent]
+	Pause    *gate.WriteAct[Order, Agent]
+	Resume   *gate.WriteAct[Order, Agent]
+	Kill     *gate.WriteAct[Order, Agent]
+
+	Quarantine *gate.WriteAct[Order, Agent]
+	Release    *gate.WriteAct[Order, Agent]
+
 	CreateApp *gate.WriteAct[NewApp, App]
 	RevokeApp *gate.WriteAct[NamedOwner, act.Ref]
 

@@ -350,14 +350,18 @@ func TestRecheck(t *testing.T) {
 func TestOrdersRace(t *testing.T) {
 	each(t, plan{}, func(t *testing.T, h *house) {
 		p, _ := h.active("nemo")
-		_, lost := race(12, func(i int) error {
+		_, lost := race(20, func(i int) error {
 			o := lifecycle.Order{Agent: p.ID, Reason: "x"}
 			var err error
-			switch i % 3 {
+			switch i % 5 {
 			case 0:
 				_, err = h.life.Pause.Do(t.Context(), h.operator, o)
 			case 1:
 				_, err = h.life.Resume.Do(t.Context(), h.operator, o)
+			case 2:
+				_, err = h.life.Quarantine.Do(t.Context(), h.operator, o)
+			case 3:
+				_, err = h.life.Release.Do(t.Context(), h.operator, o)
 			default:
 				_, err = h.life.Kill.Do(t.Context(), h.operator, o)
 			}
@@ -478,6 +482,8 @@ func TestRunTwice(t *testing.T) {
 		}},
 		{"pause", func() error { _, err := h.life.Pause.Do(t.Context(), h.operator, order); return err }},
 		{"resume", func() error { _, err := h.life.Resume.Do(t.Context(), h.operator, order); return err }},
+		{"quarantine", func() error { _, err := h.life.Quarantine.Do(t.Context(), h.operator, order); return err }},
+		{"release", func() error { _, err := h.life.Release.Do(t.Context(), h.operator, order); return err }},
 		{"kill", func() error { _, err := h.life.Kill.Do(t.Context(), h.operator, order); return err }},
 	} {
 		again(step.what, step.do)

@@ -14,31 +14,84 @@ type Order struct {
 	Reason string // 1 to MaxReason characters; goes on record
 }
 
+// standings are an agent's two layers. Pause and quarantine do not mask each
+// other: each order lifts only what its counterpart has put on. A quarantine lies
+// over whatever the standing was, which is kept beneath it and comes back with
+// the release; pause and resume of a quarantined agent change what is beneath.
+type standings struct {
+	top     act.Standing
+	beneath act.Standing // under a quarantine; else act.StandingUnknown
+}
+
+// own is what the standing would be without a quarantine.
+func (s standings) own() act.Standing {
+	if s.top == act.Quarantined {
+		return s.beneath
+	}
+	return s.top
+}
+
+// with replaces what is beneath a quarantine, or the standing itself.
+func (s standings) with(own act.Standing) standings {
+	if s.top == act.Quarantined {
+		return standings{act.Quarantined, own}
+	}
+	return standings{top: own}
+}
+
 // transition is what an order does to a standing.
 type transition struct {
 	name, doc string
-	to        act.Standing
-	from      func(act.Standing) bool
-	hint      string // what to do when the standing does not allow it
-	revoke    bool   // the agent's credentials end with it
+	// to returns the standings after the order, which are the same when it was
+	// carried out before; ok is false when they do not allow it.
+	to     func(standings) (after standings, ok bool)
+	hint   string // what to do when the standing does not allow it
+	revoke bool   // the agent's credentials end with it
 }
 
-const qAgentChange store.Q = `UPDATE agent SET state = $2, epoch = epoch + 1, reason = $3, changed_at = $4 WHERE id = $1 AND epoch = $5`
+const qAgentChange store.Q = `UPDATE agent SET state = $2, epoch = epoch + 1, reason = $3, changed_at = $4, beneath = $6 WHERE id = $1 AND epoch = $5`
 
 func (l *Lifecycle) registerOrders(g *gate.Gate) {
 	l.Pause = l.registerOrder(g, transition{
-		name: "agent.pause", doc: "Stop an active agent until it is resumed.", to: act.Paused,
-		from: func(s act.Standing) bool { return s == act.Active },
+		name: "agent.pause", doc: "Stop an active agent until it is resumed.",
+		to: func(s standings) (standings, bool) {
+			return s.with(act.Paused), s.own() == act.Active || s.own() == act.Paused
+		},
 		hint: "only an active agent can be paused; one that is not claimed cannot do anything yet, and can be killed",
 	})
 	l.Resume = l.registerOrder(g, transition{
-		name: "agent.resume", doc: "Let a paused agent act again.", to: act.Active,
-		from: func(s act.Standing) bool { return s == act.Paused },
+		name: "agent.resume", doc: "Let a paused agent act again; a quarantine stays.",
+		to: func(s standings) (standings, bool) {
+			return s.with(act.Active), s.own() == act.Active || s.own() == act.Paused
+		},
 		hint: "only a paused agent can be resumed; a requested one has to be claimed",
 	})
+	l.Quarantine = l.registerOrder(g, transition{
+		name: "agent.quarantine", doc: "Hold an agent for examination: it may do nothing, and what it wrote is marked.",
+		to: func(s standings) (standings, bool) {
+			switch s.top {
+			case act.Quarantined:
+				return s, true
+			case act.Active, act.Paused, act.Stale:
+				return standings{act.Quarantined, s.top}, true
+			case act.StandingUnknown, act.Requested, act.Killed, act.Expired:
+			}
+			return s, false
+		},
+		hint: "only an agent that was claimed and has not ended can be quarantined; one that is not claimed cannot do anything yet, and can be killed",
+	})
+	l.Release = l.registerOrder(g, transition{
+		name: "agent.release", doc: "End a quarantine: the agent is again what it was, paused if it was paused.",
+		to: func(s standings) (standings, bool) {
+			return standings{top: s.own()}, !s.top.Final() && s.top != act.Requested
+		},
+		hint: "only a quarantined agent can be released; a requested one has to be claimed",
+	})
 	l.Kill = l.registerOrder(g, transition{
-		name: "agent.kill", doc: "End an agent for good and revoke its credentials.", to: act.Killed,
-		from: func(s act.Standing) bool { return !s.Final() },
+		name: "agent.kill", doc: "End an agent for good and revoke its credentials.",
+		to: func(s standings) (standings, bool) {
+			return standings{top: act.Killed}, s.top != act.Expired
+		},
 		hint: "the agent has ended already", revoke: true,
 	})
 }
@@ -73,23 +126,24 @@ func (l *Lifecycle) order(tx *store.Tx, t transition, in Order) (a Agent, fx gat
 	if a, err = l.agent(&tx.View, in.Agent); err != nil {
 		return a, fx, err
 	}
+	before := standings{a.Standing, a.Beneath}
+	after, ok := t.to(before)
 	switch {
-	case a.Standing == t.to:
-	case !t.from(a.Standing):
+	case !ok:
 		return a, fx, act.Errorf(act.Conflict, "the agent is %s", a.Standing).
 			WithRule("standing." + a.Standing.String()).WithHint(t.hint)
-	default:
-		changed, err := tx.Exec(qAgentChange, a.ID, int64(t.to), reason, tx.Now(), a.Epoch)
+	case after != before:
+		changed, err := tx.Exec(qAgentChange, a.ID, int64(after.top), reason, tx.Now(), a.Epoch, int64(after.beneath))
 		if err != nil {
 			return a, fx, err
 		}
 		if changed == 0 {
 			return a, fx, gate.Moved()
 		}
-		if t.to.Final() {
+		if after.top.Final() {
 			l.leave(tx, a)
 		}
-		a.Standing, a.Reason, a.ChangedAt = t.to, reason, tx.Now()
+		a.Standing, a.Beneath, a.Reason, a.ChangedAt = after.top, after.beneath, reason, tx.Now()
 		a.Epoch++
 	}
 	if t.revoke {

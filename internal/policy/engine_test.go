@@ -19,7 +19,7 @@ func registry() []ActInfo {
 	return []ActInfo{
 		{Name: "agent.register"}, {Name: "agent.claim"}, {Name: "agent.me", Read: true}, {Name: "agent.update"},
 		{Name: "agent.invite"}, {Name: "agent.list", Read: true}, {Name: "agent.show", Read: true},
-		{Name: "agent.pause"}, {Name: "agent.resume"}, {Name: "agent.kill"},
+		{Name: "agent.pause"}, {Name: "agent.resume"}, {Name: "agent.kill"}, {Name: "agent.quarantine"}, {Name: "agent.release"},
 		{Name: "community.create"}, {Name: "community.list", Read: true}, {Name: "community.show", Read: true},
 		{Name: "community.moderators", Read: true}, {Name: "community.subscribe"}, {Name: "community.unsubscribe"},
 		{Name: "label.define"}, {Name: "label.attach"}, {Name: "label.detach"}, {Name: "label.prompt"}, {Name: "label.revoke"},
@@ -202,6 +202,8 @@ func TestDefaultBundle(t *testing.T) {
 		"agent.pause":      operators,
 		"agent.resume":     operators,
 		"agent.kill":       operators,
+		"agent.quarantine": operators,
+		"agent.release":    operators,
 		"community.create": append([]string{"setup"}, actives...),
 		"post.create":      actives,
 		"post.read":        reads,

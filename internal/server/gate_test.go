@@ -254,6 +254,17 @@ func TestFailureTableOfActs(t *testing.T) {
 			_, err := s.Network.Me.Do(ctx, f.other, network.Nothing{})
 			return act.CodeOf(err) == act.Denied
 		}},
+		{"agent.quarantine", func(ctx context.Context, s *servertest.Server, f fixture) error {
+			op, err := s.Identity.Authenticate(ctx, s.Token)
+			if err != nil {
+				return err
+			}
+			_, err = s.Lifecycle.Quarantine.Do(ctx, op, lifecycle.Order{Agent: f.other.ID, Reason: "test"})
+			return err
+		}, func(ctx context.Context, _ *testing.T, s *servertest.Server, f fixture) bool {
+			_, err := s.Network.Me.Do(ctx, f.other, network.Nothing{})
+			return act.CodeOf(err) == act.Denied
+		}},
 	}
 	// expected progress: what is stored when the step fails, and whether the
 	// caller is told of success.

@@ -146,8 +146,8 @@ func TestWebhookDelivers(t *testing.T) {
 	}
 }
 
-// A paused agent's webhook is silent and goes on where it was; a killed one's is
-// silent for ever.
+// A paused or quarantined agent's webhook is silent and goes on where it was; a
+// killed one's is silent for ever.
 func TestPauseStopsWebhooks(t *testing.T) {
 	for _, d := range []store.Dialect{store.SQLite, store.Postgres} {
 		t.Run(d.String(), func(t *testing.T) {
@@ -175,6 +175,20 @@ func TestPauseStopsWebhooks(t *testing.T) {
 				t.Fatal(err)
 			}
 			r.hears(t, held)
+			if _, err := s.Lifecycle.Quarantine.Do(ctx, op, order); err != nil {
+				t.Fatal(err)
+			}
+			examined := s.Codec.String(post(t, s, author, "while quarantined").ID)
+			control.hears(t, []string{examined})
+			r.mu.Lock()
+			if slices.Contains(r.refs, examined) {
+				t.Error("a quarantined agent was told")
+			}
+			r.mu.Unlock()
+			if _, err := s.Lifecycle.Release.Do(ctx, op, order); err != nil {
+				t.Fatal(err)
+			}
+			r.hears(t, []string{examined})
 			if _, err := s.Lifecycle.Kill.Do(ctx, op, order); err != nil {
 				t.Fatal(err)
 			}

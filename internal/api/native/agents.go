@@ -17,6 +17,7 @@ type agent struct {
 	Owner     *string `json:"owner"` // name; null while unclaimed
 	OwnerID   *string `json:"owner_id"`
 	Standing  string  `json:"standing"`
+	Beneath   *string `json:"beneath"` // the standing that comes back with the release; null unless quarantined
 	Epoch     int64   `json:"epoch"`
 	Reason    string  `json:"reason"`
 	CreatedAt *string `json:"created_at"`
@@ -28,6 +29,10 @@ func (d *door) agent(a lifecycle.Agent) agent {
 	out := agent{
 		ID: d.codec.String(a.ID), Name: a.Name, Standing: a.Standing.String(), Epoch: a.Epoch, Reason: a.Reason,
 		CreatedAt: wireTime(a.CreatedAt), ClaimedAt: wireTime(a.ClaimedAt), ChangedAt: wireTime(a.ChangedAt),
+	}
+	if a.Beneath != act.StandingUnknown {
+		beneath := a.Beneath.String()
+		out.Beneath = &beneath
 	}
 	if a.Owner != 0 {
 		id := d.codec.String(a.Owner)

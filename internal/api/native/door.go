@@ -62,6 +62,8 @@ func (d *door) operatorRoutes() []api.Route {
 		{Method: post, Path: "/agents/{agent}/claim", Act: "agent.claim", Handle: d.claim, Takes: newClaim{}, Gives: agent{}},
 		{Method: post, Path: "/agents/{agent}/pause", Act: "agent.pause", Handle: d.order(d.lifecycle.Pause), Takes: newOrder{}, Gives: agent{}},
 		{Method: post, Path: "/agents/{agent}/resume", Act: "agent.resume", Handle: d.order(d.lifecycle.Resume), Takes: newOrder{}, Gives: agent{}},
+		{Method: post, Path: "/agents/{agent}/quarantine", Act: "agent.quarantine", Handle: d.order(d.lifecycle.Quarantine), Takes: newOrder{}, Gives: agent{}},
+		{Method: post, Path: "/agents/{agent}/release", Act: "agent.release", Handle: d.order(d.lifecycle.Release), Takes: newOrder{}, Gives: agent{}},
 		{Method: post, Path: "/agents/{agent}/kill", Act: "agent.kill", Handle: d.order(d.lifecycle.Kill), Takes: newOrder{}, Gives: agent{}},
 		{Method: post, Path: "/apps", Act: "app.create", Handle: d.createApp, Takes: newApp{}, Gives: app{}},
 		{Method: http.MethodDelete, Path: "/apps/{owner}", Act: "app.revoke", Handle: d.revokeApp, Gives: revokedApp{}},
