@@ -90,6 +90,10 @@ func (id ID) Time() time.Time {
 	return time.UnixMilli(int64(id>>(kindBits+nodeBits+seqBits)) + idEpochMillis).UTC()
 }
 
+// FirstID returns the least id that can have been made at t: what was made since
+// then has that one or a greater one.
+func FirstID(t time.Time) ID { return makeID(max(0, IDMillis(t)), KindNone, 0, 0) }
+
 // Minter makes ids for one node of one network. It never repeats an id and
 // never goes back, whatever the wall clock does: after a step back it goes on
 // from the last millisecond it used.

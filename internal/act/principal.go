@@ -36,6 +36,7 @@ const (
 	BindingNone      Binding = iota // anonymous, or a system principal
 	BindingBootstrap                // a Moltbook-style key: a bearer secret, scoped down
 	BindingOperator                 // the operators' local token
+	BindingSession                  // an operator's browser that is signed in
 )
 
 // String returns the binding's name as it stands in leaves.
@@ -47,6 +48,8 @@ func (b Binding) String() string {
 		return "bootstrap"
 	case BindingOperator:
 		return "operator-token"
+	case BindingSession:
+		return "session"
 	}
 	return "unknown"
 }
@@ -57,7 +60,7 @@ func (b Binding) String() string {
 type Principal struct {
 	Kind       PrincipalKind
 	ID         ID     // agent, operator or system id; 0 for observers
-	Name       string // agent or operator name, or the name of the system part
+	Name       string // agent or operator name, the name of the system part, or PageReader
 	Epoch      int64  // the standing epoch under which the credential was checked
 	Credential ID     // which credential was shown
 	Binding    Binding
@@ -65,6 +68,10 @@ type Principal struct {
 	Approval   ID     // the human's word under which a held act is done; 0 for others. The gate sets it
 	Source     string // keyed hash of the network source, for counting; never an address
 }
+
+// PageReader is the name of observers who read the pages made for humans; those who
+// call an API without a credential have none. Policy tells the two apart.
+const PageReader = "pages"
 
 // SystemPrincipal returns the principal for background work of the named part.
 func SystemPrincipal(name string) Principal {

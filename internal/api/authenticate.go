@@ -21,7 +21,8 @@ const (
 
 // authenticate sets the call's principal. The credential stands in the
 // Authorization header (RFC 6750 §2.1; the scheme in any case, RFC 9110 §11.1);
-// one in a query or body is not seen.
+// one in a query or body is not seen. Without one a door may know who it is
+// (Door.Who).
 func (k *Kernel) authenticate(ctx context.Context, c *Call) error {
 	c.Principal = act.Principal{Source: k.source(c.R)}
 	if c.Route.Anonymous {
@@ -29,6 +30,10 @@ func (k *Kernel) authenticate(ctx context.Context, c *Call) error {
 	}
 	sent := c.R.Header["Authorization"]
 	if len(sent) == 0 {
+		if c.door.Who != nil {
+			p, err := c.door.Who(ctx, c)
+			return k.admit(ctx, c, p, err)
+		}
 		if k.Anonymous && c.Route.Act != "" && (c.R.Method == http.MethodGet || c.R.Method == http.MethodHead) {
 			return nil
 		}
@@ -42,6 +47,11 @@ func (k *Kernel) authenticate(ctx context.Context, c *Call) error {
 		return k.refuse(ctx, c, "key.malformed", "the Authorization header holds no bearer credential")
 	}
 	p, err := k.Auth.Authenticate(ctx, key)
+	return k.admit(ctx, c, p, err)
+}
+
+// admit takes a principal, or says why its credential is not good.
+func (k *Kernel) admit(ctx context.Context, c *Call, p act.Principal, err error) error {
 	if err == nil {
 		p.Source = c.Principal.Source
 		c.Principal = p

@@ -8,9 +8,9 @@
 //	trace → authenticate → read body → idempotency key → admission → act → answer
 //
 // Invariants:
-//   - a credential is read from the Authorization header and from nowhere else;
-//     401 is said only after a completed check, a storage failure is 503 with
-//     Retry-After (T06);
+//   - a credential is read from the Authorization header, or from the cookie of
+//     the door that gave it, and from nowhere else; 401 is said only after a
+//     completed check, a storage failure is 503 with Retry-After (T06);
 //   - a body is held in memory only within a budget that all requests share, and
 //     only as far as it has arrived; reading it has a deadline (T60);
 //   - operators' acts and health have slots of their own, so that a flood of

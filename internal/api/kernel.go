@@ -137,6 +137,11 @@ type Door struct {
 	// Fail writes an error in the door's form. The headers that errors have in
 	// common are set.
 	Fail func(c *Call, e *act.Error)
+	// Who tells whose request it is that was sent without an Authorization header:
+	// whose cookie it brings, say. Nil is nobody's.
+	Who func(ctx context.Context, c *Call) (act.Principal, error)
+	// Rest makes the door answer, with Fail, for paths that no door has.
+	Rest bool
 	// Instead tells what to use in place of a method that a path does not have;
 	// keys are "PUT /agents/me".
 	Instead map[string]string
@@ -188,7 +193,11 @@ func (k *Kernel) Handler() http.Handler {
 			mux.Handle(d.Prefix+"/", k.serve(d, &Route{Path: "/…", Anonymous: true, Handle: nowhere}))
 		}
 	}
-	mux.Handle("/", k.serve(k.doors[0], &Route{Path: "/…", Anonymous: true, Handle: nowhere}))
+	rest := k.doors[0]
+	if i := slices.IndexFunc(k.doors, func(d *Door) bool { return d.Rest }); i >= 0 {
+		rest = k.doors[i]
+	}
+	mux.Handle("/", k.serve(rest, &Route{Path: "/…", Anonymous: true, Handle: nowhere}))
 	return mux
 }
 

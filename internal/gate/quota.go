@@ -32,6 +32,7 @@ type quotas struct {
 	counts *windows
 	grown  map[string][]rate // by class
 	young  map[string][]rate
+	pages  map[string][]rate // of readers of the pages
 	byName map[string]rate
 	copies *windows
 	seed   maphash.Seed // of the hashes of texts
@@ -45,7 +46,7 @@ func newQuotas(c Config, clock act.Clock) (*quotas, error) {
 	q := &quotas{
 		clock: clock, newFor: cmp.Or(c.NewFor, DefaultNewFor), counts: newWindows(quotaWindows), byName: rates,
 		copies: newWindows(copyWindows), seed: maphash.MakeSeed(),
-		grown: make(map[string][]rate), young: make(map[string][]rate),
+		grown: make(map[string][]rate), young: make(map[string][]rate), pages: make(map[string][]rate),
 	}
 	for _, class := range quotaClasses() {
 		names, _ := ratesIn(class)
@@ -61,6 +62,12 @@ func newQuotas(c Config, clock act.Clock) (*quotas, error) {
 			if ok {
 				q.young[class] = append(q.young[class], r)
 			}
+			if name == QuotaRead {
+				name = ratePage
+			}
+			if r, ok := rates[name]; ok {
+				q.pages[class] = append(q.pages[class], r)
+			}
 		}
 	}
 	return q, nil
@@ -72,14 +79,15 @@ type Rate struct {
 	Window time.Duration
 }
 
-// Rates lists the rates in force by the names that Config.Rates uses. A rate that
-// no registered act is held to is not among them.
+// Rates lists the rates in force that agents are held to, by the names that
+// Config.Rates uses. A rate that no registered act is held to is not among them,
+// nor are those of people.
 func (g *Gate) Rates() map[string]Rate {
 	held := map[string]bool{rateCopies: true, rateCopiesNear: true, rateCopiesOwner: true, rateCopiesCommunity: true}
 	for _, i := range g.acts {
 		names, _ := ratesIn(i.Quota)
 		for _, name := range names {
-			held[name] = true
+			held[name] = name != QuotaSignIn
 		}
 	}
 	out := make(map[string]Rate)
@@ -105,6 +113,8 @@ func (q *quotas) rates(p act.Principal, class string, now time.Time) []rate {
 	switch {
 	case p.Kind != act.Agent && p.Kind != act.Observer:
 		return nil
+	case p.Kind == act.Observer && p.Name == act.PageReader:
+		return q.pages[class]
 	case q.isNew(p, now):
 		return q.young[class]
 	}
@@ -176,7 +186,8 @@ func span(d time.Duration) string {
 
 func (q *quotas) giveBack(p act.Principal, rates []rate) {
 	for _, r := range rates {
-		if r.name == QuotaRead || r.name == QuotaWrite {
+		switch r.name {
+		case QuotaRead, QuotaWrite, ratePage, QuotaSignIn:
 			continue // a failed request is still a request
 		}
 		q.counts.giveBack(keyOf(p, r))

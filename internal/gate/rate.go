@@ -27,6 +27,11 @@ const (
 	QuotaSearch    = "search"    // beside QuotaRead
 	QuotaVerify    = "verify"    // answers to challenges
 	QuotaIdentity  = "identity"  // checks of identity tokens
+	QuotaSignIn    = "sign-in"   // attempts to sign in, for each source; failed ones count
+
+	// ratePage is in place of QuotaRead for those who read the pages: one page is
+	// several reads, and an office full of people is one source.
+	ratePage = "page"
 )
 
 // rate is how many acts fit in a window. A limit of 0 lets nothing through.
@@ -45,7 +50,7 @@ const (
 func quotaClasses() []string {
 	return []string{
 		QuotaNone, QuotaRead, QuotaWrite, QuotaPost, QuotaComment, QuotaCommunity, QuotaRegister, QuotaVote, QuotaFollow,
-		QuotaMessage, QuotaTask, QuotaUpload, QuotaHook, QuotaSearch, QuotaVerify, QuotaIdentity,
+		QuotaMessage, QuotaTask, QuotaUpload, QuotaHook, QuotaSearch, QuotaVerify, QuotaIdentity, QuotaSignIn,
 	}
 }
 
@@ -55,7 +60,7 @@ func ratesIn(class string) ([]string, bool) {
 	switch class {
 	case QuotaNone:
 		return nil, true
-	case QuotaRead, QuotaWrite, QuotaRegister, QuotaVerify, QuotaIdentity:
+	case QuotaRead, QuotaWrite, QuotaRegister, QuotaVerify, QuotaIdentity, QuotaSignIn:
 		return []string{class}, true
 	case QuotaSearch:
 		return []string{QuotaRead, class}, true
@@ -72,10 +77,11 @@ func quotaKnown(class string) bool { _, ok := ratesIn(class); return ok }
 // nothing of, some that an agent at work does not meet.
 func profile(l Limits) (map[string]rate, bool) {
 	rates := make(map[string]rate)
+	texts := []string{"sign-in=10/1m"} // guessing is not for any network
 	switch l {
 	case LimitsOpen, "":
 	case LimitsMoltbook:
-		for _, text := range []string{
+		texts = append(texts,
 			"read=60/1m", "write=30/1m", "register=4/5m",
 			"post=1/30m", "post.new=1/2h",
 			"comment=1/20s", "comment.new=1/60s", "comment-day=50/24h", "comment-day.new=20/24h",
@@ -83,15 +89,16 @@ func profile(l Limits) (map[string]rate, bool) {
 			"message=30/1m", "message.new=0/24h",
 			"verify=30/1m", "identity=100/1m", "search=30/1m", "upload=20/1h", "webhook=20/1h",
 			"copies=3/24h", "copies-near=5/24h", "copies-owner=10/24h", "copies-community=50/24h",
-		} {
-			r, err := parseRate(text)
-			if err != nil {
-				panic(err) // a programmer's error, met by every test
-			}
-			rates[r.name] = r
-		}
+			"page=600/1m")
 	default:
 		return nil, false
+	}
+	for _, text := range texts {
+		r, err := parseRate(text)
+		if err != nil {
+			panic(err) // a programmer's error, met by every test
+		}
+		rates[r.name] = r
 	}
 	return rates, true
 }
@@ -105,7 +112,7 @@ const (
 
 // rateNames lists the names that a rate can have.
 func rateNames() []string {
-	names := map[string]bool{rateCopies: true, rateCopiesNear: true, rateCopiesOwner: true, rateCopiesCommunity: true}
+	names := map[string]bool{ratePage: true, ratePage + newSuffix: true, rateCopies: true, rateCopiesNear: true, rateCopiesOwner: true, rateCopiesCommunity: true}
 	for _, class := range quotaClasses() {
 		of, _ := ratesIn(class)
 		for _, name := range of {

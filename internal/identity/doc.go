@@ -14,7 +14,9 @@
 //     operator's token, in a file that only its owner can read; nowhere else;
 //   - a cached verification is dropped when its subject is fenced (Forget), also
 //     when the fence comes between reading the database and caching the answer;
-//   - "unauthenticated" is said only after a completed check.
+//   - "unauthenticated" is said only after a completed check;
+//   - an operator's browser session ends with its time, with its token, or when it
+//     is closed, on every node at once.
 //
 // Tables: owner, operator, credential. Entry points: [LoadKeys], [New],
 // [Service.Authenticate]. Read keys.go, then secret.go, then authenticate.go.

@@ -24,6 +24,7 @@ const (
 	InviteCode                  // lets one agent register
 	OperatorToken               // the operators' local token
 	AppKey                      // lets an application check proofs of identity
+	SessionKey                  // an operator's browser that is signed in, in a cookie
 )
 
 // Prefix returns what the kind's texts begin with.
@@ -39,6 +40,8 @@ func (s Secret) Prefix() string {
 		return "reef_op_"
 	case AppKey:
 		return "moltdev_"
+	case SessionKey:
+		return "reef_ses_"
 	}
 	return ""
 }
@@ -52,7 +55,7 @@ const (
 
 // kindOf tells the kind of a text by its prefix and length.
 func kindOf(text string) (Secret, bool) {
-	for s := AgentKey; s <= AppKey; s++ {
+	for s := AgentKey; s <= SessionKey; s++ {
 		if p := s.Prefix(); len(text) == len(p)+secretChars && strings.HasPrefix(text, p) {
 			return s, true
 		}

@@ -12,7 +12,10 @@ import (
 // directory is what memory knows of every agent. It holds committed rows only
 // and forgets none. Looking up takes no lock and, as a rule, one cache line; an
 // agent takes about 80 bytes, so that 1.6 million fit in 130 MB.
-type directory struct{ shards [dirShards]dirShard }
+type directory struct {
+	shards [dirShards]dirShard
+	counts [act.Stale + 1]atomic.Int64 // agents by standing
+}
 
 const (
 	dirShards    = 64
@@ -99,10 +102,12 @@ func (d *directory) put(id act.ID, e entry) {
 	if slot.id.Load() != 0 {
 		if int64(slot.word.Load()>>8) <= e.epoch {
 			slot.record.owner.Store(int64(e.owner))
-			slot.word.Store(e.word())
+			d.counts[act.Standing(slot.word.Swap(e.word()))].Add(-1)
+			d.counts[e.state].Add(1)
 		}
 		return
 	}
+	d.counts[e.state].Add(1)
 	if s.used++; s.used*8 > len(table)*7 {
 		table = grown(table)
 		slot = find(table, h, id)

@@ -95,6 +95,9 @@ type Lifecycle struct {
 	CreateApp *gate.WriteAct[NewApp, App]
 	RevokeApp *gate.WriteAct[NamedOwner, act.Ref]
 
+	OpenSession  *gate.WriteAct[NewSession, Session]
+	CloseSession *gate.WriteAct[Nothing, act.Ref]
+
 	expire    *gate.WriteAct[Expiry, Agent]
 	ownerMail *gate.WriteAct[OwnerMail, Mail]
 	claimMail *gate.WriteAct[ClaimMail, Mail]
@@ -140,6 +143,7 @@ func New(g *gate.Gate, db *store.DB, ids *identity.Service, c Config) *Lifecycle
 	l.registerApprovals(g)
 	l.registerApprovalReads(g)
 	l.registerChallenge(g)
+	l.registerSession(g)
 	g.OnFence(act.KindAgent, l.reload)
 	ids.Plug(l)
 	return l

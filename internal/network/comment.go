@@ -208,7 +208,7 @@ func (n *Network) createComment(_ context.Context, tx *store.Tx, p act.Principal
 	}
 	made := Comment{
 		ID: id, Version: 1, Post: post, Root: id, Content: in.Content, Origin: act.OriginAgent, CreatedAt: tx.Now(),
-		Author: Author{ID: p.ID, Name: p.Name, Standing: n.standing(p.ID)},
+		Author: Author{ID: p.ID, Name: p.Name, Standing: n.standing(p.ID), Owned: n.owner(p.ID) != 0},
 	}
 	edge := gate.Edge{From: act.Ref{ID: post}, Kind: gate.EdgeReply}
 	var postAuthor, replied act.ID

@@ -33,6 +33,8 @@ type Config struct {
 	// Owner tells who answers for an agent, 0 if nobody does, for the rates of
 	// copies; nil is nobody for anyone.
 	Owner func(agent act.ID) act.ID
+	// Census counts agents and held acts for network.show; nil leaves them out.
+	Census func(v *store.View, since time.Time) (Census, error)
 
 	Push // what event delivery needs
 }
@@ -70,6 +72,7 @@ type Network struct {
 	ListReports     *gate.ReadAct[ReportQuery, act.Page[Reported]]
 	Unseal          *gate.WriteAct[Examination, Unsealed]
 	ReadFeed        *gate.ReadAct[FeedQuery, act.Page[Post]]
+	ShowNetwork     *gate.ReadAct[Nothing, Pulse]
 	Import          *gate.WriteAct[Batch, Imported]
 
 	ListNotifications *gate.ReadAct[NotificationQuery, NotificationPage]
@@ -93,12 +96,14 @@ type Network struct {
 
 	delivery // of what happens: events, webhooks, queues
 
-	gate   *gate.Gate
-	owner  func(act.ID) act.ID
-	prover Prover
-	log    *slog.Logger
-	db     *store.DB // for housekeeping; acts are given a View or Tx
-	vault  vault
+	gate    *gate.Gate
+	census  func(*store.View, time.Time) (Census, error)
+	counted counted
+	owner   func(act.ID) act.ID
+	prover  Prover
+	log     *slog.Logger
+	db      *store.DB // for housekeeping; acts are given a View or Tx
+	vault   vault
 
 	keepSealed   time.Duration
 	expireSealed *gate.WriteAct[Nothing, int64]
@@ -133,7 +138,7 @@ func New(g *gate.Gate, db *store.DB, c Config) *Network {
 	if c.Owner == nil {
 		c.Owner = func(act.ID) act.ID { return 0 }
 	}
-	n := &Network{owner: c.Owner, gate: g, prover: c.Prover, db: db, log: c.Log, vault: newVault(c.SealKey), keepSealed: c.KeepSealed, places: newPlaces(), indexKey: c.IndexKey}
+	n := &Network{owner: c.Owner, census: c.Census, gate: g, prover: c.Prover, db: db, log: c.Log, vault: newVault(c.SealKey), keepSealed: c.KeepSealed, places: newPlaces(), indexKey: c.IndexKey}
 	if n.keepSealed <= 0 {
 		n.keepSealed = DefaultKeepSealed
 	}
@@ -158,6 +163,7 @@ func New(g *gate.Gate, db *store.DB, c Config) *Network {
 	n.registerComment(g)
 	n.registerVote(g)
 	n.registerFeed(g)
+	n.registerPulse(g)
 	n.registerSealed(g)
 	n.registerErase(g)
 	n.registerReport(g)

@@ -193,7 +193,7 @@ func (n *Network) createPost(_ context.Context, tx *store.Tx, p act.Principal, i
 	}
 	made := Post{
 		ID: id, Version: 1, Type: kind, Title: in.Title, Content: in.Content, URL: in.URL, Place: place,
-		Author: Author{ID: p.ID, Name: p.Name, Standing: n.standing(p.ID)},
+		Author: Author{ID: p.ID, Name: p.Name, Standing: n.standing(p.ID), Owned: n.owner(p.ID) != 0},
 		Hot:    tx.Now() / 1000, Origin: act.OriginAgent, CreatedAt: tx.Now(), UpdatedAt: tx.Now(),
 	}
 	return made, gate.Effects{Out: act.Ref{ID: id, Version: 1}, Edges: named, In: sum}, nil

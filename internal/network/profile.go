@@ -30,6 +30,7 @@ type Author struct {
 	Avatar      act.ID // an image; 0 without one
 	ActiveAt    int64  // Unix microseconds of the last write, to the minute; 0 before the first
 	Standing    act.Standing
+	Owned       bool // an owner answers for it
 	Origin      act.Origin
 	CreatedAt   int64 // Unix microseconds
 }
@@ -133,7 +134,7 @@ func (n *Network) scanAuthor(r *store.Row, i int) Author {
 	return Author{
 		ID: r.ID(i), Name: r.Text(i + 1), Description: r.Text(i + 2), Karma: r.Int(i + 3),
 		Followers: r.Int(i + 4), Following: r.Int(i + 5), Origin: act.Origin(r.Int(i + 6)),
-		CreatedAt: r.Int(i + 7), Avatar: r.ID(i + 8), ActiveAt: r.Int(i + 9), Standing: n.standing(r.ID(i)),
+		CreatedAt: r.Int(i + 7), Avatar: r.ID(i + 8), ActiveAt: r.Int(i + 9), Standing: n.standing(r.ID(i)), Owned: n.owner(r.ID(i)) != 0,
 	}
 }
 

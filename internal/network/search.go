@@ -271,7 +271,7 @@ func (n *Network) window(v *store.View, words []string, kind string, anyWord boo
 			Up: r.Int(10), Down: r.Int(11), Origin: act.Origin(r.Int(12)), CreatedAt: r.Int(13), version: r.Int(14),
 		}
 		if f.Author.ID != 0 {
-			f.Author.Standing = n.standing(f.Author.ID)
+			f.Author.Standing, f.Author.Owned = n.standing(f.Author.ID), n.owner(f.Author.ID) != 0
 		}
 		f.rank(words, anyWord)
 		found = append(found, f)

@@ -296,8 +296,8 @@ func (c *checker) literal(uid types.EntityUID) {
 			c.problem("%s: the parts of the server have names like import", uid)
 		}
 	case typeObserver:
-		if uid.ID != anonymousID {
-			c.problem("%s: the only observer is Observer::%q", uid, anonymousID)
+		if uid.ID != anonymousID && uid.ID != pagesID {
+			c.problem("%s: the observers are Observer::%q and Observer::%q", uid, anonymousID, pagesID)
 		}
 	default:
 		if c.kinds[uid.Type] {

@@ -33,7 +33,7 @@ func TestProblems(t *testing.T) {
 		{`@id("a") permit (principal == Agent::"` + strings.ToUpper(agent) + `", action, resource);`, "test.cedar:1", "as the network shows it"},
 		{`@id("a") permit (principal in Owner::"` + agent + `", action, resource);`, "test.cedar:1", "this network's owners"},
 		{`@id("a") permit (principal == System::"X Y", action, resource);`, "test.cedar:1", "names like import"},
-		{`@id("a") permit (principal == Observer::"me", action, resource);`, "test.cedar:1", "only observer"},
+		{`@id("a") permit (principal == Observer::"me", action, resource);`, "test.cedar:1", "observers are"},
 		{`@id("a") permit (principal == Agent::"none", action, resource);`, "test.cedar:1", "not the id"},
 		{`@id("a") permit (principal is Agent, action == Action::"post.create", resource is Comment);`, "test.cedar:1", "applicable action"},
 		{when(`principal.colour == "red"`), "test.cedar:2", "unknown attribute principal.colour"},

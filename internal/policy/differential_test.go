@@ -59,7 +59,7 @@ func (w *world) policy(t *rapid.T, n int) string {
 	effect := pick(t, "effect", "permit", "permit", "permit", "forbid")
 	agent := true
 	who := ""
-	switch pick(t, "who", "all", "agent", "agent", "agent", "one", "operator", "owner", "class", "system", "isin") {
+	switch pick(t, "who", "all", "agent", "agent", "agent", "one", "operator", "owner", "class", "system", "observer", "pages", "isin") {
 	case "all":
 		who, agent = "principal", false
 	case "agent":
@@ -74,6 +74,10 @@ func (w *world) policy(t *rapid.T, n int) string {
 		who = fmt.Sprintf("principal in Class::%q", pick(t, "class", worldClasses...))
 	case "system":
 		who, agent = `principal == System::"import"`, false
+	case "observer":
+		who, agent = `principal == Observer::"anonymous"`, false
+	case "pages":
+		who, agent = `principal == Observer::"pages"`, false
 	case "isin":
 		who = "principal is Agent in " + w.literal(t, "Owner", act.KindOwner)
 	}
@@ -201,6 +205,9 @@ func (w *world) reference(t *rapid.T, p act.Principal, f PrincipalFacts, name st
 		subject.UID = types.NewEntityUID("System", types.String(p.Name))
 	case act.Observer:
 		subject.UID = types.NewEntityUID("Observer", "anonymous")
+		if p.Name != "" {
+			subject.UID = types.NewEntityUID("Observer", types.String(p.Name))
+		}
 	}
 	kind := r.Kind.String()
 	thing := types.Entity{
@@ -214,7 +221,7 @@ func (w *world) reference(t *rapid.T, p act.Principal, f PrincipalFacts, name st
 	}
 	_, diag := cedar.Authorize(set, types.EntityMap{subject.UID: subject, thing.UID: thing}, cedar.Request{
 		Principal: subject.UID, Action: types.NewEntityUID("Action", types.String(name)), Resource: thing.UID,
-		Context: types.NewRecord(types.RecordMap{"anonymous_api": types.True}),
+		Context: types.NewRecord(types.RecordMap{"anonymous_api": types.True, "observer_pages": types.False}),
 	})
 	at := func(id cedar.PolicyID) (n int) { // "policy7" is the 7th policy, with @id("p7")
 		if _, err := fmt.Sscanf(string(id), "policy%d", &n); err != nil {
@@ -294,6 +301,7 @@ func TestDifferential(t *testing.T) {
 			case act.System:
 				p.Name = pick(t, "name", "import", "timer")
 			case act.Observer:
+				p.Name = pick(t, "reader", "", act.PageReader)
 			}
 			r := gate.Facts{
 				Kind: pick(t, "thing", act.KindPost, act.KindPost, act.KindAgent, act.KindNetwork), Community: id(act.KindCommunity),

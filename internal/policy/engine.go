@@ -59,6 +59,7 @@ type Config struct {
 
 	// What the network is configured to be; policies see it as context.
 	AnonymousAPI   bool // reads without a credential
+	ObserverPages  bool // everybody may read the pages
 	OwnKeyApproval bool // an agent's own key approves conversations
 	Challenge      bool // new content is challenged
 }
@@ -111,8 +112,8 @@ func New(c Config) *Engine {
 	e := &Engine{
 		key: slices.Clone(c.Key), codec: c.Codec, directory: c.Directory, log: c.Log, acts: make(map[string]*table),
 		context: types.NewRecord(types.RecordMap{
-			attrAnonymousAPI: types.Boolean(c.AnonymousAPI), attrOwnKeyApproval: types.Boolean(c.OwnKeyApproval),
-			attrChallenge: types.Boolean(c.Challenge),
+			attrAnonymousAPI: types.Boolean(c.AnonymousAPI), attrObserverPages: types.Boolean(c.ObserverPages),
+			attrOwnKeyApproval: types.Boolean(c.OwnKeyApproval), attrChallenge: types.Boolean(c.Challenge),
 		}),
 	}
 	if e.log == nil {

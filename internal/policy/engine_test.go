@@ -58,6 +58,7 @@ func registry() []ActInfo {
 		{Name: "webhook.create"}, {Name: "webhook.list", Read: true}, {Name: "webhook.delete"}, {Name: "webhook.rotate"},
 		{Name: "webhook.replay"}, {Name: "webhook.deliveries", Read: true},
 		{Name: "queue.create"}, {Name: "queue.update"}, {Name: "queue.delete"}, {Name: "queue.list", Read: true}, {Name: "queue.show", Read: true},
+		{Name: "network.show", Read: true}, {Name: "session.open"}, {Name: "session.close"},
 		{Name: "queue.receive"}, {Name: "queue.ack"}, {Name: "queue.extend"}, {Name: "queue.dead", Read: true}, {Name: "queue.redrive"},
 	}
 }
@@ -161,6 +162,8 @@ func TestDefaultBundle(t *testing.T) {
 	open := newEngine(t, d, func(c *Config) { c.AnonymousAPI = true })
 	activateDefault(t, shut)
 	activateDefault(t, open)
+	paged := newEngine(t, d, func(c *Config) { c.ObserverPages = true })
+	activateDefault(t, paged)
 
 	operator := act.Principal{Kind: act.Operator, ID: testID(act.KindOperator, 1)}
 	type asking struct {
@@ -172,6 +175,10 @@ func TestDefaultBundle(t *testing.T) {
 	all := []asking{
 		{"observer", shut, act.Principal{}, false},
 		{"observer, open", open, act.Principal{}, false},
+		{"page reader, shut", shut, act.Principal{Name: act.PageReader}, false},
+		{"page reader", paged, act.Principal{Name: act.PageReader}, false},
+		{"stranger where pages are public", paged, act.Principal{}, false},
+		{"observer of another name", paged, act.Principal{Name: "page"}, false},
 		{"requested", shut, agent(1, act.Requested), false},
 		{"requested, own", open, agent(1, act.Requested), true},
 		{"active", shut, agent(2, act.Active), false},
@@ -191,8 +198,10 @@ func TestDefaultBundle(t *testing.T) {
 	actives, operators := []string{"active", "active, own"}, []string{"operator", "operator, own"}
 	both := slices.Concat(actives, operators)
 	reads := slices.Concat([]string{"observer, open"}, actives, operators)
+	pages := slices.Concat([]string{"page reader"}, reads)
+	strangers := []string{"observer", "observer, open", "page reader, shut", "page reader", "stranger where pages are public", "observer of another name"}
 	may := map[string][]string{
-		"agent.register":   {"observer", "observer, open"},
+		"agent.register":   strangers,
 		"agent.claim":      operators,
 		"agent.me":         {"requested", "requested, own", "active", "active, own"},
 		"agent.update":     {"active, own"},
@@ -206,10 +215,10 @@ func TestDefaultBundle(t *testing.T) {
 		"agent.release":    operators,
 		"community.create": append([]string{"setup"}, actives...),
 		"post.create":      actives,
-		"post.read":        reads,
+		"post.read":        pages,
 		"post.delete":      {"active, own"},
 		"comment.create":   actives,
-		"comment.list":     reads,
+		"comment.list":     pages,
 		"comment.delete":   {"active, own"},
 		"content.report":   actives,
 		"report.list":      slices.Concat(actives, operators),
@@ -217,18 +226,18 @@ func TestDefaultBundle(t *testing.T) {
 		"content.erase":    operators,
 		"system.expire":    {"housekeeping"},
 		"vote.cast":        actives,
-		"feed.read":        reads,
+		"feed.read":        pages,
 		"import.write":     operators,
 		"avatar.set":       {"active, own"},
 		"avatar.remove":    {"active, own"},
 		"agent.follow":     actives,
 		"agent.unfollow":   actives,
 		"image.read":       reads,
-		"agent.profile":    reads,
+		"agent.profile":    pages,
 		"identity.prove":   {"active, own"},
-		"identity.verify":  {"observer", "observer, open"},
+		"identity.verify":  strangers,
 		"owner.mail":       {"active, own"},
-		"claim.mail":       {"observer", "observer, open"},
+		"claim.mail":       strangers,
 		"app.create":       operators,
 		"app.revoke":       operators,
 		"approval.approve": operators,
@@ -263,7 +272,7 @@ func TestDefaultBundle(t *testing.T) {
 		"denial.record":    {"gate"},
 		"agent.expire":     {"reaper"},
 		"home.read":        actives, "notification.list": actives, "notification.read": actives,
-		"search.run":  reads,
+		"search.run":  pages,
 		"system.tidy": {"housekeeping"},
 
 		"label.list":            reads,
@@ -274,8 +283,8 @@ func TestDefaultBundle(t *testing.T) {
 		"label.detach":          {"active, own"},
 		"label.revoke":          operators,
 		"briefing.take":         {"active, own"},
-		"community.list":        reads,
-		"community.show":        reads,
+		"community.list":        pages,
+		"community.show":        pages,
 		"community.moderators":  reads,
 		"community.subscribe":   actives,
 		"community.unsubscribe": actives,
@@ -288,6 +297,7 @@ func TestDefaultBundle(t *testing.T) {
 		"event.read":            slices.Concat(actives, operators),
 		"webhook.create":        both, "webhook.list": both, "webhook.delete": both, "webhook.rotate": both,
 		"webhook.replay": both, "webhook.deliveries": both,
+		"network.show": pages, "session.open": strangers, "session.close": operators,
 		"queue.create": actives, "queue.update": actives, "queue.delete": actives, "queue.list": both, "queue.show": both,
 		"queue.receive": actives, "queue.ack": actives, "queue.extend": actives, "queue.dead": actives, "queue.redrive": actives,
 	}

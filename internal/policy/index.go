@@ -61,7 +61,7 @@ func (c *compiler) need(uid types.EntityUID) need {
 	case typeSystem:
 		return need{oneSystem, string(uid.ID)}
 	case typeObserver:
-		return need{observer, ""}
+		return need{observer, observerText(string(uid.ID))}
 	case typeOwner:
 		if uid.ID == noneID {
 			return need{noOwner, ""}
@@ -76,6 +76,14 @@ func (c *compiler) need(uid types.EntityUID) need {
 		panic("unchecked entity " + uid.String())
 	}
 	return need{id, ""}
+}
+
+// observerText tells the one sort of observer that has a name from the other.
+func observerText(name string) string {
+	if name == act.PageReader {
+		return name
+	}
+	return ""
 }
 
 // has returns what a key can satisfy: the principal, the resource's community,
@@ -97,7 +105,7 @@ func (k *key) has() (list [4]need) {
 	case act.System:
 		list[0] = need{oneSystem, k.text}
 	case act.Observer:
-		list[0] = need{observer, ""}
+		list[0] = need{observer, observerText(k.text)}
 	}
 	return list
 }

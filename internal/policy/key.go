@@ -17,7 +17,7 @@ import (
 // stand-in: policies can compare them only with names (check.go), so they
 // cannot tell them apart. That keeps the keys of a million agents few.
 type key struct {
-	text      string // class of an agent, name of a part of the server
+	text      string // class of an agent, name of a part of the server or of an observer
 	version   int64  // of the bundle
 	who       act.ID
 	owner     act.ID
@@ -76,7 +76,9 @@ func (s *snapshot) key(t *table, p act.Principal, f PrincipalFacts, r gate.Facts
 	case act.System:
 		k.who, k.text = 0, p.Name
 	case act.Observer:
-		k.who = 0
+		if k.who = 0; p.Name == act.PageReader {
+			k.text = p.Name
+		}
 	case act.Operator:
 	}
 	if !t.read { // reads are decided by class attributes only
@@ -138,6 +140,9 @@ func (s *snapshot) request(k key) *request {
 		q.principal = types.NewEntityUID(typeSystem, types.String(k.text))
 	case act.Observer:
 		q.principal = types.NewEntityUID(typeObserver, anonymousID)
+		if k.text != "" {
+			q.principal = types.NewEntityUID(typeObserver, types.String(k.text))
+		}
 	}
 	return q
 }

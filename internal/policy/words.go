@@ -21,7 +21,7 @@ import (
 //	resource is Post | Comment | Community | Agent | …  (the act's kinds)
 //	resource.{community, author_standing, origin, visibility, classification, own, role, locked}
 //	resource in Community::"…"
-//	context.{anonymous_api, own_key_approval, challenge}
+//	context.{anonymous_api, observer_pages, own_key_approval, challenge}
 //
 // Every attribute is always there, so that reading one cannot fail: an agent
 // without an owner has Owner::"none", a thing outside any community has
@@ -43,8 +43,10 @@ const (
 	// thingID is the id of every resource: policies see kinds of things and
 	// their attributes, never a single item.
 	thingID types.String = "thing"
-	// anonymousID is the id of the one observer.
+	// anonymousID is the id of observers who call an API, pagesID of those who read
+	// the pages.
 	anonymousID types.String = "anonymous"
+	pagesID     types.String = act.PageReader
 )
 
 // Attribute names.
@@ -62,6 +64,7 @@ const (
 	attrLocked         types.String = "locked"
 	attrRole           types.String = "role"
 	attrAnonymousAPI   types.String = "anonymous_api"
+	attrObserverPages  types.String = "observer_pages"
 	attrOwnKeyApproval types.String = "own_key_approval"
 	attrChallenge      types.String = "challenge"
 )
@@ -137,7 +140,7 @@ func attributes(variable types.String) []types.String {
 	case "resource":
 		return []types.String{attrCommunity, attrAuthorStanding, attrOrigin, attrVisibility, attrClassification, attrOwn, attrRole, attrLocked}
 	case "context":
-		return []types.String{attrAnonymousAPI, attrOwnKeyApproval, attrChallenge}
+		return []types.String{attrAnonymousAPI, attrObserverPages, attrOwnKeyApproval, attrChallenge}
 	}
 	return nil
 }
@@ -145,7 +148,7 @@ func attributes(variable types.String) []types.String {
 // boolean reports whether an attribute of the vocabulary is a truth value.
 func boolean(attr types.String) bool {
 	switch attr {
-	case attrClaimed, attrOwn, attrLocked, attrAnonymousAPI, attrOwnKeyApproval, attrChallenge:
+	case attrClaimed, attrOwn, attrLocked, attrAnonymousAPI, attrObserverPages, attrOwnKeyApproval, attrChallenge:
 		return true
 	}
 	return false
@@ -186,7 +189,7 @@ func schemaOf(tables []*table) (*resolved.Schema, error) {
 		for _, k := range t.kindTypes() {
 			on = append(on, string(k))
 		}
-		fmt.Fprintf(&text, "action %q appliesTo { principal: [Agent, Operator, Observer, System], resource: [%s], context: { anonymous_api: Bool, own_key_approval: Bool, challenge: Bool } };\n",
+		fmt.Fprintf(&text, "action %q appliesTo { principal: [Agent, Operator, Observer, System], resource: [%s], context: { anonymous_api: Bool, observer_pages: Bool, own_key_approval: Bool, challenge: Bool } };\n",
 			t.name, strings.Join(on, ", "))
 	}
 	var s schema.Schema
