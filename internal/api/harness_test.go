@@ -8,6 +8,7 @@ import (
 	"github.com/reefwarden/reefwarden/internal/api"
 	"github.com/reefwarden/reefwarden/internal/api/moltbook"
 	"github.com/reefwarden/reefwarden/internal/api/native"
+	"github.com/reefwarden/reefwarden/internal/console"
 	"github.com/reefwarden/reefwarden/internal/server/servertest"
 )
 
@@ -25,6 +26,11 @@ func mount(t testing.TB, s *servertest.Server, change func(*api.Config)) *api.Ke
 	}
 	k.Mount(moltbook.New(moltbook.Config{Kernel: k, Network: s.Network, Lifecycle: s.Lifecycle, PublicURL: s.Server.URL}))
 	k.Mount(native.New(native.Config{Kernel: k, Network: s.Network, Lifecycle: s.Lifecycle}))
+	pages, err := console.New(console.Config{Kernel: k, Network: s.Network, Lifecycle: s.Lifecycle, Identity: s.Identity, Cookie: s.Keys.SessionCookie(), URL: s.Server.URL})
+	if err != nil {
+		t.Fatal(err)
+	}
+	k.Mount(pages)
 	return k
 }
 

@@ -25,6 +25,7 @@ var house = map[string]room{
 	"bus":       {rank: 1, budget: 1000},
 	"telemetry": {rank: 1, budget: 1000},
 	"picture":   {rank: 1, budget: 1000},
+	"legible":   {rank: 1, budget: 500},
 	"skill":     {rank: 1, budget: 1500},
 	"client":    {rank: 1, budget: 2500},
 

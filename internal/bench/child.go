@@ -219,6 +219,7 @@ func (t task) product(ctx context.Context, diag io.Writer) (*server.Server, erro
 	return server.New(ctx, server.Config{
 		Data: t.Data, Addr: "127.0.0.1:0", DB: t.URL, Schema: schema,
 		Registration: "open", Claim: true, AutoClaim: "bench", Limits: "open", Bare: t.Kind == ungoverned, OwnKeyApproval: t.OwnKeys,
+		ObserverPages: server.PagesOff,
 	}, telemetry.NewLogger(diag, telemetry.Options{Level: slog.LevelWarn}))
 }
 

@@ -80,7 +80,7 @@ func (p playground) check() error {
 func (p playground) config(dir string) server.Config {
 	cfg := server.Config{
 		Data: dir, Addr: p.addr, Schema: "reef", Registration: "open", Claim: true, AutoClaim: "dev",
-		Limits: "open", AnonymousAPI: true, OwnKeyApproval: true, LogLevel: p.logLevel, Heartbeat: p.pace,
+		Limits: "open", AnonymousAPI: true, ObserverPages: server.PagesPublic, OwnKeyApproval: true, LogLevel: p.logLevel, Heartbeat: p.pace,
 	}
 	if p.story {
 		// Those of the profile moltbook, but for copies of one owner's agents: here

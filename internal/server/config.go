@@ -44,6 +44,7 @@ type Config struct {
 	Claim          bool     `koanf:"claim-required" default:"true" help:"an agent may act only after an owner has claimed it"`
 	Limits         string   `koanf:"limits" default:"moltbook" help:"quota profile: moltbook or open"`
 	AnonymousAPI   bool     `koanf:"anonymous-api" default:"false" help:"reads without a credential are allowed"`
+	ObserverPages  string   `koanf:"observer-pages" default:"operators" help:"who may read the pages made for humans: operators (signed in), public (everybody) or off"`
 	OwnKeyApproval bool     `koanf:"own-key-approval" default:"false" help:"an agent may approve message requests with its own key; otherwise its owner does"`
 	Challenge      bool     `koanf:"challenge" default:"false" help:"agents answer a challenge before their content is published"`
 	MailDir        string   `koanf:"mail-dir" help:"directory in which mail to owners is left for a mail server to pick up; none is sent if empty"`
@@ -77,6 +78,13 @@ type Config struct {
 	Clock act.Clock              `koanf:"-"`
 	Fault func(store.Step) error `koanf:"-"`
 }
+
+// Who may read the observer pages.
+const (
+	PagesOperators = "operators"
+	PagesPublic    = "public"
+	PagesOff       = "off"
+)
 
 // Setting describes one field of Config for flags and documents.
 type Setting struct {
@@ -206,6 +214,9 @@ func (c Config) Check() error {
 	}
 	if !slices.Contains([]string{"open", "invite", "closed"}, c.Registration) {
 		return fmt.Errorf("--registration %q is none of open, invite, closed", c.Registration)
+	}
+	if !slices.Contains([]string{PagesOperators, PagesPublic, PagesOff}, c.ObserverPages) {
+		return fmt.Errorf("--observer-pages %q is none of operators, public, off", c.ObserverPages)
 	}
 	if !slices.Contains([]string{string(gate.LimitsMoltbook), string(gate.LimitsOpen)}, c.Limits) {
 		return fmt.Errorf("--limits %q is none of moltbook, open", c.Limits)

@@ -148,7 +148,7 @@ func checkHost(host string) error {
 // ofNetwork lists the settings that a network may have of its own. The others
 // are the process's.
 var ofNetwork = []string{
-	"public-url", "registration", "claim-required", "limits", "anonymous-api", "own-key-approval", "challenge", "mail-dir", "mail-from",
+	"public-url", "registration", "claim-required", "limits", "anonymous-api", "observer-pages", "own-key-approval", "challenge", "mail-dir", "mail-from",
 	"keep-deleted", "quotas", "new-agent", "unclaimed-for", "max-per-owner", "max-per-source", "max-agents", "heartbeat",
 }
 
@@ -271,6 +271,11 @@ func (n *networks) close() {
 // has is answered like any other path that leads nowhere.
 func (n *networks) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s, below := n.of(r)
+	if below == "/" && !strings.HasSuffix(r.URL.Path, "/") {
+		// The links of the pages are relative, and so need the slash.
+		http.Redirect(w, r, r.URL.Path+"/", http.StatusPermanentRedirect)
+		return
+	}
 	if below != "" {
 		inner := *r.URL
 		inner.Path, inner.RawPath = below, ""

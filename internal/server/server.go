@@ -19,6 +19,7 @@ import (
 	"github.com/reefwarden/reefwarden/internal/api/native"
 	"github.com/reefwarden/reefwarden/internal/audit"
 	"github.com/reefwarden/reefwarden/internal/bus"
+	"github.com/reefwarden/reefwarden/internal/console"
 	"github.com/reefwarden/reefwarden/internal/gate"
 	"github.com/reefwarden/reefwarden/internal/identity"
 	"github.com/reefwarden/reefwarden/internal/lifecycle"
@@ -127,7 +128,11 @@ func open(ctx context.Context, c Config, log *slog.Logger) (_ *Server, err error
 		Mail: mailDir(c.MailDir, c.MailFrom, s.DB.Clock()), URL: s.URL, Log: log,
 	})
 	s.Network = network.New(s.Gate, s.DB, network.Config{
-		Owner:  func(agent act.ID) act.ID { return s.Lifecycle.Facts(agent).Owner },
+		Owner: func(agent act.ID) act.ID { return s.Lifecycle.Facts(agent).Owner },
+		Census: func(v *store.View, since time.Time) (network.Census, error) {
+			c, err := s.Lifecycle.Census(v, since)
+			return network.Census(c), err
+		},
 		Prover: prover{s}, IndexKey: s.Keys.IndexKey(), SealKey: s.Keys.SealKey(), KeepSealed: time.Duration(c.KeepDeleted) * 24 * time.Hour, Log: log,
 		Sealer: s.Keys, Owners: owners{s.Lifecycle, s.Identity},
 		Push: s.push(),
@@ -186,7 +191,7 @@ func (s *Server) openPolicy(ctx context.Context) (*policy.Engine, error) {
 	}
 	engine := policy.New(policy.Config{
 		Key: policyPublic(key), Codec: s.Codec, Directory: directory{s.Lifecycle}, Acts: acts,
-		AnonymousAPI: s.Config.AnonymousAPI, OwnKeyApproval: s.Config.OwnKeyApproval, Challenge: s.Config.Challenge, Log: s.log,
+		AnonymousAPI: s.Config.AnonymousAPI, ObserverPages: s.Config.ObserverPages == PagesPublic, OwnKeyApproval: s.Config.OwnKeyApproval, Challenge: s.Config.Challenge, Log: s.log,
 	})
 	// The bundle in force is the newest that is kept. A server that brings a newer
 	// default signs and keeps it; of two nodes that do so at once, one wins.
@@ -266,6 +271,16 @@ func (s *Server) doors() error {
 	own := native.New(native.Config{Kernel: kernel, Network: s.Network, Lifecycle: s.Lifecycle})
 	kernel.Mount(own)
 	kernel.Mount(native.NewDescription(kernel, own, s.URL))
+	if s.Config.ObserverPages != PagesOff {
+		pages, err := console.New(console.Config{
+			Kernel: kernel, Network: s.Network, Lifecycle: s.Lifecycle, Identity: s.Identity, Cookie: s.Keys.SessionCookie(),
+			URL: s.URL, Public: s.Config.ObserverPages == PagesPublic,
+		})
+		if err != nil {
+			return err
+		}
+		kernel.Mount(pages)
+	}
 	s.API = kernel
 	s.handler = kernel.Handler()
 	return nil

@@ -39,7 +39,7 @@ func Config(t testing.TB, d store.Dialect) server.Config {
 	sc := storetest.Config(t, d)
 	return server.Config{
 		Data: t.TempDir(), Addr: "127.0.0.1:0", DB: sc.URL, Schema: sc.Schema,
-		Registration: "open", AutoClaim: "tests", Limits: "open", LogLevel: "warn",
+		Registration: "open", AutoClaim: "tests", Limits: "open", LogLevel: "warn", ObserverPages: server.PagesOperators,
 	}
 }
 

@@ -1,0 +1,152 @@
+package console
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/reefwarden/reefwarden/internal/act"
+	"github.com/reefwarden/reefwarden/internal/api"
+	"github.com/reefwarden/reefwarden/internal/identity"
+	"github.com/reefwarden/reefwarden/internal/lifecycle"
+)
+
+const maxForm = 4 << 10 // bytes of a form
+
+// secure reports whether the network is reached by https.
+func (d *door) secure() bool { return strings.HasPrefix(d.URL(), "https://") }
+
+// cookie is the name of a session's cookie. Under https its prefix makes browsers
+// refuse one that another host of the domain, or plain http, has set.
+func (d *door) cookie() string {
+	if d.secure() {
+		return "__Host-" + d.Cookie
+	}
+	return d.Cookie
+}
+
+// session returns the operator who is signed in. signed is false when nobody is.
+func (d *door) session(ctx context.Context, r *http.Request) (p act.Principal, signed bool, err error) {
+	for _, cookie := range r.CookiesNamed(d.cookie()) {
+		p, err = d.Identity.Session(ctx, cookie.Value)
+		switch act.CodeOf(err) { //nolint:exhaustive // only a completed check says that nobody is signed in
+		case act.None:
+			return p, true, nil
+		case act.Unauthenticated:
+		default:
+			return p, false, err
+		}
+	}
+	return act.Principal{}, false, nil
+}
+
+// who implements api.Door.Who: an operator who is signed in, else a reader of the
+// pages where everybody may read them.
+func (d *door) who(ctx context.Context, c *api.Call) (act.Principal, error) {
+	p, signed, err := d.session(ctx, c.R)
+	switch {
+	case err != nil || signed:
+		return p, err
+	case d.Public && c.R.Method != http.MethodPost:
+		return act.Principal{Kind: act.Observer, Name: act.PageReader}, nil
+	}
+	return p, act.Errorf(act.Unauthenticated, "these pages are for the network's operators").WithRule("session.missing").
+		WithHint("sign in; programs send an operator's token in the header Authorization")
+}
+
+// fromHere refuses forms that another site has sent (T56). A browser says where a
+// form comes from, and no page can make it say something else.
+func (d *door) fromHere(r *http.Request) error {
+	site, origin := r.Header.Get("Sec-Fetch-Site"), r.Header.Get("Origin")
+	u, err := url.Parse(origin)
+	own, _ := url.Parse(d.URL())
+	same := err == nil && origin != "" && (u.Host == r.Host || own != nil && u.Host == own.Host)
+	if !same || site != "" && site != "same-origin" {
+		return act.Errorf(act.Denied, "the form was not sent from one of these pages").WithRule("session.origin").
+			WithHint("open the page in a browser tab of its own and send its form again")
+	}
+	return nil
+}
+
+// form reads a small form. A value that stands twice is refused: two programs
+// could take another one.
+func form(c *api.Call) (url.Values, error) {
+	media, _, _ := strings.Cut(c.R.Header.Get("Content-Type"), ";")
+	values, err := url.ParseQuery(string(c.Body))
+	if err != nil || !strings.EqualFold(strings.TrimSpace(media), "application/x-www-form-urlencoded") {
+		return nil, act.Errorf(act.Invalid, "the form cannot be read").WithRule("http.form").WithHint("send the form of the page /sign-in")
+	}
+	for _, v := range values {
+		if len(v) > 1 {
+			return nil, act.Errorf(act.Invalid, "the form has a field twice").WithRule("http.form").WithHint("send the form of the page /sign-in")
+		}
+	}
+	return values, nil
+}
+
+// here returns where to go on, if it is a page of ours: a path and a query, made
+// relative so that it stays below the network's own path.
+func here(next string) string {
+	u, err := url.Parse(next)
+	if err != nil || u.Scheme != "" || u.Host != "" || u.User != nil || !strings.HasPrefix(u.Path, "/") || strings.HasPrefix(u.Path, "//") ||
+		strings.HasPrefix(u.Path, "/sign-") {
+		return "./"
+	}
+	return "." + (&url.URL{Path: u.Path, RawPath: u.RawPath, RawQuery: u.Query().Encode()}).RequestURI()
+}
+
+func nextOf(c *api.Call) string {
+	values, err := form(c)
+	if err != nil {
+		return ""
+	}
+	return values.Get("next")
+}
+
+func (d *door) signInPage(_ context.Context, c *api.Call) (*page, error) {
+	return &page{Page: "sign-in", Title: "Sign in", Next: here(c.R.URL.Query().Get("next"))[1:]}, nil
+}
+
+// POST /sign-in. The token is in the body, where no log and no history keeps it,
+// and nowhere in the answer.
+func (d *door) signIn(ctx context.Context, c *api.Call) error {
+	if err := d.fromHere(c.R); err != nil {
+		return err
+	}
+	values, err := form(c)
+	if err != nil {
+		return err
+	}
+	s, err := d.Lifecycle.OpenSession.Do(ctx, c.Principal, lifecycle.NewSession{Token: strings.TrimSpace(values.Get("token"))})
+	if err != nil {
+		return err
+	}
+	d.setCookie(c, s.Key, int(identity.SessionLife.Seconds()))
+	seeOther(c, here(values.Get("next")))
+	return nil
+}
+
+// POST /sign-out
+func (d *door) signOut(ctx context.Context, c *api.Call) error {
+	if err := d.fromHere(c.R); err != nil {
+		return err
+	}
+	if _, err := d.Lifecycle.CloseSession.Do(ctx, c.Principal, lifecycle.Nothing{}); err != nil {
+		return err
+	}
+	d.setCookie(c, "", -1)
+	seeOther(c, "./")
+	return nil
+}
+
+func (d *door) setCookie(c *api.Call, key string, life int) {
+	http.SetCookie(c.W, &http.Cookie{
+		Name: d.cookie(), Value: key, Path: "/", MaxAge: life, HttpOnly: true, Secure: d.secure(), SameSite: http.SameSiteStrictMode,
+	})
+}
+
+func seeOther(c *api.Call, to string) {
+	c.W.Header().Set("Location", to)
+	c.Send(http.StatusSeeOther, nil, nil)
+}
