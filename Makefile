@@ -59,7 +59,7 @@ fmt: $(LINTER) ## Format the Go sources
 
 .PHONY: clean
 clean: ## Remove what was built and installed inside the tree
-	rm -rf bin dist test/thirdparty/node_modules
+	rm -rf bin dist test/thirdparty/node_modules test/browser/node_modules
 
 # The linter has 400 modules of its own and so a module file of its own.
 $(LINTER): tools/lint/go.sum

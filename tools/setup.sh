@@ -23,7 +23,7 @@ look() {
   missing=()
   have_postgres || missing+=(postgresql)
   local tool
-  for tool in jq curl strace; do
+  for tool in jq curl strace chromium; do
     have "$tool" || missing+=("$tool")
   done
 }
@@ -44,7 +44,7 @@ fi
 if [ "${#missing[@]}" -gt 0 ]; then
   say "the tests need these Debian packages: ${missing[*]}"
   say "install them with: sudo apt-get update && sudo apt-get install --no-install-recommends ${missing[*]}"
-  say "(elsewhere: the PostgreSQL 15 or newer server programs, jq, curl and strace)"
+  say "(elsewhere: the PostgreSQL 15 or newer server programs, jq, curl, strace and Chromium as chromium)"
   exit 1
 fi
 
@@ -53,14 +53,16 @@ if have node && have npm; then
   node_major=$(node -p 'process.versions.node.split(".")[0]')
 fi
 if [ "$node_major" -lt 20 ]; then
-  say "the third-party client tests need Node.js 20.19 or newer with npm; install it and run this again"
+  say "the third-party client and browser tests need Node.js 20.19 or newer with npm; install it and run this again"
   exit 1
 fi
 
 # The copy of the lock file in node_modules tells what was installed from.
-cd test/thirdparty
-if ! cmp -s package-lock.json node_modules/.installed-lock; then
-  say "installing the third-party clients (npm ci in test/thirdparty)"
-  npm ci --ignore-scripts --no-audit --no-fund --loglevel=error >&2 </dev/null
-  cp package-lock.json node_modules/.installed-lock
-fi
+install() {
+  cmp -s "$1/package-lock.json" "$1/node_modules/.installed-lock" && return
+  say "installing $2 (npm ci in $1)"
+  (cd "$1" && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error) >&2 </dev/null
+  cp "$1/package-lock.json" "$1/node_modules/.installed-lock"
+}
+install test/thirdparty 'the third-party clients'
+install test/browser 'what drives and judges the browser'

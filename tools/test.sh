@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Sets the machine up, checks the sources, runs every test and makes sure that
-# the PostgreSQL and third-party client tests were among them.
+# the PostgreSQL, third-party client and browser tests were among them.
 #   TEST_TIMEOUT  how long one package's tests may take (default 14m)
 #   REEF_SOAK=1   full counts instead of small ones
 set -euo pipefail
@@ -24,4 +24,4 @@ step 'go test'
 export REEF_REQUIRE_ALL=1
 go -C tools build -o ../bin/testreport ./testreport
 go test -json -vet=off -count=1 -timeout "${TEST_TIMEOUT:-14m}" ./... |
-  bin/testreport -ran '/postgres(/|$)' -ran 'ThirdParty'
+  bin/testreport -ran '/postgres(/|$)' -ran 'ThirdParty' -ran '^TestBrowser'
