@@ -158,6 +158,9 @@ func (b *board) settle(v *store.View) error {
 	if b.settled.Load() >= seen {
 		return nil
 	}
+	if err := v.Connect(); err != nil { // before anybody waits
+		return err
+	}
 	b.settling.Lock()
 	defer b.settling.Unlock()
 	if b.settled.Load() >= seen {
@@ -371,6 +374,9 @@ func (b *board) open(ctx context.Context, v *store.View, k windowKey) (ok bool, 
 		b.mu.RLock()
 		defer b.mu.RUnlock()
 		return b.windows[k] != nil, nil
+	}
+	if err := v.Connect(); err != nil { // before anybody waits
+		return false, err
 	}
 	l := &loading{done: make(chan struct{})}
 	b.mu.Lock()

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	natsserver "github.com/nats-io/nats-server/v2/server"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/reefwarden/reefwarden/internal/act"
 	"github.com/reefwarden/reefwarden/internal/lifecycle"
@@ -347,6 +348,42 @@ func TestMemoryShowsWhatWasDone(t *testing.T) {
 		}
 		over.Store(true)
 		others.Wait()
+	})
+}
+
+// Readers who hold all of the database's connections and wait for one who has none
+// yet would wait for each other for ever.
+func TestReadersDoNotWaitForEachOther(t *testing.T) {
+	servertest.Each(t, func(t *testing.T, s *servertest.Server) {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		defer cancel()
+		c := newCrowd(t, s)
+		for range 10 {
+			c.act(rand.New(rand.NewPCG(1, 1)))
+		}
+		made, err := s.Network.CreatePost.Do(ctx, c.agents[0], network.NewPost{Community: "pricing", Title: "T", Content: "c"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range soak(40, 400) { // everything is in doubt before each round
+			if _, err := s.Network.CastVote.Do(ctx, c.agents[1], network.NewVote{Target: network.Named{ID: made.ID}, On: act.KindPost, Up: true}); err != nil {
+				t.Fatal(err)
+			}
+			var g errgroup.Group
+			for i := range 60 {
+				g.Go(func() (err error) {
+					if p := c.agents[i%len(c.agents)]; i%3 == 0 {
+						_, err = s.Network.ReadFeed.Do(ctx, p, network.FeedQuery{Sort: network.FeedNew})
+					} else {
+						_, err = s.Network.ReadPost.Do(ctx, p, network.Named{ID: made.ID})
+					}
+					return err
+				})
+			}
+			if err := g.Wait(); err != nil {
+				t.Fatal(err)
+			}
+		}
 	})
 }
 

@@ -46,7 +46,10 @@ func (v *View) query(q Q, limit int, scan func(*Row) error, args []any) error {
 	return v.lite.query(q, limit, scan, args)
 }
 
-// connect sees to it that the view has a connection.
+// Connect sees to it that the view has a connection. Who makes others wait for
+// what it will ask has to have one before: those who wait may hold all there are.
+func (v *View) Connect() error { return v.connect() }
+
 func (v *View) connect() (err error) {
 	switch {
 	case v.pg != nil:
@@ -92,6 +95,19 @@ type fenceRow struct {
 
 // Now returns the time of the transaction in Unix microseconds.
 func (tx *Tx) Now() int64 { return tx.now }
+
+// Turn stands between two acts in one transaction: what the first has put off is
+// done, so that an error of it is found here, and the clock is read again for the
+// second. What the first has touched is returned, and no longer the transaction's:
+// each act's events tell of its own.
+func (tx *Tx) Turn() (touched []act.ID, err error) {
+	tx.now = act.Micros(tx.node.db.cfg.Clock())
+	touched, tx.touched = tx.touched, nil
+	if tx.pg == nil {
+		return touched, nil
+	}
+	return touched, tx.pg.flush()
+}
 
 // Mint makes an id of the given kind.
 func (tx *Tx) Mint(kind act.Kind) (act.ID, error) { return tx.node.minter.New(kind) }
