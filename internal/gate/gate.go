@@ -312,16 +312,10 @@ func (a *WriteAct[In, Out]) once(ctx context.Context, p act.Principal, pass *pas
 				return err
 			}
 		}
-		if g.bare {
-			return nil
-		}
-		if err := g.Recorder.Record(tx, Entry{
+		return g.record(tx, Entry{
 			Act: a.w.Name, At: tx.Now(), Principal: p, Target: target.Ref, Out: fx.Out,
 			Outcome: Done, Decision: d, In: fx.In, Reason: fx.Reason, Approval: pass.via, Count: 1, Trace: act.TraceOf(ctx),
-		}); err != nil {
-			return err
-		}
-		return g.Tracer.Derive(tx, p, fx.Out, fx.Edges)
+		}, fx.Edges)
 	})
 	switch {
 	case act.CodeOf(err) == act.Unavailable:
@@ -343,6 +337,17 @@ func (a *WriteAct[In, Out]) once(ctx context.Context, p act.Principal, pass *pas
 	}
 	g.pulse.beat()
 	return out, nil
+}
+
+// record puts an act that was done on record, in its own transaction.
+func (g *Gate) record(tx *store.Tx, e Entry, edges []Edge) error {
+	if g.bare {
+		return nil
+	}
+	if err := g.Recorder.Record(tx, e); err != nil {
+		return err
+	}
+	return g.Tracer.Derive(tx, e.Principal, e.Out, edges)
 }
 
 func (a *WriteAct[In, Out]) replay(ctx context.Context, p act.Principal, made act.Ref) (out Out, err error) {

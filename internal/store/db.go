@@ -207,6 +207,17 @@ func (db *DB) Mint(ctx context.Context, kind act.Kind) (act.ID, error) {
 	return db.node.minter.New(kind)
 }
 
+// Reserve sees to it that ids can be made up to a time that is ahead of the clock,
+// for those whose clock leaps.
+func (db *DB) Reserve(ctx context.Context, until time.Time) error {
+	n := db.node
+	n.wanted.Store(act.IDMillis(until))
+	if _, due := n.due(); !due {
+		return nil
+	}
+	return n.renew(ctx)
+}
+
 // Ping reports whether the database answers, as an Unavailable error if not.
 func (db *DB) Ping(ctx context.Context) error {
 	return db.View(ctx, func(v *View) error {

@@ -25,6 +25,7 @@ type node struct {
 	holder string // random; tells two holders of one number apart
 	minter *act.Minter
 	until  atomic.Int64 // ceiling of the present reservation, in the ids' milliseconds
+	wanted atomic.Int64 // what somebody will need it to be: see DB.Reserve
 
 	stop chan struct{}
 	once sync.Once
@@ -116,7 +117,7 @@ func (n *node) take(v *View, exec func(Q, ...any) (int64, error), now, until int
 
 // due says whether more ids should be reserved, and up to where.
 func (n *node) due() (ceiling int64, due bool) {
-	now := act.IDMillis(n.db.cfg.Clock())
+	now := max(act.IDMillis(n.db.cfg.Clock()), n.wanted.Load())
 	until := n.until.Load()
 	if until-now > idRenewLeft.Milliseconds() {
 		return 0, false
@@ -141,7 +142,7 @@ func (n *node) renew(ctx context.Context) error {
 	if n.db.lite != nil {
 		return n.db.Write(ctx, func(*Tx) error { return nil }) // the writer reserves before each group
 	}
-	ceiling := max(n.until.Load(), act.IDMillis(n.db.cfg.Clock())+idWindow.Milliseconds())
+	ceiling := max(n.until.Load(), max(act.IDMillis(n.db.cfg.Clock()), n.wanted.Load())+idWindow.Milliseconds())
 	err := n.db.upkeep(ctx, func(tx *Tx) error {
 		now, err := tx.databaseTime(n.db.cfg.Clock)
 		if err != nil {
