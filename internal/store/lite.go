@@ -22,7 +22,6 @@ const (
 	liteReaders    = 8
 	litePageSize   = 8192
 	liteCacheKiB   = 65536
-	liteMmapBytes  = 1 << 30
 	liteQueue      = 4096 // writes that may wait
 	liteGroup      = 512  // writes committed together at the most
 	walCheckpoint  = 32 << 20
@@ -149,7 +148,9 @@ func (l *lite) connect(write bool) (*liteConn, error) {
 		"secure_delete = ON", // what is deleted is overwritten in the file
 		"temp_store = MEMORY",
 		"cache_size = -" + strconv.Itoa(liteCacheKiB),
-		"mmap_size = " + strconv.Itoa(liteMmapBytes),
+		// No memory map: with one, a connection unmaps the whole file and faults
+		// every page in again whenever another one has committed.
+		"mmap_size = 0",
 		"busy_timeout = 5000",
 	}
 	if l.cfg.MaxBytes > 0 {
