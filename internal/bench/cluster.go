@@ -192,6 +192,14 @@ func (c *cluster) drop(ctx context.Context, name string) error {
 	return c.exec(ctx, c.base.String(), "DROP DATABASE IF EXISTS "+pgx.Identifier{name}.Sanitize()+" WITH (FORCE)")
 }
 
+// size returns what a database takes on disk, in bytes.
+func (c *cluster) size(ctx context.Context, name string) (n int64, err error) {
+	err = c.with(ctx, c.base.String(), func(conn *pgx.Conn) error {
+		return conn.QueryRow(ctx, "SELECT pg_database_size($1)", name).Scan(&n)
+	})
+	return n, err
+}
+
 func (c *cluster) exec(ctx context.Context, url string, statements ...string) error {
 	return c.with(ctx, url, func(conn *pgx.Conn) error {
 		for _, q := range statements {

@@ -40,6 +40,7 @@ func Command(out, diag io.Writer) *cobra.Command {
 		scenarioCommand(out, diag, "search", "Measure governed search against the same reads of the index", search),
 		scenarioCommand(out, diag, "messages", "Measure governed sealed messages against bare net/http with the same rows", messages),
 		scenarioCommand(out, diag, "start", "Measure the start of an empty network", start),
+		worldCommand(out, diag),
 		childCommand(out, diag),
 	)
 	return root
@@ -72,11 +73,13 @@ func scenarioCommand(out, diag io.Writer, name, short string, scenario func(*run
 	return c
 }
 
+func badFlag(flag, hint string) error {
+	return act.Errorf(act.Invalid, "--%s makes no sense", flag).WithRule("bench." + flag).WithHint(hint)
+}
+
 // set checks the flags and takes over those that need reading.
 func (o *options) set(output, db, scales string, loaded bool) error {
-	bad := func(flag, hint string) error {
-		return act.Errorf(act.Invalid, "--%s makes no sense", flag).WithRule("bench." + flag).WithHint(hint)
-	}
+	bad := badFlag
 	switch output {
 	case "json":
 		o.json = true
