@@ -42,7 +42,7 @@ func rawLiteConn(path string) (*sqlite.Conn, error) {
 	}
 	for _, p := range []string{
 		"journal_mode = WAL", "synchronous = FULL", "wal_autocheckpoint = 0", "temp_store = MEMORY",
-		"cache_size = -65536", "mmap_size = 1073741824", "busy_timeout = 5000",
+		"cache_size = -65536", "mmap_size = 0", "busy_timeout = 5000",
 	} {
 		if err := sqlitex.ExecuteTransient(conn, "PRAGMA "+p, nil); err != nil {
 			_ = conn.Close()
