@@ -46,7 +46,7 @@ func TestQuotaSettings(t *testing.T) {
 		}
 	}
 	// Only where registrations are claimed by themselves may hearts beat faster.
-	demo := server.Config{Data: "x", Addr: "127.0.0.1:0", Registration: "open", Limits: "open", LogLevel: "info", AutoClaim: "dev", Heartbeat: 20 * time.Millisecond}
+	demo := server.Config{Data: "x", Addr: "127.0.0.1:0", Registration: "open", Limits: "open", LogLevel: "info", AutoClaim: "dev", ObserverPages: server.PagesOff, Heartbeat: 20 * time.Millisecond}
 	if err := demo.Check(); err != nil {
 		t.Errorf("a demonstration's heartbeat: %v", err)
 	}
