@@ -141,7 +141,7 @@ func (d *door) answer(ctx context.Context, c *api.Call, form string, make func()
 // fail shows an error in the form that was asked for. A path that is no page of
 // ours was asked for by a program, unless it says that it takes HTML.
 func (d *door) fail(c *api.Call, e *act.Error) {
-	status := statusOf(e.Code)
+	status := api.Status(e.Code)
 	_, form := splitForm(c.R.URL.Path)
 	if c.Route.Act == "" && c.Route.Exempt == "" && !strings.Contains(c.R.Header.Get("Accept"), "text/html") {
 		body, _ := json.Marshal(map[string]string{"error": e.Message, "hint": e.Hint}) // strings always marshal
@@ -164,34 +164,4 @@ func (d *door) fail(c *api.Call, e *act.Error) {
 	if err := d.send(context.WithoutCancel(c.R.Context()), c, status, p); err != nil {
 		c.Send(http.StatusInternalServerError, []string{"text/plain; charset=utf-8"}, []byte("The page could not be drawn.\n"))
 	}
-}
-
-func statusOf(code act.Code) int {
-	switch code {
-	case act.Internal:
-		return http.StatusInternalServerError
-	case act.Invalid:
-		return http.StatusBadRequest
-	case act.Unauthenticated:
-		return http.StatusUnauthorized
-	case act.Denied:
-		return http.StatusForbidden
-	case act.NotFound:
-		return http.StatusNotFound
-	case act.Conflict, act.Held:
-		return http.StatusConflict
-	case act.TooLarge:
-		return http.StatusRequestEntityTooLarge
-	case act.RateLimited:
-		return http.StatusTooManyRequests
-	case act.Unavailable:
-		return http.StatusServiceUnavailable
-	case act.Gone:
-		return http.StatusGone
-	case act.Mismatch:
-		return http.StatusUnprocessableEntity
-	case act.Method:
-		return http.StatusMethodNotAllowed
-	}
-	return http.StatusInternalServerError
 }

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
-	"net/http"
 	"net/url"
 	"slices"
 	"strconv"
@@ -127,38 +126,16 @@ type failure struct {
 	DailyRemaining    *int    `json:"daily_remaining,omitempty"`
 }
 
-// statusOf translates a code. framework is set for errors that Moltbook answers
-// in its framework's (validation) envelope.
-func statusOf(code act.Code) (status int, framework bool) {
+// framework reports whether Moltbook answers errors of a code in its framework's
+// (validation) envelope.
+func framework(code act.Code) bool {
 	switch code {
-	case act.Internal:
-		return http.StatusInternalServerError, true
-	case act.Invalid:
-		return http.StatusBadRequest, true
-	case act.Unauthenticated:
-		return http.StatusUnauthorized, false
-	case act.Denied:
-		return http.StatusForbidden, false
-	case act.NotFound:
-		return http.StatusNotFound, false
-	case act.Conflict:
-		return http.StatusConflict, false
-	case act.TooLarge:
-		return http.StatusRequestEntityTooLarge, true
-	case act.RateLimited:
-		return http.StatusTooManyRequests, true
-	case act.Unavailable:
-		return http.StatusServiceUnavailable, false
-	case act.Gone:
-		return http.StatusGone, false
-	case act.Mismatch:
-		return http.StatusUnprocessableEntity, true
-	case act.Method:
-		return http.StatusMethodNotAllowed, true
-	case act.Held:
-		return http.StatusAccepted, false
+	case act.Internal, act.Invalid, act.TooLarge, act.RateLimited, act.Mismatch, act.Method:
+		return true
+	case act.Unauthenticated, act.Denied, act.NotFound, act.Conflict, act.Unavailable, act.Gone, act.Held:
+		return false
 	}
-	return http.StatusInternalServerError, true
+	return true
 }
 
 // fail sends an error.
@@ -167,7 +144,7 @@ func (d *door) fail(c *api.Call, e *act.Error) {
 		d.held(c, e, waits)
 		return
 	}
-	status, framework := statusOf(e.Code)
+	status, framework := api.Status(e.Code), framework(e.Code)
 	f := failure{Error: e.Message, Hint: e.Hint, Code: e.Code.String(), Rule: e.Rule, RequestID: c.Trace()}
 	if framework {
 		f.StatusCode, f.Message, f.Path = status, e.Message, c.R.URL.Path

@@ -276,22 +276,6 @@ func FuzzCursorQuery(f *testing.F) {
 	})
 }
 
-// Every code has a status of its own class, and errors that clients must tell
-// apart have different ones.
-func TestStatusOfEveryCode(t *testing.T) {
-	seen := map[int]act.Code{}
-	for _, c := range act.Codes() {
-		status, _ := statusOf(c)
-		if other, twice := seen[status]; twice {
-			t.Errorf("%s and %s are both %d", c, other, status)
-		}
-		seen[status] = c
-		if server := c == act.Internal || c == act.Unavailable; (status >= 500) != server {
-			t.Errorf("%s is %d", c, status)
-		}
-	}
-}
-
 func benchPosts(n int) []network.Post {
 	list := make([]network.Post, n)
 	for i := range list {

@@ -126,38 +126,6 @@ type problem struct {
 	Trace      string `json:"trace"`
 }
 
-func statusOf(code act.Code) int {
-	switch code {
-	case act.Internal:
-		return http.StatusInternalServerError
-	case act.Invalid:
-		return http.StatusBadRequest
-	case act.Unauthenticated:
-		return http.StatusUnauthorized
-	case act.Denied:
-		return http.StatusForbidden
-	case act.NotFound:
-		return http.StatusNotFound
-	case act.Conflict:
-		return http.StatusConflict
-	case act.TooLarge:
-		return http.StatusRequestEntityTooLarge
-	case act.RateLimited:
-		return http.StatusTooManyRequests
-	case act.Unavailable:
-		return http.StatusServiceUnavailable
-	case act.Gone:
-		return http.StatusGone
-	case act.Mismatch:
-		return http.StatusUnprocessableEntity
-	case act.Method:
-		return http.StatusMethodNotAllowed
-	case act.Held:
-		return http.StatusAccepted
-	}
-	return http.StatusInternalServerError
-}
-
 // fail sends an error.
 func (d *door) fail(c *api.Call, e *act.Error) {
 	if waits, ok := errors.AsType[*gate.Pending](e); ok {
@@ -165,7 +133,7 @@ func (d *door) fail(c *api.Call, e *act.Error) {
 		return
 	}
 	p := problem{
-		Status: statusOf(e.Code), Detail: e.Message, Instance: c.R.URL.Path,
+		Status: api.Status(e.Code), Detail: e.Message, Instance: c.R.URL.Path,
 		Code: e.Code.String(), Rule: e.Rule, Hint: e.Hint, Trace: c.Trace(),
 	}
 	p.Title = http.StatusText(p.Status)
