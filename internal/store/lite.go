@@ -145,7 +145,8 @@ func (l *lite) connect(write bool) (*liteConn, error) {
 		"journal_mode = WAL",
 		"synchronous = FULL",
 		"wal_autocheckpoint = 0",
-		"secure_delete = ON", // what is deleted is overwritten in the file
+		"journal_size_limit = " + strconv.Itoa(walLimit), // of a WAL that was restarted
+		"secure_delete = ON",                             // what is deleted is overwritten in the file
 		"temp_store = MEMORY",
 		"cache_size = -" + strconv.Itoa(liteCacheKiB),
 		// No memory map: with one, a connection unmaps the whole file and faults
@@ -236,14 +237,11 @@ func (l *lite) scrub(ctx context.Context) error {
 	defer conn.conn.Close() //nolint:errcheck // it has nothing open
 	conn.fault = nil
 	for {
-		var busy bool
-		err := sqlitex.ExecuteTransient(conn.conn, "PRAGMA wal_checkpoint(TRUNCATE)", &sqlitex.ExecOptions{
-			ResultFunc: func(s *sqlite.Stmt) error { busy = s.ColumnInt64(0) != 0; return nil },
-		})
+		left, err := conn.checkpoint("TRUNCATE")
 		if err != nil && sqlite.ErrCode(err).ToPrimary() != sqlite.ResultBusy && sqlite.ErrCode(err).ToPrimary() != sqlite.ResultLocked {
 			return liteError(err)
 		}
-		if err == nil && !busy {
+		if err == nil && !left.busy {
 			return nil
 		}
 		pause := time.NewTimer(scrubEvery)

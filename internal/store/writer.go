@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"zombiezen.com/go/sqlite"
 	"zombiezen.com/go/sqlite/sqlitex"
 
 	"github.com/reefwarden/reefwarden/internal/act"
@@ -340,11 +341,18 @@ func (w *groupWriter) commit(start sequence) error {
 	return w.fault(StepCommitted)
 }
 
-const checkpointEvery = 250 * time.Millisecond
+const (
+	checkpointEvery = 250 * time.Millisecond
+	restartPatience = 100 * time.Millisecond // how long a restart may hold writers up for readers
+	restartPause    = 2 * time.Second        // after a restart that readers did not let through
+)
 
 // checkpointLoop moves the WAL into the database off the writer's path. When
 // writers never pause, a passive checkpoint cannot restart the WAL; past
-// walLimit the loop asks for one write's patience with a RESTART.
+// walLimit the loop asks for one write's patience with a RESTART, which has only
+// to move what came in since the passive one. Readers who stay (a backup) may
+// refuse it: the WAL grows then until they are done, and the first commit after
+// the restart gives the room back (journal_size_limit).
 func (l *lite) checkpointLoop() {
 	defer l.running.Done()
 	tick := time.NewTicker(checkpointEvery)
@@ -355,7 +363,10 @@ func (l *lite) checkpointLoop() {
 			_ = conn.conn.Close()
 		}
 	}()
-	var done int64 // size of the WAL after which nothing new was written
+	var (
+		done    int64     // when the WAL was written that has nothing left to move
+		restart time.Time // not before then
+	)
 	for {
 		select {
 		case <-l.stop:
@@ -371,15 +382,37 @@ func (l *lite) checkpointLoop() {
 				l.cfg.Log.Error("open the checkpoint connection", "err", err)
 				continue
 			}
+			conn.conn.SetBusyTimeout(restartPatience)
 		}
-		pragma := "PRAGMA wal_checkpoint(PASSIVE)"
-		if info.Size() > walLimit {
-			pragma = "PRAGMA wal_checkpoint(RESTART)"
+		left, err := conn.checkpoint("PASSIVE")
+		if err == nil && left.pages*litePageSize > walLimit && time.Now().After(restart) {
+			if left, err = conn.checkpoint("RESTART"); err == nil && left.busy {
+				restart = time.Now().Add(restartPause)
+			}
 		}
-		if err := sqlitex.ExecuteTransient(conn.conn, pragma, nil); err != nil {
+		if err != nil {
 			l.cfg.Log.Error("checkpoint", "err", err)
 			continue
 		}
-		done = info.ModTime().UnixNano()
+		if left.moved == left.pages {
+			done = info.ModTime().UnixNano()
+		}
 	}
+}
+
+// walState is what a checkpoint says: whether readers or writers were in its
+// way, the pages in the WAL and how many of them are in the database by now.
+type walState struct {
+	busy         bool
+	pages, moved int64
+}
+
+func (c *liteConn) checkpoint(mode string) (s walState, err error) {
+	err = sqlitex.ExecuteTransient(c.conn, "PRAGMA wal_checkpoint("+mode+")", &sqlitex.ExecOptions{
+		ResultFunc: func(row *sqlite.Stmt) error {
+			s = walState{busy: row.ColumnInt64(0) != 0, pages: row.ColumnInt64(1), moved: row.ColumnInt64(2)}
+			return nil
+		},
+	})
+	return s, err
 }
