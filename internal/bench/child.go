@@ -33,6 +33,7 @@ const (
 	raw        sideKind = "raw"        // net/http and one hand-written group commit
 	rawTx      sideKind = "raw_tx"     // PostgreSQL: net/http and a transaction a request
 	bare       sideKind = "bare"       // net/http sending prepared bytes
+	asServed   sideKind = "served"     // the product with the settings that reef serve was given
 )
 
 // work is what a raw side does.
@@ -59,6 +60,8 @@ type task struct {
 	IDs     map[string]act.ID   // raw: what is named in paths
 	Finds   map[string][]string // raw: queries to what the index is asked in turn, until something is found
 	OwnKeys bool                // governed: agents approve conversations themselves
+
+	Settings map[string]any // served: the flags of reef serve
 }
 
 // order is every further line of input; the answer to each is a report.
@@ -166,7 +169,7 @@ func ownCPU() time.Duration {
 // its end once ctx is over.
 func (t task) serve(ctx context.Context, diag io.Writer) (addr string, wait func(), err error) {
 	switch t.Kind {
-	case governed, ungoverned:
+	case governed, ungoverned, asServed:
 		return t.serveProduct(ctx, diag)
 	case raw, rawTx:
 		return t.serveRaw(ctx)
@@ -214,8 +217,15 @@ func (t task) serveProduct(ctx context.Context, diag io.Writer) (string, func(),
 }
 
 // product opens the server as it is measured: limits open, everything else as
-// an operator would have it.
+// an operator would have it; or as reef serve would open it.
 func (t task) product(ctx context.Context, diag io.Writer) (*server.Server, error) {
+	if t.Kind == asServed {
+		cfg, err := server.Load(t.Settings)
+		if err != nil {
+			return nil, err
+		}
+		return server.New(ctx, cfg, telemetry.NewLogger(diag, telemetry.Options{Level: slog.LevelWarn}))
+	}
 	return server.New(ctx, server.Config{
 		Data: t.Data, Addr: "127.0.0.1:0", DB: t.URL, Schema: schema,
 		Registration: "open", Claim: true, AutoClaim: "bench", Limits: "open", Bare: t.Kind == ungoverned, OwnKeyApproval: t.OwnKeys,

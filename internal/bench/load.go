@@ -48,6 +48,10 @@ type loadConn struct {
 
 	answered, refused int64
 	example           string // of a refusal
+
+	retry int    // Retry-After of the last answer, in seconds; 0 without one
+	keep  int    // how much of a body is kept in body, at most the buffer's size
+	body  []byte // of the last answer: its beginning
 }
 
 const (
@@ -60,7 +64,7 @@ const (
 func dial(ctx context.Context, addr string, conns int) (*load, error) {
 	l := &load{}
 	for range conns {
-		c := &loadConn{addr: addr, in: bufio.NewReaderSize(nil, loadBuffer), out: make([]byte, 0, 4096)}
+		c := newLoadConn(addr, loadBuffer)
 		if err := c.connect(ctx); err != nil {
 			l.close()
 			return nil, err
@@ -68,6 +72,10 @@ func dial(ctx context.Context, addr string, conns int) (*load, error) {
 		l.conns = append(l.conns, c)
 	}
 	return l, nil
+}
+
+func newLoadConn(addr string, buffer int) *loadConn {
+	return &loadConn{addr: addr, in: bufio.NewReaderSize(nil, buffer), out: make([]byte, 0, 1024)}
 }
 
 func (l *load) close() {
@@ -181,6 +189,7 @@ func (c *loadConn) run(ctx context.Context, stop *atomic.Bool, n int, next scrip
 
 var (
 	headLength = []byte("content-length:")
+	headRetry  = []byte("retry-after:")
 	headChunks = []byte("transfer-encoding: chunked")
 	headClose  = []byte("connection: close")
 )
@@ -205,7 +214,7 @@ func (c *loadConn) exchange(request []byte) (status int, again bool, err error) 
 		return 0, false, fmt.Errorf("status line %q", line)
 	}
 	var size int64
-	again = true
+	again, c.retry, c.body = true, 0, c.body[:0]
 	for {
 		if line, err = c.in.ReadSlice('\n'); err != nil {
 			return 0, false, err
@@ -218,6 +227,10 @@ func (c *loadConn) exchange(request []byte) (status int, again bool, err error) 
 			if size, err = strconv.ParseInt(string(bytes.TrimSpace(line[len(headLength):])), 10, 64); err != nil {
 				return 0, false, err
 			}
+		case hasFold(line, headRetry):
+			if c.retry, err = strconv.Atoi(string(bytes.TrimSpace(line[len(headRetry):]))); err != nil {
+				return 0, false, err
+			}
 		case hasFold(line, headChunks):
 			return 0, false, errors.New("an answer in chunks, which the load does not read: every side knows its lengths")
 		case hasFold(line, headClose):
@@ -228,6 +241,13 @@ func (c *loadConn) exchange(request []byte) (status int, again bool, err error) 
 		text, _ := io.ReadAll(io.LimitReader(c.in, min(size, exampleSize)))
 		c.example = fmt.Sprintf("%d %s", status, text)
 		size -= int64(len(text))
+	}
+	if kept := int(min(size, int64(c.keep))); kept > 0 {
+		text, err := c.in.Peek(kept)
+		if err != nil {
+			return 0, false, err
+		}
+		c.body = append(c.body, text...)
 	}
 	_, err = c.in.Discard(int(size))
 	return status, again, err
