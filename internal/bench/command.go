@@ -41,6 +41,7 @@ func Command(out, diag io.Writer) *cobra.Command {
 		scenarioCommand(out, diag, "messages", "Measure governed sealed messages against bare net/http with the same rows", messages),
 		scenarioCommand(out, diag, "start", "Measure the start of an empty network", start),
 		worldCommand(out, diag),
+		mixCommand(out, diag),
 		childCommand(out, diag),
 	)
 	return root

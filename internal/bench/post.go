@@ -81,15 +81,21 @@ func postRequests(st *stage, conns int) [][][]byte {
 
 // request returns the bytes of a POST.
 func request(path, key string, body []byte) []byte {
-	b := appendHead(nil, "POST", path, key)
+	return appendBody(appendHead(nil, "POST", path, key), body)
+}
+
+// appendBody appends the end of a POST's head and its body.
+func appendBody(b, body []byte) []byte {
 	b = append(b, "Content-Type: application/json\r\nContent-Length: "...)
 	b = append(strconv.AppendInt(b, int64(len(body)), 10), "\r\n\r\n"...)
 	return append(b, body...)
 }
 
+// headRest stands between a request's path and its key.
+const headRest = " HTTP/1.1\r\nHost: localhost\r\nUser-Agent: reef-bench\r\nAuthorization: Bearer "
+
 // appendHead appends the head of a request, without the line that ends it.
 func appendHead(b []byte, method, path, key string) []byte {
-	b = append(append(append(b, method...), ' '), path...)
-	b = append(b, " HTTP/1.1\r\nHost: localhost\r\nUser-Agent: reef-bench\r\nAuthorization: Bearer "...)
+	b = append(append(append(append(b, method...), ' '), path...), headRest...)
 	return append(append(b, key...), "\r\n"...)
 }

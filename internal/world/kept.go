@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"sort"
 	"strings"
 	"time"
 
@@ -94,6 +95,17 @@ func (k *Kept) Resident(i int) Resident {
 	return Resident{
 		ID: act.ID(binary.BigEndian.Uint64(b)), Claimed: b[8] == 1, Key: identity.AgentKey.Prefix() + string(b[9:]),
 	}
+}
+
+// Find returns the number of the agent with an id. Agents are numbered in the order
+// in which they registered, which is that of their ids.
+func (k *Kept) Find(id act.ID) (i int, ok bool) {
+	i = sort.Search(k.Agents, func(i int) bool { return k.id(i) >= id })
+	return i, i < k.Agents && k.id(i) == id
+}
+
+func (k *Kept) id(i int) act.ID {
+	return act.ID(binary.BigEndian.Uint64(k.residents[i*agentBytes:]))
 }
 
 // AppendKey appends an agent's key and reports whether the agent is claimed,

@@ -34,6 +34,14 @@ func TestKeptWorld(t *testing.T) {
 		if k.Resident(i) != a || string(key) != a.Key || claimed != a.Claimed {
 			t.Fatalf("agent %d is kept as %+v, %q, %t; want %+v", i, k.Resident(i), key, claimed, a)
 		}
+		if n, ok := k.Find(a.ID); !ok || n != i {
+			t.Fatalf("agent %d is found as %d, %t", i, n, ok)
+		}
+	}
+	for _, id := range []act.ID{0, 999, act.ID(1000 + MinAgents)} {
+		if n, ok := k.Find(id); ok {
+			t.Errorf("agent %d is found by an id that is nobody's", n)
+		}
 	}
 	for _, name := range []string{factsFile, agentsFile} {
 		info, err := os.Stat(filepath.Join(dir, name))
