@@ -22,11 +22,15 @@
 //   - growth: the exponent e of cost ~ rows^e over the scales, with the rows
 //     that were really there, not the nominal ones.
 //
+// `reef bench world` makes networks of any size, and `reef bench mix` measures daily
+// life on one that was kept: reef serve in a process of its own, and here the agents
+// of that world, who come by themselves at a rate and as herds. It has no baseline.
+//
 // After each repetition the rows in the database are counted: a side that
 // answered more than it stored fails the run. It stops by itself and removes
 // its directories, databases and processes.
 //
 // Tables: none; the raw baselines write the rows of the acts they stand for.
-// Entry point: [Command]. Read post.go, then contest.go,
-// run.go and child.go.
+// Entry point: [Command]. Read post.go, then contest.go, run.go and child.go; of the
+// mix mix.go, crowd.go, arrive.go and herd.go.
 package bench

@@ -76,10 +76,20 @@ func firstAnswer(ctx context.Context, out io.Reader) (url string, err error) {
 	if !ok {
 		return "", fmt.Errorf("it said %q, want \"ready URL\"", line)
 	}
+	return url, isReady(ctx, url)
+}
+
+// isReady waits until a server says that it is ready: with a crowd before its door
+// it may at first have no time for that.
+func isReady(ctx context.Context, url string) error {
 	client := &http.Client{Timeout: loadTimeout}
 	defer client.CloseIdleConnections()
-	_, _, err = get(ctx, client, url+"/readyz", "")
-	return url, err
+	for until := time.Now().Add(startLimit); ; time.Sleep(10 * time.Millisecond) {
+		_, _, err := get(ctx, client, url+"/readyz", "")
+		if err == nil || ctx.Err() != nil || time.Now().After(until) {
+			return err
+		}
+	}
 }
 
 // serveSide is serve for a profile, which reef serve does not write: the same
@@ -91,9 +101,7 @@ func (r *runner) serveSide(ctx context.Context, settings map[string]any) (*serve
 		return nil, nil, err
 	}
 	s := &served{url: side.url, pid: side.cmd.Process.Pid, stop: sync.OnceValue(side.stop)}
-	client := &http.Client{Timeout: loadTimeout}
-	defer client.CloseIdleConnections()
-	if _, _, err := get(ctx, client, s.url+"/readyz", ""); err != nil {
+	if err := isReady(ctx, s.url); err != nil {
 		return nil, nil, errors.Join(err, s.stop())
 	}
 	s.ready = time.Since(began)
