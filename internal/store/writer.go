@@ -344,7 +344,7 @@ func (w *groupWriter) commit(start sequence) error {
 const (
 	checkpointEvery = 250 * time.Millisecond
 	restartPatience = 100 * time.Millisecond // how long a restart may hold writers up for readers
-	restartPause    = 2 * time.Second        // after a restart that readers did not let through
+	restartPause    = 8                      // ticks after a restart that readers did not let through
 )
 
 // checkpointLoop moves the WAL into the database off the writer's path. When
@@ -364,8 +364,8 @@ func (l *lite) checkpointLoop() {
 		}
 	}()
 	var (
-		done    int64     // when the WAL was written that has nothing left to move
-		restart time.Time // not before then
+		done  int64 // when the WAL was written that has nothing left to move
+		pause int   // ticks before the next restart
 	)
 	for {
 		select {
@@ -385,9 +385,10 @@ func (l *lite) checkpointLoop() {
 			conn.conn.SetBusyTimeout(restartPatience)
 		}
 		left, err := conn.checkpoint("PASSIVE")
-		if err == nil && left.pages*litePageSize > walLimit && time.Now().After(restart) {
+		pause--
+		if err == nil && left.pages*litePageSize > walLimit && pause < 0 {
 			if left, err = conn.checkpoint("RESTART"); err == nil && left.busy {
-				restart = time.Now().Add(restartPause)
+				pause = restartPause
 			}
 		}
 		if err != nil {
