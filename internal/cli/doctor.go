@@ -41,7 +41,8 @@ func (a *app) doctor() *cobra.Command {
 	c := &cobra.Command{
 		Use: "doctor --data DIR", Short: "Check a network's configuration, files, storage and record", Args: cobra.NoArgs,
 		Long: "Check a network: settings, permissions, disk, the server if it runs, and otherwise its\n" +
-			"database, policy, record and counters. Exits 1 when a check fails.",
+			"database, policy, record and counters, and how many rows each table has and may\n" +
+			"have. Exits 1 when a check fails.",
 	}
 	a.outputFlag(c)
 	given := settingFlags(c.Flags())
@@ -205,6 +206,15 @@ func examineStorage(ctx context.Context, cfg server.Config, add func(check, resu
 		add("exposures", "ok", fmt.Sprintf("%d pages with %d showings in %d segments of %d KiB, %d pages not sealed yet",
 			shown.Pages, shown.Items, shown.Segments, shown.Bytes>>10, shown.Waiting), "")
 	}
+	ends, err := provenance.CheckEnds(ctx, db)
+	switch {
+	case err != nil:
+		add("edges", "fail", err.Error(), "")
+	case len(ends) > 0:
+		add("edges", "fail", strings.Join(ends[:min(len(ends), maxFindings)], "; "), "keep a copy before anything else is written")
+	default:
+		add("edges", "ok", "every end of an edge is there, or in the record", "")
+	}
 	lines, err := network.Check(ctx, db)
 	switch {
 	case err != nil:
@@ -213,5 +223,26 @@ func examineStorage(ctx context.Context, cfg server.Config, add func(check, resu
 		add("counters", "fail", fmt.Sprintf("%d rules broken: %s", len(lines), strings.Join(lines[:min(len(lines), maxFindings)], "; ")), "report this: it is a defect")
 	default:
 		add("counters", "ok", "they equal their rows", "")
+	}
+	examineGrowth(ctx, db, cfg, add)
+}
+
+// examineGrowth says of each table how large it is and what bounds it.
+func examineGrowth(ctx context.Context, db *store.DB, cfg server.Config, add func(check, result, detail, fix string)) {
+	grown, err := server.Growth(ctx, db, cfg)
+	if err != nil {
+		add("tables", "fail", err.Error(), "")
+		return
+	}
+	for _, g := range grown {
+		rows := fmt.Sprintf("%d rows", g.Rows)
+		if g.About {
+			rows = "about " + rows
+		}
+		result, fix := "ok", ""
+		if wrong := g.Wrong(); wrong != "" {
+			result, fix = "warn", wrong+": a running server does its housekeeping every ten minutes, and logs why if it cannot"
+		}
+		add("table "+g.Table, result, rows+"; "+g.Bound(), fix)
 	}
 }

@@ -93,21 +93,22 @@ func (g *Gate) Start(ctx context.Context, loads ...func(context.Context) error) 
 	return nil
 }
 
+// How long housekeeping leaves things.
 const (
-	keepKeys   = 24 * time.Hour // idempotency keys are good for a day
-	keepFences = 24 * time.Hour // far longer than a node can be silent and live
+	KeepKeys   = 24 * time.Hour // idempotency keys are good for a day
+	KeepFences = 24 * time.Hour // far longer than a node can be silent and live
 )
 
 // Housekeep drops idempotency keys and fences that nobody needs any more. The
 // server calls it now and then.
 func (g *Gate) Housekeep(ctx context.Context) error {
-	if err := g.ForgetKeys(ctx, act.Micros(g.clock().Add(-keepKeys))); err != nil {
+	if err := g.ForgetKeys(ctx, act.Micros(g.clock().Add(-KeepKeys))); err != nil {
 		return err
 	}
 	if err := g.db.MarkFenced(ctx, g.fence.number()); err != nil {
 		return err
 	}
-	return g.db.ForgetFences(ctx, act.Micros(g.clock().Add(-keepFences)))
+	return g.db.ForgetFences(ctx, act.Micros(g.clock().Add(-KeepFences)))
 }
 
 // Flush puts every denial given so far on record.

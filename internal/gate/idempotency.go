@@ -14,7 +14,11 @@ const (
 
 	qKeyUsed   store.Q = `SELECT act, hash, ref, version FROM idempotency WHERE principal = $1 AND name = $2`
 	qKeySave   store.Q = `INSERT INTO idempotency (principal, name, act, hash, ref, version, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7)`
-	qKeyForget store.Q = `DELETE FROM idempotency WHERE created_at < $1`
+	qKeyForget store.Q = `DELETE FROM idempotency WHERE (principal, name) IN
+(SELECT principal, name FROM idempotency WHERE created_at < $1 ORDER BY created_at, principal, name LIMIT $2)`
+
+	// QOldestKey asks when the oldest idempotency key was made.
+	QOldestKey store.Q = `SELECT created_at FROM idempotency WHERE created_at > 0 ORDER BY created_at, principal, name LIMIT 1`
 )
 
 // usedKey looks whether the principal used the key before. A row holds the hash
@@ -44,11 +48,19 @@ func saveKey(tx *store.Tx, p act.Principal, name string, k Key, made act.Ref) er
 	return err
 }
 
+// forgetBatch is how many keys one transaction drops.
+const forgetBatch = 1000
+
 // ForgetKeys drops idempotency rows made before the given time (Unix
 // microseconds).
 func (g *Gate) ForgetKeys(ctx context.Context, before int64) error {
-	return g.db.Write(ctx, func(tx *store.Tx) error {
-		_, err := tx.Exec(qKeyForget, before)
-		return err
-	})
+	for {
+		var dropped int64
+		if err := g.db.Write(ctx, func(tx *store.Tx) (err error) {
+			dropped, err = tx.Exec(qKeyForget, before, int64(forgetBatch))
+			return err
+		}); err != nil || dropped < forgetBatch {
+			return err
+		}
+	}
 }

@@ -44,6 +44,15 @@ type Config struct {
 	// that what Born made gives its name up. Optional.
 	Ended func(ctx context.Context, tx *store.Tx, id act.ID) error
 
+	// Gone is called in the transaction that drops such an agent, to drop what Born
+	// made of it. It reports false, and leaves everything, where something that
+	// others did points at the agent. Without it none is dropped.
+	Gone func(ctx context.Context, tx *store.Tx, id act.ID) (gone bool, err error)
+
+	// Keep is how long what is over is kept: held acts, invites, claims, revoked
+	// keys, expired registrations; DefaultKeep if 0.
+	Keep time.Duration
+
 	// Born is called in the transaction that registers an agent, for what other
 	// domains keep of it (network makes the profile). Required.
 	Born func(ctx context.Context, tx *store.Tx, id act.ID, name, description string) error
@@ -99,6 +108,7 @@ type Lifecycle struct {
 	CloseSession *gate.WriteAct[Nothing, act.Ref]
 
 	expire    *gate.WriteAct[Expiry, Agent]
+	forget    *gate.WriteAct[forgetting, int64]
 	ownerMail *gate.WriteAct[OwnerMail, Mail]
 	claimMail *gate.WriteAct[ClaimMail, Mail]
 
@@ -128,6 +138,9 @@ func New(g *gate.Gate, db *store.DB, ids *identity.Service, c Config) *Lifecycle
 	if c.Registration == "" {
 		c.Registration = RegistrationInvite
 	}
+	if c.Keep <= 0 {
+		c.Keep = DefaultKeep
+	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
@@ -139,6 +152,7 @@ func New(g *gate.Gate, db *store.DB, ids *identity.Service, c Config) *Lifecycle
 	l.registerClaim(g)
 	l.registerOrders(g)
 	l.registerExpire(g)
+	l.registerForget(g)
 	l.registerReads(g)
 	l.registerApprovals(g)
 	l.registerApprovalReads(g)

@@ -25,7 +25,9 @@ type Caps struct {
 const (
 	networkSeats = 16
 
-	qSeatMake store.Q = `INSERT INTO seat (id, taken) VALUES ($1, 0) ON CONFLICT (id) DO NOTHING`
+	// A row that is there already is locked by this, so that it is not dropped as
+	// empty before somebody sits down.
+	qSeatMake store.Q = `INSERT INTO seat (id, taken) VALUES ($1, 0) ON CONFLICT (id) DO UPDATE SET taken = seat.taken`
 	qSeatTake store.Q = `UPDATE seat SET taken = taken + 1 WHERE id = $1 AND taken < $2`
 	qSeatFree store.Q = `UPDATE seat SET taken = taken - 1 WHERE id = $1`
 	qAddSeats store.Q = `UPDATE seat SET taken = taken + $2 WHERE id = $1`

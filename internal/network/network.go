@@ -30,6 +30,10 @@ type Config struct {
 	SealKey []byte
 	// KeepSealed is how long that can be read by responders; 0 is the default.
 	KeepSealed time.Duration
+
+	// Keep is how long notifications and reports are kept; zero fields are the
+	// defaults.
+	Keep Keep
 	// Owner tells who answers for an agent, 0 if nobody does, for the rates of
 	// copies; nil is nobody for anyone.
 	Owner func(agent act.ID) act.ID
@@ -87,7 +91,7 @@ type Network struct {
 	TakeBriefings     *gate.WriteAct[Nothing, []Briefing]
 	ReadHome          *gate.ReadAct[Nothing, Home]
 	Search            *gate.ReadAct[SearchQuery, act.Page[Found]]
-	tidy              *gate.WriteAct[[]act.ID, int]
+	tidy              *gate.WriteAct[tidying, int]
 	ProveIdentity     *gate.WriteAct[NewProof, Proof]
 	VerifyIdentity    *gate.ReadAct[ShownProof, Proven]
 
@@ -105,6 +109,7 @@ type Network struct {
 	db      *store.DB // for housekeeping; acts are given a View or Tx
 	vault   vault
 
+	keep         Keep
 	keepSealed   time.Duration
 	expireSealed *gate.WriteAct[Nothing, int64]
 	erase        *gate.WriteAct[Examination, act.Ref]
@@ -138,7 +143,7 @@ func New(g *gate.Gate, db *store.DB, c Config) *Network {
 	if c.Owner == nil {
 		c.Owner = func(act.ID) act.ID { return 0 }
 	}
-	n := &Network{owner: c.Owner, census: c.Census, gate: g, prover: c.Prover, db: db, log: c.Log, vault: newVault(c.SealKey), keepSealed: c.KeepSealed, places: newPlaces(), indexKey: c.IndexKey}
+	n := &Network{owner: c.Owner, census: c.Census, gate: g, prover: c.Prover, db: db, log: c.Log, vault: newVault(c.SealKey), keepSealed: c.KeepSealed, keep: c.Keep.orDefault(), places: newPlaces(), indexKey: c.IndexKey}
 	if n.keepSealed <= 0 {
 		n.keepSealed = DefaultKeepSealed
 	}

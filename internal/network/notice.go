@@ -146,7 +146,6 @@ LEFT JOIN community AS c ON c.id = p.community LEFT JOIN comment AS m ON m.id = 
   AND id < (SELECT k.id FROM notification AS k WHERE k.agent = $1 ORDER BY k.id DESC LIMIT 1 OFFSET $2)`
 	noticePage    = 20
 	noticePageMax = 50
-	keepRead      = 500 // of the newest notifications, what is read is kept
 )
 
 func (n *Network) registerNotification(g *gate.Gate) {
@@ -279,5 +278,5 @@ func (n *Network) readNotifications(_ context.Context, tx *store.Tx, p act.Princ
 	}
 	tx.Add(qAddUnread, p.ID, -marked)
 	fx.Out = act.Ref{ID: p.ID}
-	return marked, fx, tx.Batch(qReadTrim, p.ID, int64(keepRead))
+	return marked, fx, tx.Batch(qReadTrim, p.ID, int64(MaxRead))
 }

@@ -116,6 +116,34 @@ func (n *Network) Ended(_ context.Context, tx *store.Tx, id act.ID) error {
 	return tx.Batch(qProfileEnded, id, "~"+strconv.FormatInt(int64(id), 10), tx.Now())
 }
 
+// Gone drops the profile of an agent that expired before it ever acted, and what it
+// was told. Where somebody follows, wrote to, labelled or appointed the agent it
+// does nothing and reports false: their rows must have their ends.
+func (n *Network) Gone(_ context.Context, tx *store.Tx, id act.ID) (gone bool, err error) {
+	pointed, err := tx.One(qPointsAtAgent, func(*store.Row) error { return nil }, id)
+	if err != nil || pointed {
+		return false, err
+	}
+	tx.Touch(id)
+	for _, q := range []store.Q{qProfileGone, qNoticesGone, qInboxGone} {
+		if err := tx.Batch(q, id); err != nil {
+			return false, err
+		}
+	}
+	return true, n.unindex(tx, id)
+}
+
+const (
+	qPointsAtAgent store.Q = `SELECT 1 WHERE EXISTS (SELECT 1 FROM follow WHERE followed = $1) OR EXISTS (SELECT 1 FROM follow WHERE follower = $1)
+OR EXISTS (SELECT 1 FROM conversation WHERE low = $1) OR EXISTS (SELECT 1 FROM conversation WHERE high = $1)
+OR EXISTS (SELECT 1 FROM task WHERE offered_to = $1) OR EXISTS (SELECT 1 FROM attachment WHERE target = $1)
+OR EXISTS (SELECT 1 FROM moderator WHERE agent = $1) OR EXISTS (SELECT 1 FROM subscription WHERE agent = $1)
+OR EXISTS (SELECT 1 FROM post WHERE author = $1) OR EXISTS (SELECT 1 FROM comment WHERE author = $1)`
+	qProfileGone store.Q = `DELETE FROM profile WHERE id = $1`
+	qNoticesGone store.Q = `DELETE FROM notification WHERE agent = $1`
+	qInboxGone   store.Q = `DELETE FROM inbox WHERE agent = $1`
+)
+
 func (n *Network) profile(v *store.View, id act.ID) (p Profile, err error) {
 	found, err := v.One(qProfile, func(r *store.Row) error {
 		p = Profile{

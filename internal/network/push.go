@@ -253,6 +253,9 @@ const (
 WHERE id = $1 AND seq = $2 AND epoch = $3`
 	qPushLog store.Q = `INSERT INTO delivery (id, webhook, seq, attempt, status, error, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7)`
 	qPushOld store.Q = `DELETE FROM delivery WHERE webhook = $1 AND id IN (SELECT id FROM delivery WHERE webhook = $1 ORDER BY id DESC LIMIT 20 OFFSET 200)`
+
+	// MaxDeliveries bounds the log of one webhook: qPushOld cuts it at each attempt.
+	MaxDeliveries = 220
 )
 
 // outcome notes an attempt: the webhook's new state and a row of its log.

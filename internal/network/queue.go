@@ -80,7 +80,7 @@ const (
 	MaxVisible   = 12 * time.Hour
 	MaxReceives  = 1000
 	MaxDead      = 1000 // of one queue; then it gives nothing until some are redriven
-	queueWindow  = 500  // items of a queue that can wait or be under way
+	MaxQueued    = 500  // items of a queue that can wait or be under way
 	queueScan    = 500  // events that one look reads
 	queuePage    = 100
 	queueNameMax = 64

@@ -195,7 +195,7 @@ func (n *Network) redrive(_ context.Context, tx *store.Tx, p act.Principal, in R
 		return 0, fx, err
 	}
 	fx.Out = act.Ref{ID: q.ID}
-	room := int64(queueWindow)
+	room := int64(MaxQueued)
 	if _, err := tx.One(qItemCount, func(r *store.Row) error { room -= r.Int(0); return nil }, q.ID); err != nil {
 		return 0, fx, err
 	}

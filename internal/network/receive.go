@@ -228,7 +228,7 @@ func (h *handout) sign(item *Item, receives int64) error {
 // fresh takes on from the sequence, until the receiver has enough. What belongs
 // to a subject that is busy is put by for later.
 func (h *handout) fresh() error {
-	if len(h.out) == h.most || h.rows >= queueWindow {
+	if len(h.out) == h.most || h.rows >= MaxQueued {
 		return nil
 	}
 	rows, err := h.tx.EventsAfter(h.q.Seq, queueScan)
@@ -236,7 +236,7 @@ func (h *handout) fresh() error {
 		return err
 	}
 	for _, row := range rows {
-		if len(h.out) == h.most || h.rows >= queueWindow {
+		if len(h.out) == h.most || h.rows >= MaxQueued {
 			break
 		}
 		h.q.Seq = row.Seq
@@ -339,7 +339,7 @@ func (n *Network) showQueue(_ context.Context, v *store.View, p act.Principal, i
 		busy[w.subject] = w.subject != 0
 	}
 	q.Looked = max(q.Seq, in.Looked)
-	if q.Ready || len(list) >= queueWindow {
+	if q.Ready || len(list) >= MaxQueued {
 		return q, nil
 	}
 	rows, err := v.EventsAfter(q.Looked, queueScan)

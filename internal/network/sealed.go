@@ -210,11 +210,14 @@ func (n *Network) unseal(_ context.Context, tx *store.Tx, _ act.Principal, in Ex
 
 const expireBatch = 500
 
-// Housekeep drops what was sealed and is past its time, and notifications that
-// nobody needs. The server calls it now and then; on several nodes whoever comes
-// first does it.
+// Housekeep drops what was sealed and is past its time, and notifications and
+// reports that nobody needs. The server calls it now and then; on several nodes
+// whoever comes first does it.
 func (n *Network) Housekeep(ctx context.Context) error {
 	if err := n.tidyNotices(ctx); err != nil {
+		return err
+	}
+	if err := n.tidyReported(ctx); err != nil {
 		return err
 	}
 	return n.expireTexts(ctx)

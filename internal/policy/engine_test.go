@@ -40,7 +40,7 @@ func registry() []ActInfo {
 		{Name: "vote.cast", Kinds: []act.Kind{act.KindPost, act.KindComment}},
 		{Name: "feed.read", Kinds: []act.Kind{act.KindPost, act.KindCommunity}, Read: true},
 		{Name: "home.read", Read: true}, {Name: "notification.list", Read: true}, {Name: "notification.read"},
-		{Name: "search.run", Read: true}, {Name: "system.tidy"},
+		{Name: "search.run", Read: true}, {Name: "system.tidy"}, {Name: "system.forget"},
 		{Name: "import.write"},
 		{Name: "avatar.set"}, {Name: "avatar.remove"}, {Name: "agent.follow"}, {Name: "agent.unfollow"},
 		{Name: "image.read", Kinds: []act.Kind{act.KindImage}, Read: true},
@@ -273,7 +273,7 @@ func TestDefaultBundle(t *testing.T) {
 		"agent.expire":     {"reaper"},
 		"home.read":        actives, "notification.list": actives, "notification.read": actives,
 		"search.run":  pages,
-		"system.tidy": {"housekeeping"},
+		"system.tidy": {"housekeeping"}, "system.forget": {"housekeeping"},
 
 		"label.list":            reads,
 		"label.roles":           reads,

@@ -12,7 +12,7 @@ import (
 )
 
 // Sealer moves what is full or old of the log of exposures into segments. A part
-// of the log is due when it has blockPages pages, or blockRows rows, or when the
+// of the log is due when it has blockPages pages, or BlockRows rows, or when the
 // day (UTC) of its first row is over; a segment has rows of one day. What stays
 // is less than that, and what came since the last pass.
 //
@@ -28,8 +28,10 @@ type Sealer struct {
 }
 
 const (
+	// BlockRows is how many rows of the log are sealed without waiting for the day
+	// to end.
+	BlockRows  = 4096
 	blockPages = 8192
-	blockRows  = 4096
 	sealTries  = 3 // when others seal, or a late row falls into the part
 )
 
@@ -39,7 +41,7 @@ func NewSealer(db *store.DB) (*Sealer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Sealer{db: db, packer: p, pages: blockPages, rows: blockRows}, nil
+	return &Sealer{db: db, packer: p, pages: blockPages, rows: BlockRows}, nil
 }
 
 // On SQLite positions have the order of the sequence. On PostgreSQL rows that have

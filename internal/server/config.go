@@ -50,6 +50,9 @@ type Config struct {
 	MailDir        string   `koanf:"mail-dir" help:"directory in which mail to owners is left for a mail server to pick up; none is sent if empty"`
 	MailFrom       string   `koanf:"mail-from" default:"reefwarden@localhost" help:"sender of that mail"`
 	KeepDeleted    int      `koanf:"keep-deleted" default:"30" help:"days for which operators can still read, for a stated reason, what its author deleted"`
+	KeepRead       int      `koanf:"keep-read" default:"30" help:"days for which notifications are kept after they were read"`
+	KeepUnread     int      `koanf:"keep-unread" default:"90" help:"days for which notifications are kept that nobody reads"`
+	KeepClosed     int      `koanf:"keep-closed" default:"90" help:"days for which is kept what is over: decided acts, used invites, revoked keys, expired registrations, reports of what was deleted; the record of it stays"`
 	WebhookAllow   []string `koanf:"webhook-allow" help:"address or CIDR beside the public internet that webhooks may reach, on any port"`
 	WebhookPorts   []string `koanf:"webhook-ports" help:"ports that webhooks may reach on public addresses; 443 and 80 if empty"`
 	LogLevel       string   `koanf:"log-level" default:"info" help:"debug, info, warn or error"`
@@ -228,6 +231,9 @@ func (c Config) Check() error {
 		if _, err := mail.ParseAddress(c.MailFrom); err != nil {
 			return fmt.Errorf("--mail-from %q is no e-mail address", c.MailFrom)
 		}
+	}
+	if c.KeepDeleted < 0 || c.KeepRead < 0 || c.KeepUnread < 0 || c.KeepClosed < 0 {
+		return errors.New("--keep-deleted, --keep-read, --keep-unread and --keep-closed are days, none below 0; 0 is the default")
 	}
 	if err := c.checkQuotas(); err != nil {
 		return err

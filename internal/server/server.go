@@ -122,6 +122,8 @@ func open(ctx context.Context, c Config, log *slog.Logger) (_ *Server, err error
 		Registration: lifecycle.Registration(c.Registration), ClaimRequired: c.Claim, AutoClaim: c.AutoClaim,
 		Unclaimed: c.UnclaimedFor, Caps: lifecycle.Caps{Owner: c.MaxPerOwner, Source: c.MaxPerSource, Network: c.MaxAgents},
 		Ended: func(ctx context.Context, tx *store.Tx, id act.ID) error { return s.Network.Ended(ctx, tx, id) },
+		Gone:  func(ctx context.Context, tx *store.Tx, id act.ID) (bool, error) { return s.Network.Gone(ctx, tx, id) },
+		Keep:  days(c.KeepClosed),
 		Born: func(ctx context.Context, tx *store.Tx, id act.ID, name, description string) error {
 			return s.Network.Born(ctx, tx, id, name, description)
 		},
@@ -133,7 +135,8 @@ func open(ctx context.Context, c Config, log *slog.Logger) (_ *Server, err error
 			c, err := s.Lifecycle.Census(v, since)
 			return network.Census(c), err
 		},
-		Prover: prover{s}, IndexKey: s.Keys.IndexKey(), SealKey: s.Keys.SealKey(), KeepSealed: time.Duration(c.KeepDeleted) * 24 * time.Hour, Log: log,
+		Prover: prover{s}, IndexKey: s.Keys.IndexKey(), SealKey: s.Keys.SealKey(), KeepSealed: days(c.KeepDeleted), Log: log,
+		Keep: network.Keep{Read: days(c.KeepRead), Unread: days(c.KeepUnread), Closed: days(c.KeepClosed)},
 		Sealer: s.Keys, Owners: owners{s.Lifecycle, s.Identity},
 		Push: s.push(),
 	})
@@ -171,6 +174,7 @@ func open(ctx context.Context, c Config, log *slog.Logger) (_ *Server, err error
 	s.chores = startChores(s.DB, log,
 		chore{name: "approvals", every: 5 * time.Second, limit: time.Minute, do: s.Lifecycle.Tend}, // half of a lease's life
 		chore{name: "tasks", every: 15 * time.Second, limit: 10 * time.Second, do: func(ctx context.Context) error { return s.Network.SweepTasks(ctx, s.DB) }},
+		chore{name: "housekeeping", every: housekeepEvery, limit: housekeepEvery, do: s.Housekeep},
 		chore{name: "seal", every: sealEvery, limit: time.Minute, do: seal(sealer)},
 		chore{name: "reaper", every: s.Lifecycle.ReapEvery(), limit: time.Minute, do: s.reap},
 	)
@@ -346,7 +350,7 @@ func (s *Server) Run(ctx context.Context) error {
 			return err
 		case <-tick.C:
 			for _, n := range s.networks.all() {
-				if err := errors.Join(n.Gate.Housekeep(ctx), n.Network.Housekeep(ctx)); err != nil {
+				if err := n.Gate.Housekeep(ctx); err != nil { // every node does its own part of this
 					s.log.WarnContext(ctx, "housekeeping", "network", n.Config.Network, "err", err)
 				}
 			}
@@ -393,6 +397,11 @@ func (s *Server) Settle(ctx context.Context) error {
 			return ctx.Err()
 		}
 	}
+}
+
+// Housekeep drops what nobody needs any more; see Retention. It is a chore.
+func (s *Server) Housekeep(ctx context.Context) error {
+	return errors.Join(s.Gate.Housekeep(ctx), s.Lifecycle.Housekeep(ctx), s.Network.Housekeep(ctx))
 }
 
 // reap ends the agents that nobody has claimed in time.

@@ -18,7 +18,13 @@ const (
 	qFenceLast      Q = `SELECT COALESCE(MAX(n), 0) FROM fence`
 	qNodeFenced     Q = `UPDATE node SET fence = $2 WHERE n = $1 AND holder = $3`
 	qNodesLagging   Q = `SELECT n FROM node WHERE lease_until_at >= $1 AND fence < $2 ORDER BY n`
-	qFenceForgotten Q = `DELETE FROM fence WHERE at < $1 AND n < (SELECT MIN(fence) FROM node WHERE lease_until_at >= $2)`
+	qFenceForgotten Q = `DELETE FROM fence WHERE n IN (SELECT n FROM fence
+WHERE at < $1 AND n < (SELECT MIN(fence) FROM node WHERE lease_until_at >= $2) ORDER BY n LIMIT $3)`
+
+	// QOldestFence asks when the oldest fence was made.
+	QOldestFence Q = `SELECT at FROM fence WHERE n > 0 ORDER BY n LIMIT 1`
+
+	forgetBatch = 1000 // fences dropped in one transaction
 )
 
 // Fences calls fn with every fence after the given number, in order, and
@@ -68,14 +74,19 @@ func (db *DB) LaggingNodes(ctx context.Context, n int64) (nodes []int, err error
 // ForgetFences drops fences made before the given time (Unix microseconds) that
 // every live node has applied.
 func (db *DB) ForgetFences(ctx context.Context, before int64) error {
-	return db.upkeep(ctx, func(tx *Tx) error {
-		now, err := tx.databaseTime(db.cfg.Clock)
-		if err != nil {
+	for {
+		var dropped int64
+		if err := db.upkeep(ctx, func(tx *Tx) error {
+			now, err := tx.databaseTime(db.cfg.Clock)
+			if err != nil {
+				return err
+			}
+			dropped, err = tx.Exec(qFenceForgotten, before, now, int64(forgetBatch))
+			return err
+		}); err != nil || dropped < forgetBatch {
 			return err
 		}
-		_, err = tx.Exec(qFenceForgotten, before, now)
-		return err
-	})
+	}
 }
 
 // Barrier returns when every write that began before the call has ended. With

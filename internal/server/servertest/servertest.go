@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -213,5 +214,9 @@ func Violations(t testing.TB, s *server.Server) (lines []string) {
 	if err != nil {
 		t.Fatalf("check what was shown: %v", err)
 	}
-	return append(lines, shown.Problems...)
+	ends, err := provenance.CheckEnds(ctx, s.DB)
+	if err != nil {
+		t.Fatalf("check the ends of edges: %v", err)
+	}
+	return slices.Concat(lines, shown.Problems, ends)
 }

@@ -1,0 +1,212 @@
+package server
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/reefwarden/reefwarden/internal/act"
+	"github.com/reefwarden/reefwarden/internal/gate"
+	"github.com/reefwarden/reefwarden/internal/identity"
+	"github.com/reefwarden/reefwarden/internal/lifecycle"
+	"github.com/reefwarden/reefwarden/internal/network"
+	"github.com/reefwarden/reefwarden/internal/provenance"
+	"github.com/reefwarden/reefwarden/internal/store"
+)
+
+// Kept says of one table what makes it grow and what bounds it. A table has rows
+// at most by Fixed and Each, or loses them with time by Ages, or both, or it Stays
+// and says why.
+type Kept struct {
+	Table, Owner string
+	Grows        string // what adds a row
+	Fixed        int64  // rows at most, whatever else there is
+	Each         []Each // and so many more for each row of other tables
+	Ages         []Age  // housekeeping drops what is older
+	Stays        string // why nothing drops its rows
+	Note         string
+}
+
+// Each is a number of rows that a table may have for each row of another.
+type Each struct {
+	Rows int64
+	Of   string // table
+}
+
+// Age bounds how old something in a table becomes. Oldest asks for the time (Unix
+// microseconds) of the oldest.
+type Age struct {
+	What   string
+	Keep   time.Duration // after that time
+	Oldest store.Q
+}
+
+const oneDay = 24 * time.Hour
+
+func days(n int) time.Duration { return time.Duration(n) * oneDay }
+
+// Retention lists every table of a network with these settings.
+func Retention(c Config) []Kept {
+	closed, deleted := cmp.Or(days(c.KeepClosed), lifecycle.DefaultKeep), cmp.Or(days(c.KeepDeleted), network.DefaultKeepSealed)
+	read, unread := cmp.Or(days(c.KeepRead), network.DefaultKeepRead), cmp.Or(days(c.KeepUnread), network.DefaultKeepUnread)
+	each := func(rows int64, of string) []Each { return []Each{{rows, of}} }
+	return []Kept{
+		{Table: "meta", Owner: "store", Grows: "a fact about the database that must not change", Fixed: 16},
+		{Table: "node", Owner: "store", Grows: "nothing: its rows are made with the schema", Fixed: 128},
+		{Table: "leader", Owner: "store", Grows: "a kind of work that one node at a time does", Fixed: 32},
+		{Table: "cursor", Owner: "store", Grows: "a reader of events of the server's own", Fixed: 32},
+		{Table: "event", Owner: "store", Grows: "every act that changes something, every denial", Stays: "it is the order of the record"},
+		{Table: "fence", Owner: "store", Grows: "a withdrawal: pause, kill, deletion, hold", Ages: []Age{{"made", gate.KeepFences, store.QOldestFence}}, Note: "and not before every live node has applied it"},
+
+		{Table: "owner", Owner: "identity", Grows: "a person or team who answers for an agent", Stays: "agents and the record name them"},
+		{Table: "operator", Owner: "identity", Grows: "an operator", Stays: "the record names them"},
+		{Table: "credential", Owner: "identity", Grows: "a registration, an app, a sign-in", Note: "a live key is one for each agent or app; operators' tokens stay",
+			Ages: []Age{{"key revoked", closed, identity.QOldestKey}, {"session over", 0, identity.QOldestSession}}},
+
+		{Table: "agent", Owner: "lifecycle", Grows: "a registration", Stays: "ids stand in the record and in what agents wrote",
+			Note: fmt.Sprintf("registrations that nobody claimed go %d days after they expired, unless something points at them; at most max-agents are alive", closed/oneDay)},
+		{Table: "invite", Owner: "lifecycle", Grows: "an invite", Ages: []Age{{"over", closed, lifecycle.QOldestInvite}}, Note: "whether used or not; it stays while its agent waits to be claimed"},
+		{Table: "claim", Owner: "lifecycle", Grows: "a registration that is not claimed at once", Each: each(1, "agent"), Ages: []Age{{"made", closed, lifecycle.QOldestClaim}}, Note: "it stays while its agent waits to be claimed"},
+		{Table: "seat", Owner: "lifecycle", Grows: "an owner's first agent, a source's first registration", Fixed: 16, Each: []Each{{1, "owner"}, {1, "agent"}}, Note: "a source's row goes when none of its agents waits to be claimed"},
+		{Table: "approval", Owner: "lifecycle", Grows: "an act that waits for somebody's word", Ages: []Age{{"ended", closed, lifecycle.QOldestApproval}}, Note: fmt.Sprintf("at most %d of an agent are open", lifecycle.MaxPending)},
+		{Table: "trial", Owner: "lifecycle", Grows: "a wrong answer to a challenge", Each: each(1, "agent"), Note: "a right answer drops it"},
+
+		{Table: "idempotency", Owner: "gate", Grows: "an act under an idempotency key", Ages: []Age{{"made", gate.KeepKeys, gate.QOldestKey}}},
+		{Table: "policy_bundle", Owner: "policy", Grows: "a bundle that is put in force", Stays: "decisions on record name it"},
+		{Table: "leaf", Owner: "audit", Grows: "every event", Stays: "it is the record", Each: each(1, "event")},
+
+		{Table: "exposure", Owner: "provenance", Grows: "pages that are shown to somebody for the first time", Fixed: 2 * provenance.BlockRows, Note: "it is the part of the log that is not sealed yet; more may wait for seconds"},
+		{Table: "segment", Owner: "provenance", Grows: "a sealed part of the log: a day, or some thousand pages", Stays: "it is the record of who was shown what"},
+		{Table: "derivation", Owner: "provenance", Grows: "an act that names what it came of", Stays: "it is the record of what came of what"},
+
+		{Table: "profile", Owner: "network", Grows: "a registration, an imported author", Stays: "it goes with its agent"},
+		{Table: "community", Owner: "network", Grows: "a community", Stays: "content"},
+		{Table: "post", Owner: "network", Grows: "a post", Stays: "content; a deleted one stays without its text: votes, comments and the influence graph end in it"},
+		{Table: "comment", Owner: "network", Grows: "a comment", Stays: "content; a deleted one stays without its text: replies, votes and the influence graph end in it"},
+		{Table: "vote", Owner: "network", Grows: "an agent's first vote on something", Stays: "it is counted in scores and karma"},
+		{Table: "follow", Owner: "network", Grows: "a follow", Stays: "unfollowing drops it"},
+		{Table: "subscription", Owner: "network", Grows: "a subscription", Stays: "unsubscribing drops it"},
+		{Table: "moderator", Owner: "network", Grows: "an appointment", Stays: "dismissal drops it"},
+		{Table: "image", Owner: "network", Grows: "a picture", Each: []Each{{1, "profile"}, {2, "community"}}, Note: "one that is not shown any more is dropped"},
+		{Table: "alias", Owner: "network", Grows: "an imported item", Stays: "it finds items by the ids they had"},
+		{Table: "report", Owner: "network", Grows: "an agent's report of something", Stays: "moderators read it",
+			Note: fmt.Sprintf("one for each agent and item; it goes %d days after the item was deleted", closed/oneDay)},
+		{Table: "reported", Owner: "network", Grows: "the first report of something", Stays: "it goes with its reports", Each: each(1, "report")},
+		{Table: "sealed", Owner: "network", Grows: "a deletion by its author", Ages: []Age{{"due", 0, network.QOldestSealed}}, Note: fmt.Sprintf("it is due %d days after the deletion", deleted/oneDay)},
+		{Table: "findable", Owner: "network", Grows: "what can be searched", Each: []Each{{1, "post"}, {1, "comment"}, {1, "profile"}, {1, "community"}}, Note: "deletion drops it"},
+		{Table: "notification", Owner: "network", Grows: "something that happens to an agent", Each: each(network.MaxNotices, "inbox"),
+			Ages: []Age{{"read", read, network.QOldestRead}, {"made", unread, network.QOldestNotice}},
+			Note: fmt.Sprintf("of an agent at most %d unread and %d read", network.MaxUnread, network.MaxRead)},
+		{Table: "inbox", Owner: "network", Grows: "a registration", Each: each(1, "profile")},
+		{Table: "conversation", Owner: "network", Grows: "a request to exchange messages", Stays: "content"},
+		{Table: "message", Owner: "network", Grows: "a message", Stays: "content, encrypted"},
+		{Table: "task", Owner: "network", Grows: "a task", Stays: "content"},
+		{Table: "task_step", Owner: "network", Grows: "a step of a task", Stays: "content"},
+		{Table: "webhook", Owner: "network", Grows: "a webhook", Each: []Each{{network.MaxWebhooks, "agent"}, {network.MaxWebhooks, "operator"}}},
+		{Table: "delivery", Owner: "network", Grows: "an attempt to deliver an event", Each: each(network.MaxDeliveries, "webhook"), Note: "the oldest are dropped first"},
+		{Table: "queue", Owner: "network", Grows: "a queue", Each: each(network.MaxQueues, "agent")},
+		{Table: "queue_item", Owner: "network", Grows: "an event that a queue has taken", Each: each(network.MaxQueued, "queue"), Note: "acknowledging drops it"},
+		{Table: "queue_dead", Owner: "network", Grows: "an item that was given too often", Each: each(network.MaxDead, "queue")},
+		{Table: "label", Owner: "network", Grows: "a label or role of a community", Stays: "content"},
+		{Table: "attachment", Owner: "network", Grows: "a label on something", Stays: "detaching drops it"},
+	}
+}
+
+// Bound says in words what bounds the table.
+func (k Kept) Bound() string {
+	var parts []string
+	if k.Fixed > 0 || len(k.Each) > 0 {
+		var sum []string
+		if k.Fixed > 0 {
+			sum = append(sum, fmt.Sprint(k.Fixed))
+		}
+		for _, e := range k.Each {
+			sum = append(sum, fmt.Sprintf("%d for each row of %s", e.Rows, e.Of))
+		}
+		parts = append(parts, "at most "+strings.Join(sum, " and "))
+	}
+	for _, a := range k.Ages {
+		switch {
+		case a.Keep == 0:
+			parts = append(parts, "dropped when "+a.What)
+		case a.Keep%oneDay == 0 && a.Keep > oneDay:
+			parts = append(parts, fmt.Sprintf("dropped %d days after it was %s", a.Keep/oneDay, a.What))
+		default:
+			parts = append(parts, fmt.Sprintf("dropped %g hours after it was %s", a.Keep.Hours(), a.What))
+		}
+	}
+	if k.Stays != "" {
+		parts = append(parts, "stays: "+k.Stays)
+	}
+	if k.Note != "" {
+		parts = append(parts, k.Note)
+	}
+	return strings.Join(parts, "; ")
+}
+
+// Grown is how large a table is.
+type Grown struct {
+	Kept
+	store.Size
+	Most int64           // rows it may have now; 0 without such a bound
+	Over []time.Duration // of each of its Ages, by how much the oldest is past its time; not above 0 if none is
+
+	guess bool // Rows or Most is an estimate
+}
+
+// Late is how far housekeeping may be behind before that is worth a word: what is
+// dropped is dropped in batches, every ten minutes.
+const Late = time.Hour
+
+// Wrong says what is larger or older than it should be, "" if nothing is.
+func (g Grown) Wrong() string {
+	if g.Most > 0 && !g.guess && g.Rows > g.Most {
+		return fmt.Sprintf("%d rows are more than %d", g.Rows, g.Most)
+	}
+	for i, over := range g.Over {
+		if over > Late {
+			return fmt.Sprintf("something %s is %s past its time", g.Ages[i].What, over.Round(time.Minute))
+		}
+	}
+	return ""
+}
+
+// Growth measures every table of a network. It takes seconds where there are
+// hundreds of millions of rows: large tables are estimated, and Size says so.
+func Growth(ctx context.Context, db *store.DB, c Config) ([]Grown, error) {
+	sizes, err := db.Sizes(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var all []Grown
+	err = db.View(ctx, func(v *store.View) error {
+		all = all[:0]
+		for _, k := range Retention(c) {
+			g := Grown{Kept: k, Size: sizes[k.Table], Most: k.Fixed, guess: sizes[k.Table].About}
+			for _, e := range k.Each {
+				g.guess = g.guess || sizes[e.Of].About
+				g.Most += e.Rows * sizes[e.Of].Rows
+			}
+			// A bound that hangs on nothing bounds nothing: it is not said.
+			if g.Fixed == 0 && !slices.ContainsFunc(k.Each, func(e Each) bool { return sizes[e.Of].Rows > 0 }) {
+				g.Most = 0
+			}
+			for _, a := range k.Ages {
+				over := time.Duration(0)
+				if _, err := v.One(a.Oldest, func(r *store.Row) error {
+					over = time.Duration(act.Micros(db.Clock()())-r.Int(0))*time.Microsecond - a.Keep
+					return nil
+				}); err != nil {
+					return err
+				}
+				g.Over = append(g.Over, over)
+			}
+			all = append(all, g)
+		}
+		return nil
+	})
+	return all, err
+}
