@@ -47,6 +47,11 @@ type Config struct {
 	// on a full disk. 0 is no bound.
 	MaxBytes int64
 
+	// WAL is how many bytes of SQLite's write-ahead log may wait before they are
+	// moved into the database; 32 MiB if 0. The log is begun anew from four times
+	// as many.
+	WAL int64
+
 	// Fault injects failures for tests; nil in the product.
 	Fault func(Step) error
 }

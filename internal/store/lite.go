@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -25,7 +26,7 @@ const (
 	liteQueue      = 4096 // writes that may wait
 	liteGroup      = 512  // writes committed together at the most
 	walCheckpoint  = 32 << 20
-	walLimit       = 128 << 20
+	walLimit       = 4 // times as much, from which the log is begun anew
 	liteFilePerm   = 0o600
 	liteFolderPerm = 0o700
 )
@@ -145,8 +146,8 @@ func (l *lite) connect(write bool) (*liteConn, error) {
 		"journal_mode = WAL",
 		"synchronous = FULL",
 		"wal_autocheckpoint = 0",
-		"journal_size_limit = " + strconv.Itoa(walLimit), // of a WAL that was restarted
-		"secure_delete = ON",                             // what is deleted is overwritten in the file
+		"journal_size_limit = " + strconv.FormatInt(walLimit*cmp.Or(l.cfg.WAL, walCheckpoint), 10), // of a WAL that was restarted
+		"secure_delete = ON", // what is deleted is overwritten in the file
 		"temp_store = MEMORY",
 		"cache_size = -" + strconv.Itoa(liteCacheKiB),
 		// No memory map: with one, a connection unmaps the whole file and faults

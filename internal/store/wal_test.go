@@ -22,11 +22,11 @@ const qLedgerGrow store.Q = `UPDATE exposure SET items = $2 WHERE pos = $1`
 // reader is gone, under the same load.
 func TestWALIsBounded(t *testing.T) {
 	const (
-		limit = 128 << 20 // walLimit
-		slack = limit     // what is written while the WAL is moved and restarted
+		limit = 32 << 20  // four times Config.WAL
+		slack = 2 * limit // what is written while the WAL is moved and restarted
 		piece = 1 << 20
 	)
-	cfg := store.Config{Dir: t.TempDir()}
+	cfg := store.Config{Dir: t.TempDir(), WAL: limit / 4}
 	db := storetest.OpenConfig(t, cfg)
 	l := newLedger(t, db)
 	id, fn := l.act(t)
@@ -88,7 +88,7 @@ func TestWALIsBounded(t *testing.T) {
 		})
 	}
 
-	write(full(400, 4000), func() {
+	write(full(300, 4000), func() {
 		if n := size(); n > limit+slack {
 			t.Fatalf("the WAL has %d MB under writers who never pause, bound %d", n>>20, (limit+slack)>>20)
 		}

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"os"
@@ -363,6 +364,7 @@ func (l *lite) checkpointLoop() {
 			_ = conn.conn.Close()
 		}
 	}()
+	most := cmp.Or(l.cfg.WAL, walCheckpoint)
 	var (
 		done  int64 // when the WAL was written that has nothing left to move
 		pause int   // ticks before the next restart
@@ -374,7 +376,7 @@ func (l *lite) checkpointLoop() {
 		case <-tick.C:
 		}
 		info, err := os.Stat(l.path + "-wal")
-		if err != nil || info.Size() < walCheckpoint || info.ModTime().UnixNano() == done {
+		if err != nil || info.Size() < most || info.ModTime().UnixNano() == done {
 			continue
 		}
 		if conn == nil {
@@ -386,7 +388,7 @@ func (l *lite) checkpointLoop() {
 		}
 		left, err := conn.checkpoint("PASSIVE")
 		pause--
-		if err == nil && left.pages*litePageSize > walLimit && pause < 0 {
+		if err == nil && left.pages*litePageSize > walLimit*most && pause < 0 {
 			if left, err = conn.checkpoint("RESTART"); err == nil && left.busy {
 				pause = restartPause
 			}
