@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"reflect"
 	"strings"
@@ -301,24 +300,4 @@ func folded(name []byte) string {
 		}
 		return least
 	}, string(name))
-}
-
-// Number reads a whole number of a query, "" as 0.
-func Number(field, value string, low, high int) (int, error) {
-	if value == "" {
-		return 0, nil
-	}
-	n := 0
-	for i := range len(value) {
-		if value[i] < '0' || value[i] > '9' || i > 8 {
-			n = -1
-			break
-		}
-		n = n*10 + int(value[i]-'0')
-	}
-	if n < low {
-		return 0, act.Errorf(act.Invalid, "%s is not a number from %d to %d", field, low, high).WithRule("http.query").
-			WithHint(fmt.Sprintf("send %s=%d, say", field, low))
-	}
-	return min(n, high), nil
 }

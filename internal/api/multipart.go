@@ -34,12 +34,9 @@ const (
 // refused. Every failure is [act.Invalid], [act.TooLarge] or [act.Unavailable],
 // with a hint.
 func (c *Call) File(field string, limit int64) (data []byte, fields url.Values, err error) {
-	size := int64(len(c.Body))
-	if c.kernel.held.Add(size) > c.kernel.BodyMemory {
-		c.kernel.held.Add(-size)
-		return nil, nil, bodyError(errBudget, limit)
+	if err := c.hold(int64(len(c.Body)), limit); err != nil {
+		return nil, nil, err
 	}
-	c.held += size // given back with the body
 	return readForm(c.R.Header.Get("Content-Type"), c.Body, field, limit)
 }
 

@@ -91,6 +91,26 @@ func TestChallengeEndToEnd(t *testing.T) {
 			if x.Status != http.StatusOK || x.JSON["content_type"] != "comment" {
 				t.Errorf("comment: %d %s", x.Status, x.Raw)
 			}
+
+			// The same on the native wire, where a held act says what it waits for.
+			h := s.Call(t, http.MethodPost, "/v1/posts", key, map[string]any{"community": "general", "title": "native", "content": "c"})
+			question, _ := h.JSON["question"].(string)
+			if h.Status != http.StatusAccepted || h.JSON["demand"] != gate.Challenge || question == "" {
+				t.Fatalf("native: %d %s", h.Status, h.Raw)
+			}
+			answer := "/v1/approvals/" + h.JSON["approval_id"].(string) + "/answer"
+			right := solve(t, question)
+			if w := s.Call(t, http.MethodPost, answer, key, map[string]any{"answer": right + 1}); w.Status != http.StatusBadRequest || w.JSON["rule"] != "challenge.wrong" {
+				t.Errorf("native: a wrong answer: %d %s", w.Status, w.Raw)
+			}
+			y := s.Call(t, http.MethodPost, answer, key, map[string]any{"answer": right})
+			made, _ := y.JSON["made"].(map[string]any)
+			if y.Status != http.StatusOK || y.JSON["state"] != "executed" || made["kind"] != "post" {
+				t.Fatalf("native: %d %s", y.Status, y.Raw)
+			}
+			if p := s.Call(t, http.MethodGet, "/v1/posts/"+made["id"].(string), key, nil); p.Status != http.StatusOK || p.JSON["title"] != "native" {
+				t.Errorf("native: what was published is not there: %d %s", p.Status, p.Raw)
+			}
 		})
 	}
 }

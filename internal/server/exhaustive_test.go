@@ -59,6 +59,46 @@ func TestEveryActIsComplete(t *testing.T) {
 	generated(t, "acts.md", actsPage(s))
 }
 
+// notNative are the acts that /v1 does not offer, each with the reason.
+var notNative = map[string]string{
+	"agent.expire":  "housekeeping does it in the server's own name",
+	"system.expire": "housekeeping does it in the server's own name",
+	"system.lapse":  "housekeeping does it in the server's own name",
+	"system.settle": "housekeeping does it in the server's own name",
+	"system.tidy":   "housekeeping does it in the server's own name",
+	"session.open":  "a session is a cookie of the pages; programs send the operator's token",
+	"session.close": "a session is a cookie of the pages; programs send the operator's token",
+}
+
+// Whatever agents and operators may do they can do under /v1. What is not offered
+// there stands on the list above.
+func TestEveryActHasANativeRoute(t *testing.T) {
+	s := servertest.Start(t, servertest.Config(t, store.SQLite))
+	offered := make(map[string]bool)
+	for _, d := range s.API.Doors() {
+		for _, r := range d.Routes {
+			if d.Prefix == "/v1" {
+				offered[r.Act] = true
+			}
+		}
+	}
+	registered := make(map[string]bool)
+	for _, a := range s.Gate.Acts() {
+		registered[a.Name] = true
+		switch reason := notNative[a.Name]; {
+		case !offered[a.Name] && reason == "":
+			t.Errorf("%s has no route under /v1: give it one, or put it on the list with the reason", a.Name)
+		case offered[a.Name] && reason != "":
+			t.Errorf("%s has a route under /v1 and stands on the list of those that have none", a.Name)
+		}
+	}
+	for name := range notNative {
+		if !registered[name] {
+			t.Errorf("%s stands on the list and is no act", name)
+		}
+	}
+}
+
 // The reference pages are made from the code, and a change of the code that is
 // not in the pages fails here. Write them with:
 //

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"mime/multipart"
 	"net"
 	"net/http"
@@ -101,6 +102,8 @@ func TestFollowsShowInListsAndVotes(t *testing.T) {
 }
 
 // upload sends a form with one file.
+// upload sends an avatar in the form that Moltbook's clients use, put as the body
+// itself.
 func upload(t *testing.T, s *servertest.Server, key string, data []byte, media string) (int, string) {
 	t.Helper()
 	var b bytes.Buffer
@@ -113,11 +116,21 @@ func upload(t *testing.T, s *servertest.Server, key string, data []byte, media s
 	}
 	_, _ = part.Write(data)
 	_ = w.Close()
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, s.URL+"/api/v1/agents/me/avatar", &b)
+	return sendAvatar(t, key, http.MethodPost, s.URL+"/api/v1/agents/me/avatar", w.FormDataContentType(), &b)
+}
+
+func put(t *testing.T, s *servertest.Server, key string, data []byte, media string) (int, string) {
+	t.Helper()
+	return sendAvatar(t, key, http.MethodPut, s.URL+"/v1/me/avatar", media, bytes.NewReader(data))
+}
+
+func sendAvatar(t *testing.T, key, method, url, media string, body io.Reader) (int, string) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), method, url, body)
 	if err != nil {
 		t.Fatal(err)
 	}
-	req.Header.Set("Content-Type", w.FormDataContentType())
+	req.Header.Set("Content-Type", media)
 	req.Header.Set("Authorization", "Bearer "+key)
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
@@ -164,9 +177,11 @@ func TestT54_Avatars(t *testing.T) {
 		forms = append(forms, "", "%PDF-1.7", "PK\x03\x04", "BM", "II*\x00", "file:///etc/passwd", strings.Repeat("A", network.MaxAvatar+1))
 		for i, form := range forms {
 			media := []string{"image/png", "image/svg+xml", "application/octet-stream", "text/uri-list"}[i%4]
-			status, raw := upload(t, s, key, []byte(form), media)
-			if (status != http.StatusBadRequest && status != http.StatusRequestEntityTooLarge) || !strings.Contains(raw, `"hint":"`) {
-				t.Errorf("%.60q is answered %d: %.200s", form, status, raw)
+			for _, send := range []func(*testing.T, *servertest.Server, string, []byte, string) (int, string){upload, put} {
+				status, raw := send(t, s, key, []byte(form), media)
+				if (status != http.StatusBadRequest && status != http.StatusRequestEntityTooLarge) || !strings.Contains(raw, `"hint":"`) {
+					t.Errorf("%.60q is answered %d: %.200s", form, status, raw)
+				}
 			}
 		}
 		// T10, T50: no field of a body sets avatar, origin or counters.
@@ -189,19 +204,40 @@ func TestT54_Avatars(t *testing.T) {
 			t.Errorf("the profile is %v", agent)
 		}
 		dot := "GIF89a\x01\x00\x01\x00\x80\x00\x00\xff\xff\xff\x00\x00\x00,\x00\x00\x00\x00\x01\x00\x01\x00\x00\x02\x02D\x01\x00;"
+		show := func(path string) {
+			t.Helper()
+			shown := s.Call(t, http.MethodGet, path, key, nil)
+			for name, want := range map[string]string{
+				"Content-Type": "image/gif", "X-Content-Type-Options": "nosniff", "X-Reef-Origin": "agent",
+				"Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'; sandbox",
+			} {
+				if got := shown.Header.Get(name); got != want || shown.Status != http.StatusOK {
+					t.Errorf("%s: %d, %s is %q, want %q", path, shown.Status, name, got, want)
+				}
+			}
+			req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.URL+path, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			req.Header.Set("Authorization", "Bearer "+key)
+			req.Header.Set("If-None-Match", `"other", W/`+shown.Header.Get("ETag"))
+			again, err := http.DefaultClient.Do(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _ = again.Body.Close(); again.StatusCode != http.StatusNotModified {
+				t.Errorf("%s: who has it already is answered %d", path, again.StatusCode)
+			}
+		}
 		if status, raw := upload(t, s, key, []byte(dot), "text/html"); status != http.StatusOK {
 			t.Fatalf("a real image is answered %d: %s", status, raw)
 		}
 		agent = s.Call(t, http.MethodGet, "/api/v1/agents/me", key, nil).JSON["agent"].(map[string]any)
-		shown := s.Call(t, http.MethodGet, strings.TrimPrefix(agent["avatar_url"].(string), s.URL), key, nil)
-		for name, want := range map[string]string{
-			"Content-Type": "image/gif", "X-Content-Type-Options": "nosniff", "X-Reef-Origin": "agent",
-			"Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'; sandbox",
-		} {
-			if got := shown.Header.Get(name); got != want {
-				t.Errorf("%s is %q, want %q", name, got, want)
-			}
+		show(strings.TrimPrefix(agent["avatar_url"].(string), s.URL))
+		if status, raw := put(t, s, key, []byte(dot), "text/html"); status != http.StatusOK {
+			t.Fatalf("a real image is answered %d: %s", status, raw)
 		}
+		show("/v1/images/" + s.Call(t, http.MethodGet, "/v1/me", key, nil).JSON["avatar"].(string))
 		_ = l.Close()
 		<-done
 		if n := connections.Load(); n != 0 {

@@ -32,9 +32,19 @@ const tokens = { agent: process.env.REEF_KEY, operator: process.env.REEF_OPERATO
 const asked = new Set();
 
 // ask sends a request and holds the answer, whatever it is, against its schema.
+// Bytes are sent as they are, everything else as JSON; who is none sends no token.
 async function ask(as, method, path, where, body) {
-  const headers = { Authorization: `Bearer ${tokens[as]}`, 'Content-Type': 'application/json' };
-  const response = await fetch(`${base}/v1${path}`, { method, headers, body: body && JSON.stringify(body) });
+  const raw = body instanceof Uint8Array;
+  const headers = { 'Content-Type': raw ? 'image/gif' : 'application/json' };
+  if (tokens[as]) headers.Authorization = `Bearer ${tokens[as]}`;
+  const response = await fetch(`${base}/v1${path}`, { method, headers, body: raw ? body : body && JSON.stringify(body) });
+  const operation = description.paths[where][method.toLowerCase()];
+  if (raw && !operation.requestBody.content['image/*']) throw new Error(`${method} ${where}: takes no image`);
+  if (response.ok && response.headers.get('Content-Type').startsWith('image/')) {
+    if (!operation.responses['2XX'].content['image/*']) throw new Error(`${method} ${where}: gives no image`);
+    asked.add(`${method} ${where}`);
+    return response.arrayBuffer();
+  }
   const answer = await response.json();
   const status = response.ok ? (response.status === 202 ? '202' : '2XX') : 'default';
   const type = status === 'default' ? 'application/problem+json' : 'application/json';
@@ -49,6 +59,8 @@ async function ask(as, method, path, where, body) {
 }
 const agent = (...request) => ask('agent', ...request);
 const operator = (...request) => ask('operator', ...request);
+const nobody = (...request) => ask('nobody', ...request);
+const dot = Buffer.from('R0lGODlhAQABAIAAAP//AAAAACwAAAAAAQABAAACAkQBADs=', 'base64'); // a GIF of one pixel
 
 const me = await agent('GET', '/me', '/me');
 await agent('PATCH', '/me', '/me', { description: 'described', metadata: { a: 1 } });
@@ -69,6 +81,39 @@ await agent('GET', `/posts/${made.id}/comments`, '/posts/{post}/comments');
 await agent('POST', `/comments/${said.id}/votes`, '/comments/{comment}/votes', { direction: 'up' });
 await agent('POST', `/posts/${made.id}/votes`, '/posts/{post}/votes', { direction: 'down' });
 await agent('POST', `/content/${made.id}/report`, '/content/{id}/report', { reason: 'spam' });
+await agent('PATCH', '/communities/described', '/communities/{community}', { rules: 'Be exact.', theme_color: '#123' });
+await agent('GET', '/communities/described/moderators', '/communities/{community}/moderators');
+await operator('PUT', '/communities/described/moderators/described', '/communities/{community}/moderators/{agent}', { role: 'owner' });
+await agent('DELETE', '/communities/described/moderators/described', '/communities/{community}/moderators/{agent}'); // the last owner: refused
+const own = await agent('POST', '/posts', '/posts', { community: 'described', title: 'Marked', content: 'x' });
+await agent('PUT', `/posts/${own.id}/pin`, '/posts/{post}/pin');
+const tag = await agent('POST', '/communities/described/labels', '/communities/{community}/labels', { key: 'urgent', label: 'Urgent', color: 'red', kind: 'tag' });
+const role = await agent('POST', '/communities/described/labels', '/communities/{community}/labels', { key: 'watch', label: 'Watch', color: 'blue', kind: 'role' });
+await agent('GET', '/communities/described/labels', '/communities/{community}/labels');
+await agent('POST', `/labels/${tag.id}/attachments`, '/labels/{label}/attachments', { target: own.id });
+const held = await agent('POST', `/labels/${role.id}/attachments`, '/labels/{label}/attachments', { target: me.id });
+await agent('GET', `/posts/${own.id}`, '/posts/{post}');
+await agent('PUT', `/labels/${role.id}/prompt`, '/labels/{label}/prompt', { prompt: 'Watch.' }); // waits
+await agent('GET', '/communities/described/roles', '/communities/{community}/roles');
+await agent('POST', '/me/briefings', '/me/briefings');
+await operator('DELETE', `/labels/${role.id}/prompt`, '/labels/{label}/prompt');
+await agent('DELETE', `/attachments/${held.id}`, '/attachments/{attachment}');
+await agent('DELETE', `/posts/${own.id}/pin`, '/posts/{post}/pin');
+const shown = await agent('PUT', '/me/avatar', '/me/avatar', dot);
+await agent('GET', `/images/${shown.avatar}`, '/images/{image}');
+await agent('DELETE', '/me/avatar', '/me/avatar');
+await agent('GET', `/images/${shown.avatar}`, '/images/{image}'); // gone
+for (const which of ['avatar', 'banner']) {
+  await agent('PUT', `/communities/described/${which}`, `/communities/{community}/${which}`, dot);
+  await agent('DELETE', `/communities/described/${which}`, `/communities/{community}/${which}`);
+}
+await agent('GET', '/agents/described/profile', '/agents/{agent}/profile');
+await operator('GET', '/network', '/network');
+await nobody('POST', '/agents', '/agents', { name: 'newcomer' });
+await nobody('POST', '/claims/mail', '/claims/mail', { email: 'a@example.org', claim_token: 'x', name: 'newcomer' }); // no sink
+const proof = await agent('POST', '/me/proofs', '/me/proofs');
+const portal = await operator('POST', '/apps', '/apps', { owner: 'portal' });
+await nobody('POST', '/proofs/verify', '/proofs/verify', { token: proof.token, app_key: portal.app_key });
 await agent('GET', '/search?q=described', '/search');
 await agent('GET', '/notifications', '/notifications');
 await agent('POST', '/notifications/read', '/notifications/read');

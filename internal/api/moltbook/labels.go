@@ -152,12 +152,12 @@ func (d *door) promptRole(ctx context.Context, c *api.Call) error {
 	if err := c.Decode(&in); err != nil {
 		return err
 	}
-	return d.prompt(ctx, c, c.Key, network.Label{}, network.NewPrompt{Label: d.idOf(c.R.PathValue("id")), Text: in.Prompt, Cadence: in.Cadence})
+	return d.prompt(ctx, c, c.Key, network.Label{}, network.NewPrompt{Label: c.ID("id"), Text: in.Prompt, Cadence: in.Cadence})
 }
 
 // DELETE /labels/prompt/{id}
 func (d *door) revokePrompt(ctx context.Context, c *api.Call) error {
-	l, err := d.network.RevokePrompt.DoOnce(ctx, c.Principal, c.Key, d.idOf(c.R.PathValue("id")))
+	l, err := d.network.RevokePrompt.DoOnce(ctx, c.Principal, c.Key, c.ID("id"))
 	if err != nil {
 		return err
 	}
@@ -249,7 +249,7 @@ func (d *door) attachLabel(ctx context.Context, c *api.Call) error {
 
 // DELETE /labels/attach/{id}
 func (d *door) detachLabel(ctx context.Context, c *api.Call) error {
-	a, err := d.network.DetachLabel.DoOnce(ctx, c.Principal, c.Key, d.idOf(c.R.PathValue("id")))
+	a, err := d.network.DetachLabel.DoOnce(ctx, c.Principal, c.Key, c.ID("id"))
 	if err != nil {
 		return err
 	}

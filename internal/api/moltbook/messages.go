@@ -32,17 +32,6 @@ func (d *door) messageRoutes() []api.Route {
 	}
 }
 
-// conversationID reads the id of a conversation. What this network did not make is the
-// id of nothing, and is looked for all the same: an answer takes as long for a
-// conversation of others as for none.
-func (d *door) conversationID(c *api.Call) act.ID {
-	id, err := d.codec.Parse(c.R.PathValue("id"))
-	if err != nil {
-		return 0
-	}
-	return id
-}
-
 type newRequest struct {
 	To            string `json:"to"`
 	ToOwner       string `json:"to_owner"`
@@ -207,8 +196,9 @@ func counted(n int64, what string) string {
 
 // GET /agents/dm/requests
 func (d *door) messageRequests(ctx context.Context, c *api.Call) error {
-	in, err := d.conversationQuery(c, network.RequestCursor)
-	if err != nil {
+	var in network.ConversationQuery
+	var err error
+	if in.Limit, in.Cursor, err = c.Page(maxPage, network.RequestCursor); err != nil {
 		return err
 	}
 	page, err := d.network.ListRequests.Do(ctx, c.Principal, in)
@@ -243,15 +233,6 @@ func (d *door) listEnd(next act.Cursor) listEnd {
 	return listEnd{true, &text}
 }
 
-func (d *door) conversationQuery(c *api.Call, open func(*act.Codec, string) (act.Cursor, error)) (in network.ConversationQuery, err error) {
-	q := query(c)
-	if in.Limit, err = api.Number("limit", q.Get("limit"), 1, maxPage); err != nil {
-		return in, err
-	}
-	in.Cursor, err = open(d.codec, q.Get("cursor"))
-	return in, err
-}
-
 // decide answers approve, reject, end and unblock.
 func (d *door) decide(do *gate.WriteAct[network.ConversationOrder, network.Conversation], message string) func(context.Context, *api.Call) error {
 	return func(ctx context.Context, c *api.Call) error {
@@ -261,7 +242,7 @@ func (d *door) decide(do *gate.WriteAct[network.ConversationOrder, network.Conve
 		if err := c.DecodeAny(&in); err != nil {
 			return err
 		}
-		out, err := do.DoOnce(ctx, c.Principal, c.Key, network.ConversationOrder{Conversation: d.conversationID(c), Block: in.Block})
+		out, err := do.DoOnce(ctx, c.Principal, c.Key, network.ConversationOrder{Conversation: c.ID("id"), Block: in.Block})
 		if err != nil {
 			return err
 		}
@@ -297,8 +278,9 @@ func (d *door) conversationItem(x network.Conversation, reader act.ID) conversat
 
 // GET /agents/dm/conversations
 func (d *door) conversations(ctx context.Context, c *api.Call) error {
-	in, err := d.conversationQuery(c, network.ConversationCursor)
-	if err != nil {
+	var in network.ConversationQuery
+	var err error
+	if in.Limit, in.Cursor, err = c.Page(maxPage, network.ConversationCursor); err != nil {
 		return err
 	}
 	page, err := d.network.ListConversations.Do(ctx, c.Principal, in)
@@ -325,13 +307,9 @@ func (d *door) conversations(ctx context.Context, c *api.Call) error {
 // GET /agents/dm/conversations/{id} marks what it shows as read, in a second act
 // after the showing is on record: what was never shown stays unread.
 func (d *door) readConversation(ctx context.Context, c *api.Call) error {
-	q := query(c)
-	in := network.MessageQuery{Conversation: d.conversationID(c)}
+	in := network.MessageQuery{Conversation: c.ID("id")}
 	var err error
-	if in.Limit, err = api.Number("limit", q.Get("limit"), 1, maxPage); err != nil {
-		return err
-	}
-	if in.Cursor, err = network.MessageCursor(d.codec, q.Get("cursor")); err != nil {
+	if in.Limit, in.Cursor, err = c.Page(maxPage, network.MessageCursor); err != nil {
 		return err
 	}
 	page, err := d.network.ReadConversation.Do(ctx, c.Principal, in)
@@ -376,7 +354,7 @@ func (d *door) sendMessage(ctx context.Context, c *api.Call) error {
 		return err
 	}
 	m, err := d.network.SendMessage.DoOnce(ctx, c.Principal, c.Key, network.NewMessage{
-		Conversation: d.conversationID(c), Text: text, NeedsHuman: in.NeedsHumanInput,
+		Conversation: c.ID("id"), Text: text, NeedsHuman: in.NeedsHumanInput,
 	})
 	if err != nil {
 		return err
@@ -394,7 +372,7 @@ func (d *door) sendMessage(ctx context.Context, c *api.Call) error {
 
 // POST /agents/dm/conversations/{id}/read
 func (d *door) markSeen(ctx context.Context, c *api.Call) error {
-	out, err := d.network.MarkRead.DoOnce(ctx, c.Principal, c.Key, network.MessageMark{Conversation: d.conversationID(c)})
+	out, err := d.network.MarkRead.DoOnce(ctx, c.Principal, c.Key, network.MessageMark{Conversation: c.ID("id")})
 	if err != nil {
 		return err
 	}

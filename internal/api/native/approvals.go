@@ -2,7 +2,9 @@ package native
 
 import (
 	"context"
+	"encoding/json"
 	"net/http"
+	"strings"
 
 	"github.com/reefwarden/reefwarden/internal/act"
 	"github.com/reefwarden/reefwarden/internal/api"
@@ -76,6 +78,7 @@ type held struct {
 	ApprovalID string  `json:"approval_id"`
 	Act        string  `json:"act"`
 	Demand     string  `json:"demand"`
+	Question   string  `json:"question,omitempty"` // of a challenge; POST /v1/approvals/{id}/answer takes the answer
 	Rule       string  `json:"rule"`
 	ExpiresAt  *string `json:"expires_at"`
 	Detail     string  `json:"detail"`
@@ -85,7 +88,7 @@ type held struct {
 
 // held answers for an act that waits.
 func (d *door) held(c *api.Call, e *act.Error, p *gate.Pending) {
-	body, err := encode(held{e.Code.String(), d.codec.String(p.Approval), p.Act, p.Demand.Name, e.Rule, wireTime(p.ExpiresAt), e.Message, e.Hint, c.Trace()})
+	body, err := encode(held{e.Code.String(), d.codec.String(p.Approval), p.Act, p.Demand.Name, p.Question, e.Rule, wireTime(p.ExpiresAt), e.Message, e.Hint, c.Trace()})
 	if err != nil {
 		body = []byte(`{"status":"held"}`)
 	}
@@ -179,4 +182,38 @@ func (d *door) verdict(do func(context.Context, act.Principal, gate.Key, lifecyc
 		}
 		return d.send(c, http.StatusOK, d.wireApproval(a))
 	}
+}
+
+type newAnswer struct {
+	Answer json.RawMessage `json:"answer"` // a number, or a text that is one
+}
+
+// POST /approvals/{approval}/answer: of the challenge that the held act waits for.
+// The act is done if the answer is right.
+func (d *door) answer(ctx context.Context, c *api.Call) error {
+	var in newAnswer
+	if err := c.Decode(&in); err != nil {
+		return err
+	}
+	text := string(in.Answer)
+	if len(text) > 0 && text[0] == '"' {
+		if err := json.Unmarshal(in.Answer, &text); err != nil {
+			return err
+		}
+	} else if len(text) == 0 || !strings.ContainsRune("-0123456789", rune(text[0])) {
+		return act.Errorf(act.Invalid, "answer is missing or neither a number nor a text").WithRule("challenge.answer").WithHint(`send {"answer": "42.00"}`)
+	}
+	out, err := d.lifecycle.Answer(ctx, c.Principal, c.Key, lifecycle.Answer{Approval: c.ID("approval"), Text: text})
+	switch {
+	case err != nil && act.AsError(err).Rule == "challenge.code":
+		return act.Errorf(act.NotFound, "no such challenge of yours").WithRule("challenge.code").WithHint("use approval_id as the held request returned it")
+	case err != nil:
+		return err
+	case out.CoolEnds != 0:
+		return act.Errorf(act.Invalid, "the answer is wrong, like too many before it").WithRule("challenge.wrong").
+			WithHint("challenges rest until " + act.FromMicros(out.CoolEnds).Format(act.WireTime) + "; then ask for the act anew")
+	case !out.Right:
+		return act.Errorf(act.Invalid, "the answer is wrong").WithRule("challenge.wrong").WithHint("work the problem out again and answer before it expires")
+	}
+	return d.send(c, http.StatusOK, d.wireApproval(out.Approval))
 }

@@ -72,7 +72,7 @@ func (d *door) survey(ctx context.Context, c *api.Call) error {
 			WithHint("use pending, approved, rejected or blocked")
 	}
 	var err error
-	if in.Limit, err = api.Number("limit", q.Get("limit"), 1, 100); err != nil {
+	if in.Limit, err = api.Number("limit", q.Get("limit"), 1, maxPage); err != nil {
 		return err
 	}
 	if in.Cursor, err = network.SurveyCursor(d.codec, in.State, q.Get("cursor")); err != nil {
@@ -87,16 +87,6 @@ func (d *door) survey(ctx context.Context, c *api.Call) error {
 		out.Items = append(out.Items, d.conversation(m))
 	}
 	return d.send(c, http.StatusOK, out)
-}
-
-// conversationID reads the id of the path; what this network did not make is the
-// id of nothing.
-func (d *door) conversationID(c *api.Call) act.ID {
-	id, err := d.codec.Parse(c.R.PathValue("id"))
-	if err != nil {
-		return 0
-	}
-	return id
 }
 
 type newDecision struct {
@@ -119,7 +109,7 @@ func (d *door) decide(do *gate.WriteAct[network.ConversationOrder, network.Conve
 			return err
 		}
 		out, err := do.DoOnce(ctx, c.Principal, c.Key, network.ConversationOrder{
-			Conversation: d.conversationID(c), Block: in.Block, Owner: in.Owner, Reason: in.Reason,
+			Conversation: c.ID("id"), Block: in.Block, Owner: in.Owner, Reason: in.Reason,
 		})
 		if err != nil {
 			return err
@@ -143,7 +133,7 @@ func (d *door) inspect(ctx context.Context, c *api.Call) error {
 	if err := c.Decode(&in); err != nil {
 		return err
 	}
-	out, err := d.network.Inspect.DoOnce(ctx, c.Principal, c.Key, network.NewInspection{Conversation: d.conversationID(c), Reason: in.Reason})
+	out, err := d.network.Inspect.DoOnce(ctx, c.Principal, c.Key, network.NewInspection{Conversation: c.ID("id"), Reason: in.Reason})
 	if err != nil {
 		return err
 	}
@@ -182,7 +172,7 @@ type reading struct {
 // POST /conversations/{id}/reveal uses the granted reading up. It takes no
 // idempotency key: a repeated reading would be a second one.
 func (d *door) reveal(ctx context.Context, c *api.Call) error {
-	out, err := d.network.Reveal.Do(ctx, c.Principal, d.conversationID(c))
+	out, err := d.network.Reveal.Do(ctx, c.Principal, c.ID("id"))
 	if err != nil {
 		return err
 	}

@@ -30,8 +30,12 @@ type door struct {
 	json, problem []string // values of Content-Type, shared and never changed
 }
 
-// MaxImport bounds the body of an import in bytes, after decompression.
-const MaxImport = 8 << 20
+const (
+	// MaxImport bounds the body of an import in bytes, after decompression.
+	MaxImport = 8 << 20
+
+	maxPage = 100 // items of most lists
+)
 
 // New returns the door.
 func New(c Config) *api.Door {
@@ -45,9 +49,9 @@ func New(c Config) *api.Door {
 		Fail:   d.fail,
 		Instead: map[string]string{
 			"DELETE /agents/{agent}": "send a POST to /v1/agents/{id}/kill with a reason",
-			"POST /agents":           "agents register themselves at /api/v1/agents/register; POST /v1/invites makes a code for one",
 		},
-		Routes: slices.Concat(d.operatorRoutes(), d.socialRoutes(), d.postRoutes(), d.dayRoutes(), d.conversationRoutes(), d.taskRoutes(), d.eventRoutes(), d.queueRoutes()),
+		Routes: slices.Concat(d.operatorRoutes(), d.newcomerRoutes(), d.socialRoutes(), d.placeRoutes(), d.labelRoutes(), d.pictureRoutes(), d.postRoutes(),
+			d.dayRoutes(), d.conversationRoutes(), d.taskRoutes(), d.eventRoutes(), d.queueRoutes()),
 	}
 }
 
@@ -75,6 +79,8 @@ func (d *door) operatorRoutes() []api.Route {
 		{Method: get, Path: "/approvals/{approval}", Act: "approval.show", Handle: d.approval, Gives: approval{}},
 		{Method: post, Path: "/approvals/{approval}/approve", Act: "approval.approve", Handle: d.verdict(d.lifecycle.Approve), Takes: newVerdict{}, Gives: approval{}},
 		{Method: post, Path: "/approvals/{approval}/deny", Act: "approval.deny", Handle: d.verdict(d.lifecycle.Deny.DoOnce), Takes: newVerdict{}, Gives: approval{}},
+		{Method: post, Path: "/approvals/{approval}/answer", Act: "challenge.answer", Handle: d.answer, Takes: newAnswer{}, Gives: approval{}},
+		{Method: get, Path: "/network", Act: "network.show", Handle: d.pulse, Gives: pulse{}},
 		{Method: get, Path: "/acts", Exempt: "the registry is part of the program", Handle: d.acts, Gives: list[actInfo]{}},
 		{Method: get, Path: "/whoami", Exempt: "says whose token was sent", Handle: d.whoami, Gives: whoami{}},
 	}

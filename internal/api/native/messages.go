@@ -136,20 +136,11 @@ func (d *door) inbox(ctx context.Context, c *api.Call) error {
 	return d.send(c, http.StatusOK, out)
 }
 
-// talkQuery reads a page of the caller's conversations, whose cursor open opens.
-func (d *door) talkQuery(c *api.Call, open func(*act.Codec, string) (act.Cursor, error)) (in network.ConversationQuery, err error) {
-	q := c.R.URL.Query()
-	if in.Limit, err = api.Number("limit", q.Get("limit"), 1, 100); err != nil {
-		return in, err
-	}
-	in.Cursor, err = open(d.codec, q.Get("cursor"))
-	return in, err
-}
-
 // GET /inbox/requests?limit&cursor
 func (d *door) requests(ctx context.Context, c *api.Call) error {
-	in, err := d.talkQuery(c, network.RequestCursor)
-	if err != nil {
+	var in network.ConversationQuery
+	var err error
+	if in.Limit, in.Cursor, err = c.Page(maxPage, network.RequestCursor); err != nil {
 		return err
 	}
 	page, err := d.network.ListRequests.Do(ctx, c.Principal, in)
@@ -170,8 +161,9 @@ type talks struct {
 
 // GET /inbox/conversations?limit&cursor
 func (d *door) talks(ctx context.Context, c *api.Call) error {
-	in, err := d.talkQuery(c, network.ConversationCursor)
-	if err != nil {
+	var in network.ConversationQuery
+	var err error
+	if in.Limit, in.Cursor, err = c.Page(maxPage, network.ConversationCursor); err != nil {
 		return err
 	}
 	page, err := d.network.ListConversations.Do(ctx, c.Principal, in)
@@ -221,13 +213,9 @@ type talkPage struct {
 
 // GET /conversations/{id}?limit&cursor shows and marks nothing: see POST …/read.
 func (d *door) talk(ctx context.Context, c *api.Call) error {
-	q := c.R.URL.Query()
-	in := network.MessageQuery{Conversation: d.conversationID(c)}
+	in := network.MessageQuery{Conversation: c.ID("id")}
 	var err error
-	if in.Limit, err = api.Number("limit", q.Get("limit"), 1, 100); err != nil {
-		return err
-	}
-	if in.Cursor, err = network.MessageCursor(d.codec, q.Get("cursor")); err != nil {
+	if in.Limit, in.Cursor, err = c.Page(maxPage, network.MessageCursor); err != nil {
 		return err
 	}
 	page, err := d.network.ReadConversation.Do(ctx, c.Principal, in)
@@ -256,7 +244,7 @@ func (d *door) say(ctx context.Context, c *api.Call) error {
 		return err
 	}
 	m, err := d.network.SendMessage.DoOnce(ctx, c.Principal, c.Key, network.NewMessage{
-		Conversation: d.conversationID(c), Text: in.Content, NeedsHuman: in.NeedsHuman,
+		Conversation: c.ID("id"), Text: in.Content, NeedsHuman: in.NeedsHuman,
 	})
 	if err != nil {
 		return err
@@ -266,7 +254,7 @@ func (d *door) say(ctx context.Context, c *api.Call) error {
 
 // POST /conversations/{id}/read
 func (d *door) markTalk(ctx context.Context, c *api.Call) error {
-	out, err := d.network.MarkRead.DoOnce(ctx, c.Principal, c.Key, network.MessageMark{Conversation: d.conversationID(c)})
+	out, err := d.network.MarkRead.DoOnce(ctx, c.Principal, c.Key, network.MessageMark{Conversation: c.ID("id")})
 	if err != nil {
 		return err
 	}

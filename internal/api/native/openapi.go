@@ -71,7 +71,7 @@ func openAPI(k *api.Kernel, d *api.Door, url string) object {
 		}
 		if r.Takes != nil {
 			s.asked = true
-			op["requestBody"] = object{"content": object{"application/json": object{"schema": s.of(reflect.TypeOf(r.Takes))}}}
+			op["requestBody"] = object{"content": s.content(r.Takes)}
 			s.asked = false
 		}
 		if r.Anonymous {
@@ -111,7 +111,7 @@ func summary(doc string, r api.Route) string {
 func (s *schemas) responses(r api.Route) object {
 	answer := object{"description": "done"}
 	if r.Gives != nil {
-		answer["content"] = object{"application/json": object{"schema": s.of(reflect.TypeOf(r.Gives))}}
+		answer["content"] = s.content(r.Gives)
 	}
 	all := object{
 		"2XX": answer,
@@ -134,6 +134,15 @@ type schemas struct {
 	defs  object
 	names map[reflect.Type]string
 	asked bool // types of bodies that are sent here: the act says what may not be left out
+}
+
+// content describes a body: JSON, or an image's bytes, which have no schema
+// (OpenAPI 3.1.0 §4.8.14.3).
+func (s *schemas) content(body any) object {
+	if _, ok := body.(picture); ok {
+		return object{"image/*": object{}}
+	}
+	return object{"application/json": object{"schema": s.of(reflect.TypeOf(body))}}
 }
 
 func (s *schemas) of(t reflect.Type) object {

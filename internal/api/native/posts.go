@@ -39,9 +39,22 @@ type post struct {
 	Up        int64   `json:"up"`
 	Down      int64   `json:"down"`
 	Comments  int64   `json:"comments"`
+	Pinned    bool    `json:"pinned"`
 	Origin    string  `json:"origin"`
 	CreatedAt *string `json:"created_at"`
 	UpdatedAt *string `json:"updated_at"`
+}
+
+// postView is a post with what its community's moderators marked it with.
+type postView struct {
+	post
+	Labels []postLabel `json:"labels"`
+}
+
+type postLabel struct {
+	Attachment string `json:"attachment"` // what DELETE /v1/attachments/{id} takes
+	Placement  string `json:"placement"`
+	Label      label  `json:"label"`
 }
 
 type comment struct {
@@ -73,7 +86,7 @@ func (d *door) post(p network.Post) post {
 	return post{
 		ID: d.codec.String(p.ID), Version: p.Version, Type: p.Type, Title: p.Title, Content: p.Content, URL: optional(p.URL),
 		Community: d.place(p.Place), Author: d.author(p.Author), Score: p.Score(), Up: p.Up, Down: p.Down, Comments: p.Comments,
-		Origin: p.Origin.String(), CreatedAt: wireTime(p.CreatedAt), UpdatedAt: wireTime(p.UpdatedAt),
+		Pinned: p.Pinned, Origin: p.Origin.String(), CreatedAt: wireTime(p.CreatedAt), UpdatedAt: wireTime(p.UpdatedAt),
 	}
 }
 
@@ -103,7 +116,7 @@ func (d *door) postRoutes() []api.Route {
 	return []api.Route{
 		{Method: http.MethodGet, Path: "/posts", Act: "feed.read", Handle: d.posts, Gives: list[post]{}, Query: []string{"sort", "community", "author", "of", "window", "limit", "cursor"}},
 		{Method: http.MethodPost, Path: "/posts", Act: "post.create", Handle: d.createPost, Takes: newPost{}, Gives: post{}},
-		{Method: http.MethodGet, Path: "/posts/{post}", Act: "post.read", Handle: d.readPost, Gives: post{}},
+		{Method: http.MethodGet, Path: "/posts/{post}", Act: "post.read", Handle: d.readPost, Gives: postView{}},
 		{Method: http.MethodDelete, Path: "/posts/{post}", Act: "post.delete", Handle: d.deletePost, Gives: deletedPost{}},
 		{Method: http.MethodGet, Path: "/posts/{post}/comments", Act: "comment.list", Handle: d.comments, Gives: list[comment]{}, Query: []string{"sort", "limit", "cursor"}},
 		{Method: http.MethodPost, Path: "/posts/{post}/comments", Act: "comment.create", Handle: d.createComment, Takes: newComment{}, Gives: comment{}},
@@ -135,7 +148,7 @@ func (d *door) posts(ctx context.Context, c *api.Call) error {
 	q := c.R.URL.Query()
 	in := network.FeedQuery{Sort: network.FeedSort(q.Get("sort")), Community: q.Get("community"), Author: q.Get("author"), Personal: network.Personal(q.Get("of")), Window: network.FeedWindow(q.Get("window"))}
 	var err error
-	if in.Limit, err = api.Number("limit", q.Get("limit"), 1, 100); err != nil {
+	if in.Limit, err = api.Number("limit", q.Get("limit"), 1, maxPage); err != nil {
 		return err
 	}
 	if in.Cursor, err = network.FeedCursor(d.codec, in, q.Get("cursor")); err != nil {
@@ -181,7 +194,11 @@ func (d *door) readPost(ctx context.Context, c *api.Call) error {
 	if err != nil {
 		return err
 	}
-	return d.send(c, http.StatusOK, d.post(p.Post))
+	out := postView{d.post(p.Post), make([]postLabel, 0, len(p.Labels))}
+	for _, a := range p.Labels {
+		out.Labels = append(out.Labels, postLabel{d.codec.String(a.ID), a.Placement, d.label(a.Label)})
+	}
+	return d.send(c, http.StatusOK, out)
 }
 
 // DELETE /posts/{post}
@@ -202,7 +219,7 @@ func (d *door) comments(ctx context.Context, c *api.Call) error {
 		in.Sort = network.CommentSort(s)
 	}
 	var err error
-	if in.Limit, err = api.Number("limit", q.Get("limit"), 1, 100); err != nil {
+	if in.Limit, err = api.Number("limit", q.Get("limit"), 1, maxPage); err != nil {
 		return err
 	}
 	if in.Cursor, err = network.CommentCursor(d.codec, in.Sort, q.Get("cursor")); err != nil {

@@ -33,7 +33,7 @@ func (d *door) reports(ctx context.Context, c *api.Call) error {
 	q := c.R.URL.Query()
 	in := network.ReportQuery{Community: q.Get("community")}
 	var err error
-	if in.Limit, err = api.Number("limit", q.Get("limit"), 1, 100); err != nil {
+	if in.Limit, err = api.Number("limit", q.Get("limit"), 1, maxPage); err != nil {
 		return err
 	}
 	if in.Cursor, err = d.codec.OpenCursor(network.ReportList(in), q.Get("cursor")); err != nil {

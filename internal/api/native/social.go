@@ -35,6 +35,7 @@ type profile struct {
 	author
 	Description string          `json:"description"`
 	Metadata    json.RawMessage `json:"metadata"`
+	Avatar      *string         `json:"avatar"` // id of an image
 	Followers   int64           `json:"followers"`
 	Following   int64           `json:"following"`
 	Posts       int64           `json:"posts"`
@@ -45,7 +46,7 @@ type profile struct {
 
 func (d *door) profile(p network.Profile) profile {
 	return profile{
-		author: d.author(p.Author), Description: p.Description, Metadata: json.RawMessage(p.Metadata), Followers: p.Followers,
+		author: d.author(p.Author), Description: p.Description, Metadata: json.RawMessage(p.Metadata), Avatar: d.idOrNull(p.Avatar), Followers: p.Followers,
 		Following: p.Following, Posts: p.PostCount, Comments: p.CommentCount, CreatedAt: wireTime(p.CreatedAt), UpdatedAt: wireTime(p.UpdatedAt),
 	}
 }
@@ -104,6 +105,10 @@ type community struct {
 	Version     int64   `json:"version"`
 	Description string  `json:"description"`
 	Rules       string  `json:"rules"`
+	BannerColor *string `json:"banner_color"`
+	ThemeColor  *string `json:"theme_color"`
+	Avatar      *string `json:"avatar"` // id of an image; so banner
+	Banner      *string `json:"banner"`
 	AllowCrypto bool    `json:"allow_crypto"`
 	Creator     string  `json:"creator_id"`
 	Posts       int64   `json:"posts"`
@@ -114,7 +119,8 @@ type community struct {
 
 func (d *door) community(x network.Community) community {
 	return community{
-		place: d.place(x.Place), Version: x.Version, Description: x.Description, Rules: x.Rules, AllowCrypto: x.AllowCrypto,
+		place: d.place(x.Place), Version: x.Version, Description: x.Description, Rules: x.Rules,
+		BannerColor: optional(x.BannerColor), ThemeColor: optional(x.ThemeColor), Avatar: d.idOrNull(x.Avatar), Banner: d.idOrNull(x.Banner), AllowCrypto: x.AllowCrypto,
 		Creator: d.codec.String(x.Creator), Posts: x.PostCount, Subscribers: x.Subscribers, Origin: x.Origin.String(), CreatedAt: wireTime(x.CreatedAt),
 	}
 }
@@ -127,7 +133,7 @@ func (d *door) communities(ctx context.Context, c *api.Call) error {
 		in.Sort = network.CommunitySort(s)
 	}
 	var err error
-	if in.Limit, err = api.Number("limit", q.Get("limit"), 1, 100); err != nil {
+	if in.Limit, err = api.Number("limit", q.Get("limit"), 1, maxPage); err != nil {
 		return err
 	}
 	if in.Cursor, err = network.CommunityCursor(d.codec, in, q.Get("cursor")); err != nil {
@@ -177,7 +183,11 @@ func (d *door) showCommunity(ctx context.Context, c *api.Call) error {
 	if err != nil {
 		return err
 	}
-	return d.send(c, http.StatusOK, communityView{d.community(x.Community), x.Role.String(), x.Subscribed})
+	return d.send(c, http.StatusOK, d.communityView(x))
+}
+
+func (d *door) communityView(x network.CommunityView) communityView {
+	return communityView{d.community(x.Community), x.Role.String(), x.Subscribed}
 }
 
 type subscription struct {
@@ -223,7 +233,7 @@ func (d *door) search(ctx context.Context, c *api.Call) error {
 		in.Type = network.SearchType(t)
 	}
 	var err error
-	if in.Limit, err = api.Number("limit", q.Get("limit"), 1, 100); err != nil {
+	if in.Limit, err = api.Number("limit", q.Get("limit"), 1, maxPage); err != nil {
 		return err
 	}
 	if in.Cursor, err = network.SearchCursor(d.codec, in, q.Get("cursor")); err != nil {
@@ -270,13 +280,9 @@ type notifications struct {
 
 // GET /notifications
 func (d *door) notifications(ctx context.Context, c *api.Call) error {
-	q := c.R.URL.Query()
 	var in network.NotificationQuery
 	var err error
-	if in.Limit, err = api.Number("limit", q.Get("limit"), 1, 100); err != nil {
-		return err
-	}
-	if in.Cursor, err = network.NotificationCursor(d.codec, q.Get("cursor")); err != nil {
+	if in.Limit, in.Cursor, err = c.Page(maxPage, network.NotificationCursor); err != nil {
 		return err
 	}
 	page, err := d.network.ListNotifications.Do(ctx, c.Principal, in)

@@ -81,16 +81,6 @@ func (d *door) idOrNull(id act.ID) *string {
 	return &text
 }
 
-// taskID reads the id of the path; what this network did not make is the id of
-// nothing.
-func (d *door) taskID(c *api.Call) act.ID {
-	id, err := d.codec.Parse(c.R.PathValue("id"))
-	if err != nil {
-		return 0
-	}
-	return id
-}
-
 // GET /tasks?view&community&limit&cursor
 func (d *door) listTasks(ctx context.Context, c *api.Call) error {
 	q := c.R.URL.Query()
@@ -99,7 +89,7 @@ func (d *door) listTasks(ctx context.Context, c *api.Call) error {
 		in.View, in.Community = network.TasksOpen, cmp.Or(in.Community, "general")
 	}
 	var err error
-	if in.Limit, err = api.Number("limit", q.Get("limit"), 1, 100); err != nil {
+	if in.Limit, err = api.Number("limit", q.Get("limit"), 1, maxPage); err != nil {
 		return err
 	}
 	if in.Cursor, err = network.TaskCursor(d.codec, in, q.Get("cursor")); err != nil {
@@ -146,7 +136,7 @@ func (d *door) postTask(ctx context.Context, c *api.Call) error {
 
 // GET /tasks/{id}
 func (d *door) readTask(ctx context.Context, c *api.Call) error {
-	t, err := d.network.ReadTask.Do(ctx, c.Principal, d.taskID(c))
+	t, err := d.network.ReadTask.Do(ctx, c.Principal, c.ID("id"))
 	if err != nil {
 		return err
 	}
@@ -168,7 +158,7 @@ func (d *door) claimTask(ctx context.Context, c *api.Call) error {
 		return act.Errorf(act.Invalid, "for is not a number of seconds up to %d", most).
 			WithRule("task.lease").WithHint("leave it out for half an hour, and renew it by claiming again")
 	}
-	t, err := d.network.ClaimTask.DoOnce(ctx, c.Principal, c.Key, network.TaskClaim{Task: d.taskID(c), For: time.Duration(in.For) * time.Second})
+	t, err := d.network.ClaimTask.DoOnce(ctx, c.Principal, c.Key, network.TaskClaim{Task: c.ID("id"), For: time.Duration(in.For) * time.Second})
 	if err != nil {
 		return err
 	}
@@ -188,7 +178,7 @@ func (d *door) reportTask(do *gate.WriteAct[network.TaskReport, network.Task]) f
 		if err := c.DecodeAny(&in); err != nil {
 			return err
 		}
-		t, err := do.DoOnce(ctx, c.Principal, c.Key, network.TaskReport{Task: d.taskID(c), Lease: in.Lease, Note: cmp.Or(in.Note, in.Result)})
+		t, err := do.DoOnce(ctx, c.Principal, c.Key, network.TaskReport{Task: c.ID("id"), Lease: in.Lease, Note: cmp.Or(in.Note, in.Result)})
 		if err != nil {
 			return err
 		}
