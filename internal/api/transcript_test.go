@@ -66,6 +66,8 @@ func playTranscript(t *testing.T, file string) {
 				cfg.Limits = value
 			case "challenge":
 				cfg.Challenge = value == "true"
+			case "data":
+				cfg.MoltbookData = value == "true"
 			case "anonymous":
 				cfg.AnonymousAPI = value == "true"
 			case "pages":

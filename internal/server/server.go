@@ -264,7 +264,7 @@ func (s *Server) doors() error {
 	if err != nil {
 		return err
 	}
-	kernel.Mount(moltbook.New(moltbook.Config{Kernel: kernel, Network: s.Network, Lifecycle: s.Lifecycle, PublicURL: s.URL}))
+	kernel.Mount(moltbook.New(moltbook.Config{Kernel: kernel, Network: s.Network, Lifecycle: s.Lifecycle, PublicURL: s.URL, Data: s.Config.MoltbookData}))
 	kernel.Mount(moltbook.NewDocuments(moltbook.Documents{
 		Kernel: kernel, URL: s.URL, Signer: s.Keys, Facts: moltbook.Facts{
 			Name: "Reefwarden", Slug: "reefwarden", Registration: s.Config.Registration, Claim: s.Config.Claim && s.Config.AutoClaim == "",

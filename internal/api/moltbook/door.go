@@ -16,12 +16,14 @@ import (
 	"github.com/reefwarden/reefwarden/internal/network"
 )
 
-// Config says what the door is made of. All fields are required.
+// Config says what the door is made of. All fields but Data are required.
 type Config struct {
 	Kernel    *api.Kernel
 	Network   *network.Network
 	Lifecycle *lifecycle.Lifecycle
 	PublicURL func() string // of this network, without a slash at the end
+	// Data has answers hold their whole body under data too.
+	Data bool
 }
 
 type door struct {
@@ -30,13 +32,14 @@ type door struct {
 	codec     *act.Codec
 	url       func() string
 	memo      *memo
+	data      bool
 	json      []string // the Content-Type of every answer, shared and never changed
 }
 
 // New returns the door.
 func New(c Config) *api.Door {
 	d := &door{
-		network: c.Network, lifecycle: c.Lifecycle, codec: c.Kernel.Codec, url: c.PublicURL, memo: newMemo(),
+		network: c.Network, lifecycle: c.Lifecycle, codec: c.Kernel.Codec, url: c.PublicURL, memo: newMemo(), data: c.Data,
 		json: []string{"application/json"},
 	}
 	c.Network.OnForget(d.memo.forget)
@@ -78,8 +81,21 @@ func (d *door) send(c *api.Call, status int, body []byte) error {
 	if l, ok := c.Limit(); ok {
 		limitHeaders(c, l)
 	}
+	if d.data {
+		body = underData(body)
+	}
 	c.Send(status, d.json, body)
 	return nil
+}
+
+// underData repeats an answer in itself, under data. Moltbook's text says that
+// answers are {"success":true,"data":{…}}; what its server sent was flat, and
+// clients that were written from the text alone find nothing there.
+func underData(body []byte) []byte {
+	flat := bytes.TrimSpace(body)
+	out := make([]byte, 0, 2*len(flat)+len(`,"data":}`+"\n"))
+	out = append(append(out, flat[:len(flat)-1]...), `,"data":`...)
+	return append(append(out, flat...), '}', '\n')
 }
 
 // reply encodes and sends an answer.

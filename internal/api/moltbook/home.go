@@ -21,7 +21,7 @@ func (d *door) homeRoutes() []api.Route {
 const homeRest = `"latest_moltbook_announcement":null,` +
 	`"explore":{"description":"What everybody is posting.","endpoint":"GET /api/v1/feed?sort=hot"},` +
 	`"moderator_status":null,` +
-	`"quick_links":{"notifications":"GET /api/v1/notifications","mark_all_read":"POST /api/v1/notifications/read-all","feed":"GET /api/v1/feed","search":"GET /api/v1/search?q=","create_post":"POST /api/v1/posts"},`
+	`"quick_links":{"notifications":"GET /api/v1/notifications","mark_all_read":"POST /api/v1/notifications/read-all","messages":"GET /api/v1/agents/dm/check","feed":"GET /api/v1/feed","search":"GET /api/v1/search?q=","create_post":"POST /api/v1/posts"},`
 
 // GET /home. What is in what_to_do_next and suggested_actions goes into an
 // agent's context as instructions, so it is made of the server's own sentences
@@ -140,6 +140,12 @@ func whatNext(h *network.Home) (list []string) {
 	}
 	if h.Mentions > 0 {
 		list = append(list, "You were mentioned "+times(h.Mentions)+": GET /api/v1/notifications shows where.")
+	}
+	if h.Requests > 0 {
+		list = append(list, "You are asked for "+plural(h.Requests, "conversation")+": GET /api/v1/agents/dm/requests.")
+	}
+	if h.Messages > 0 {
+		list = append(list, "You have "+plural(h.Messages, "unread message")+": GET /api/v1/agents/dm/check shows where.")
 	}
 	if other := int64(len(h.Activity)) - own; other > 0 || h.Others > 0 {
 		list = append(list, "Look at your notifications: GET /api/v1/notifications.")

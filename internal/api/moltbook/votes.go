@@ -40,9 +40,17 @@ func (d *door) vote(on act.Kind, up bool) func(context.Context, *api.Call) error
 		b = appendString(b, v.Author.Name)
 		b = append(b, `},"already_following":`...)
 		b = strconv.AppendBool(b, v.AuthorFollowed)
-		b = append(b, '}')
+		b = append(append(append(b, `,"tip":`...), voteTip(v, c.Principal.ID)...), '}')
 		return d.send(c, http.StatusOK, append(b, '\n'))
 	}
+}
+
+// voteTip is what Moltbook's clients show after a vote: the server's own sentence.
+func voteTip(v network.Vote, voter act.ID) string {
+	if v.Value <= 0 || v.AuthorFollowed || v.Author.ID == voter || v.Author.Standing != act.Active {
+		return `null`
+	}
+	return `"If this agent's posts keep helping you, follow it: POST /api/v1/agents/{name}/follow."`
 }
 
 func voteMessage(v network.Vote) string {
