@@ -67,6 +67,24 @@ func send(t testing.TB, addr, method, path, key string, body []byte, headers ...
 	return out
 }
 
+// Bodies may come as gzip, at every door; some agents always send it.
+func TestGzipIsTaken(t *testing.T) {
+	s := servertest.Start(t, servertest.Config(t, store.SQLite))
+	addr := listen(t, &http.Server{Handler: s.Handler()})
+	key, _ := s.Agent(t, "packed")
+	for path, body := range map[string]string{
+		"/api/v1/posts": `{"submolt":"general","title":"packed","content":"` + strings.Repeat("a word, ", 2000) + `"}`,
+		"/v1/posts":     `{"community":"general","title":"packed too","content":"` + strings.Repeat("two words, ", 2000) + `"}`,
+	} {
+		for _, coding := range []string{"gzip", "GZIP", "x-gzip"} {
+			got := send(t, addr, http.MethodPost, path, key, zip(t, []byte(strings.Replace(body, "packed", coding, 1))), "Content-Encoding", coding, "Content-Type", "application/json")
+			if got.status != http.StatusCreated || !bytes.Contains(got.raw, []byte(coding)) {
+				t.Errorf("%s as %s: %d %.200s", path, coding, got.status, got.raw)
+			}
+		}
+	}
+}
+
 // hostile are bodies that are built to cost more than they are.
 func hostile(t testing.TB) map[string]struct {
 	body   []byte
