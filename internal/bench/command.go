@@ -57,6 +57,14 @@ func scenarioCommand(out, diag io.Writer, name, short string, scenario func(*run
 	f.StringVar(&o.dbURL, "db-url", "", "PostgreSQL server to measure on; DATABASE_URL if empty, else a private one is started")
 	f.IntVar(&o.reps, "reps", minReps, "repetitions of each side")
 	f.StringVar(&o.dir, "dir", "", "where to put temporary directories; its disk is what is measured")
+	switch name {
+	case "home":
+		f.StringVar(&o.onWorld, "world", "", "measure on this kept world (SQLite), in which the agents' heartbeats are noted; --scale and --base do not count")
+	case "feed", "post", "votes":
+		f.StringVar(&o.onWorld, "world", "", "measure on a copy of this kept world (SQLite), one for all sides; --scale and --base do not count")
+	case "start":
+		f.StringVar(&o.onWorld, "world", "", "measure the start with this kept world (SQLite) instead of an empty network")
+	}
 	if name != "start" {
 		f.Float64Var(&o.seconds, "seconds", 2, "length of a repetition")
 		f.StringVar(&scales, "scale", "1,10,100", "how many times the least data, with commas")
@@ -68,6 +76,12 @@ func scenarioCommand(out, diag io.Writer, name, short string, scenario func(*run
 	c.RunE = func(cmd *cobra.Command, _ []string) error {
 		if err := o.set(output, db, scales, name != "start"); err != nil {
 			return err
+		}
+		if o.onWorld != "" {
+			if db == dbPostgres {
+				return badFlag("db", "a kept world is on SQLite")
+			}
+			o.dbs = []string{dbSQLite}
 		}
 		return o.run(cmd.Context(), name, out, diag, scenario)
 	}

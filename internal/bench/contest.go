@@ -18,6 +18,9 @@ type contest struct {
 // compare stages data of every scale on every database and has the contests
 // that plan makes of it held there.
 func (r *runner) compare(ctx context.Context, at func(agents, scale int) size, plan func(context.Context, *stage) ([]contest, error)) error {
+	if r.onWorld != "" {
+		return r.compareWorld(ctx, plan)
+	}
 	for _, db := range r.dbs {
 		if err := r.compareOn(ctx, db, at, plan); err != nil {
 			return fmt.Errorf("%s: %w", db, err)

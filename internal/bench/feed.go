@@ -129,15 +129,22 @@ func pagePath(place, cursor string) string {
 // feedSide is one repetition of one side. It checks that what was shown is on
 // record.
 func (r *runner) feedSide(ctx context.Context, st *stage, kind sideKind, v variant, pages captured, profile string) (m measure, err error) {
+	if kind != bare {
+		st.turn()
+	}
 	script := newReading(st, v, r.conns, pages.next)
 	t := task{Kind: bare, Page: pages.body, Header: pages.header}
 	var sc *scene
+	var before int64
 	if kind != bare {
 		if sc, err = st.copy(ctx); err != nil {
 			return m, err
 		}
 		defer sc.remove(ctx) //nolint:errcheck // the parent directory goes anyhow
 		t = sc.task(kind)
+		if before, err = sc.shown(ctx); err != nil {
+			return m, err
+		}
 	}
 	if err := r.onSide(ctx, t, r.conns+1, func(s *side, l *load) error {
 		readers, writer := &load{conns: l.conns[:r.conns]}, &load{conns: l.conns[r.conns:]}
@@ -163,7 +170,7 @@ func (r *runner) feedSide(ctx context.Context, st *stage, kind sideKind, v varia
 	if err != nil {
 		return m, err
 	}
-	want := int64(len(st.agents))
+	want := before + int64(len(st.agents))
 	if v != again {
 		want += m.answered
 	}

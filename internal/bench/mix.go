@@ -326,7 +326,11 @@ func (m *mixRun) daily(ctx context.Context, s *served, side *side) error {
 		name string
 		span time.Duration
 	}{{"warm", min(warmFor, span/4)}, {"closed", min(findFor, span/2)}} {
-		t, err := m.watched(ctx, v.name, s, l, 0, v.span)
+		mix := m.mix
+		if v.name == "warm" {
+			mix = evenly()
+		}
+		t, err := m.watched(ctx, v.name, mix, s, l, 0, v.span)
 		if err != nil {
 			return err
 		}
@@ -342,7 +346,7 @@ func (m *mixRun) daily(ctx context.Context, s *served, side *side) error {
 	if err != nil {
 		return err
 	}
-	_, err = m.watched(ctx, "open", s, l, rate, span)
+	_, err = m.watched(ctx, "open", m.mix, s, l, rate, span)
 	return errors.Join(err, stop())
 }
 
@@ -371,7 +375,7 @@ func (m *mixRun) profileOf(side *side) (stop func() error, err error) {
 }
 
 // watched drives a phase and prints what it gave and what the server used.
-func (m *mixRun) watched(ctx context.Context, phase string, s *served, l *load, rate float64, span time.Duration) (*tally, error) {
+func (m *mixRun) watched(ctx context.Context, phase string, mix []portion, s *served, l *load, rate float64, span time.Duration) (*tally, error) {
 	was, err := s.garbage(ctx)
 	if err != nil {
 		return nil, err
@@ -382,7 +386,7 @@ func (m *mixRun) watched(ctx context.Context, phase string, s *served, l *load, 
 	}
 	own := ownCPU()
 	meter := newMeter(s.pid)
-	t, err := l.drive(ctx, m.crowd, m.mix, rate, span, m.o.seed+uint64(len(phase)))
+	t, err := l.drive(ctx, m.crowd, mix, rate, span, m.o.seed+uint64(len(phase)))
 	own = ownCPU() - own
 	mem := meter.end()
 	if err != nil {

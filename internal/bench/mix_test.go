@@ -106,7 +106,8 @@ func TestMix(t *testing.T) {
 		valueOf(t, figures, agents, "", "server", "db_before_mb")
 		valueOf(t, figures, agents, "", "server", "db_after_mb")
 	}
-	for _, name := range costNames {
+	// What was not done once has no growth.
+	for _, name := range []string{"start_ms", "rss_mb", "server_cpu_us", "closed_time_us", "open_home_ms", "open_feed_ms", "herd_agent_us", "outage_agent_us"} {
 		valueOf(t, figures, "agents [1000 2000]", "growth", "", "growth_"+name)
 	}
 	s, err := server.New(t.Context(), server.Config{
@@ -290,6 +291,36 @@ func TestCrowd(t *testing.T) {
 			}
 		}
 	}
+	// A server does all of it.
+	o := options{dbs: []string{dbSQLite}, reps: 1, dir: temporary(t)}
+	if err := o.run(t.Context(), "mix", io.Discard, t.Output(), func(run *runner, ctx context.Context) error {
+		m := &mixRun{runner: run, kept: k}
+		s, _, err := m.start(ctx, false)
+		if err != nil {
+			return err
+		}
+		defer s.stop() //nolint:errcheck // it has answered
+		l, err := dial(ctx, s.addr(), 1)
+		if err != nil {
+			return err
+		}
+		defer l.close()
+		all := tally{statuses: make(map[int]int64)}
+		for d := range deeds {
+			for range 6 {
+				l.conns[0].act(ctx, c, d, r, time.Now(), &all)
+			}
+			if n := len(all.took[d]); n != 6 {
+				t.Errorf("%s is done %d times of 6: %v", d, n, all.err())
+			}
+		}
+		if n := len(c.remarks.list); n != 6 {
+			t.Errorf("%d of 6 comments can be answered", n)
+		}
+		return s.stop()
+	}); err != nil {
+		t.Fatal(err)
+	}
 	// What was made is come to.
 	id, author := c.codec.String(c.posts[0].id), c.codec.String(c.posts[0].author)
 	c.made(doPost, fmt.Appendf(nil, `{"success":true,"post":{"id":"%s","author_id":"%s"}}`, id, author))
@@ -435,5 +466,60 @@ func TestHerdObeys(t *testing.T) {
 	}
 	if h.served != 200 || h.t.statuses[503] != again.Load() || again.Load() == 0 || early.Load() != 0 || h.t.bad != 0 {
 		t.Errorf("%d of 200 served, %d sent away, %d came again, %d too early, %d wrong", h.served, h.t.statuses[503], again.Load(), early.Load(), h.t.bad)
+	}
+}
+
+// The other scenarios are measured on a kept world as well: with its residents, in
+// its communities, and the counts of what was stored are those of the run alone.
+func TestOnWorld(t *testing.T) {
+	dir := keepWorld(t, 2000)
+	info, err := os.Stat(databaseFile(dir))
+	if err != nil {
+		t.Fatal(err)
+	}
+	args := []string{"--world", dir, "--seconds", "0.2", "--reps", "2", "--conns", "4", "--agents", "16"}
+	for _, one := range []struct {
+		name, variant string
+		sides         []sideKind
+		ratios        []string
+	}{
+		{"post", "", []sideKind{governed, ungoverned, raw}, []string{"ratio_raw", "ratio_ungoverned"}},
+		{"votes", "", []sideKind{governed, raw}, []string{"ratio_raw"}},
+		{"feed", string(fresh), []sideKind{governed, bare}, []string{"ratio_bare"}},
+		{"feed", string(again), []sideKind{governed, bare}, []string{"ratio_bare"}},
+	} {
+		figures := bench(t, append([]string{one.name}, args...)...)
+		for _, side := range one.sides {
+			if v := valueOf(t, figures, "2000 agents", one.variant, string(side), "rate"); !(v > 0) {
+				t.Errorf("%s: the rate of the %s side is %v", one.name, side, v)
+			}
+		}
+		for _, metric := range one.ratios {
+			valueOf(t, figures, "2000 agents", one.variant, "governed", metric)
+		}
+	}
+	if after, err := os.Stat(databaseFile(dir)); err != nil || !after.ModTime().Equal(info.ModTime()) || after.Size() != info.Size() {
+		t.Errorf("the world has changed, of which there was a copy: %v", err)
+	}
+	figures := bench(t, append([]string{"home"}, args...)...)
+	for _, v := range []variant{quiet, news} {
+		for _, metric := range []string{"ratio_raw", "ratio_bare"} {
+			valueOf(t, figures, "2000 agents", string(v), "governed", metric)
+		}
+	}
+	figures = bench(t, "start", "--world", dir, "--reps", "1")
+	for _, metric := range []string{"start_ms", "rss_mb"} {
+		if v := valueOf(t, figures, "2000 agents", "world", "governed", metric); !(v > 0) {
+			t.Errorf("%s is %v", metric, v)
+		}
+	}
+	if _, err := world.Open(dir); err != nil {
+		t.Errorf("the world is gone: %v", err)
+	}
+	c := Command(io.Discard, io.Discard)
+	c.SetArgs([]string{"post", "--world", dir, "--db", "postgres"})
+	c.SilenceErrors, c.SilenceUsage = true, true
+	if e := act.AsError(c.ExecuteContext(t.Context())); e == nil || e.Rule != "bench.db" {
+		t.Errorf("a world on PostgreSQL: %v", e)
 	}
 }

@@ -68,6 +68,14 @@ func portionsOf(name mixName) []portion {
 	}
 }
 
+// evenly is a mix of everything in equal parts.
+func evenly() (mix []portion) {
+	for d := range deeds {
+		mix = append(mix, portion{deed: d, share: 1 / float64(deeds)})
+	}
+	return mix
+}
+
 // draw draws a deed.
 func draw(r *rand.Rand, mix []portion) deed {
 	u := r.Float64()

@@ -35,6 +35,16 @@ func (r *runner) postSide(ctx context.Context, st *stage, kind sideKind, profile
 		return m, err
 	}
 	defer sc.remove(ctx) //nolint:errcheck // the parent directory goes anyhow
+	tables := []string{"post", "event", "leaf"}
+	if kind == ungoverned {
+		tables = tables[:1]
+	}
+	before := make(map[string]int64)
+	for _, table := range tables {
+		if before[table], err = sc.rows(ctx, table); err != nil {
+			return m, err
+		}
+	}
 	requests := postRequests(st, r.conns)
 	var warm phase
 	if err := r.onSide(ctx, sc.task(kind), r.conns, func(s *side, l *load) error {
@@ -46,17 +56,13 @@ func (r *runner) postSide(ctx context.Context, st *stage, kind sideKind, profile
 	}); err != nil {
 		return m, err
 	}
-	tables := []string{"post", "event", "leaf"}
-	if kind == ungoverned {
-		tables = tables[:1]
-	}
 	answered := warm.answered + m.answered
 	for _, table := range tables {
 		n, err := sc.rows(ctx, table)
 		if err != nil {
 			return m, err
 		}
-		if want := int64(st.has.posts) + answered; n < want {
+		if want := before[table] + answered; n < want {
 			return m, fmt.Errorf("%d posts were answered for, but table %s lacks %d rows", answered, table, want-n)
 		}
 	}

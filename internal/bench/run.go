@@ -29,6 +29,7 @@ type options struct {
 	dir     string // parent of temporary directories
 	profile string
 	json    bool
+	onWorld string // directory of a kept world to measure on; "" makes what it needs
 }
 
 func (o options) span() time.Duration { return time.Duration(o.seconds * float64(time.Second)) }

@@ -73,6 +73,7 @@ type stage struct {
 	index  func(q network.SearchQuery, anyWord bool) (string, error) // what a query asks of the index
 	entry  func(kind act.Kind, texts ...string) string               // what the index holds of an item
 	copies atomic.Int64
+	kept   *residents // nil but for a kept world
 }
 
 // talk is a conversation that both sides agreed to.
@@ -258,9 +259,12 @@ type scene struct {
 	SQLite string // database file
 }
 
-// copy makes a scene. Its bytes are on disk when it returns, so that the first
+// copy makes a scene; of a kept world there is one. Its bytes are on disk when it returns, so that the first
 // commits do not pay for them.
 func (s *stage) copy(ctx context.Context) (*scene, error) {
+	if s.kept != nil {
+		return s.kept.scene, nil
+	}
 	n := s.copies.Add(1)
 	c := &scene{s: s, dir: fmt.Sprintf("%s-%d", s.dir, n)}
 	c.SQLite = databaseFile(c.dir)
@@ -300,8 +304,12 @@ func (c *scene) url(kind sideKind) string {
 	return c.s.r.pg.url(c.name)
 }
 
-// rows counts what stands in a table after a side has stopped.
+// rows counts what stands in a table while no side runs; on a kept world, what was
+// added to it.
 func (c *scene) rows(ctx context.Context, table string) (int64, error) {
+	if k := c.s.kept; k != nil {
+		return k.gained(ctx, c, table)
+	}
 	return c.number(ctx, "SELECT COUNT(*) FROM "+table)
 }
 
@@ -330,6 +338,9 @@ func (c *scene) number(ctx context.Context, q string) (n int64, err error) {
 
 // remove gives the scene's space back.
 func (c *scene) remove(ctx context.Context) error {
+	if c.s.kept != nil {
+		return nil // it is the only one
+	}
 	err := os.RemoveAll(c.dir)
 	if c.name != "" {
 		err = errors.Join(err, c.s.r.pg.drop(ctx, c.name))
@@ -339,6 +350,10 @@ func (c *scene) remove(ctx context.Context) error {
 
 // remove gives the stage's space back.
 func (s *stage) remove(ctx context.Context) {
+	if s.kept != nil {
+		s.kept.leave()
+		return
+	}
 	_ = os.RemoveAll(s.dir)
 	if s.name != "" {
 		_ = s.r.pg.drop(ctx, s.name)

@@ -50,7 +50,7 @@ func ballot(st *stage, conns int) (lists [][][]byte, ids map[string]act.ID) {
 	for b := range ballots {
 		for i, a := range st.agents {
 			at := ((i*ballots + b) * (len(st.posts) / (n*ballots + 1))) % len(st.posts)
-			if author := st.authorOf(at); author == i {
+			if st.wrote(i, at) {
 				at = (at + 1) % len(st.posts)
 			}
 			id := st.codec.String(st.posts[at])
@@ -61,12 +61,15 @@ func ballot(st *stage, conns int) (lists [][][]byte, ids map[string]act.ID) {
 	return lists, ids
 }
 
-// authorOf is the agent that wrote a post.
-func (s *stage) authorOf(post int) int {
+// wrote reports whether a post is an agent's own.
+func (s *stage) wrote(agent, post int) bool {
+	if s.kept != nil {
+		return s.kept.authors[post] == s.agents[agent].ID
+	}
 	if post >= s.has.posts {
 		post -= s.has.posts
 	}
-	return post % len(s.agents)
+	return post%len(s.agents) == agent
 }
 
 // pathID finds the id that stands between a path's last two slashes.
