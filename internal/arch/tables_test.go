@@ -108,20 +108,30 @@ var crossings = map[string]string{
 	"audit.qVerifyOrphans event":              "verifying compares every leaf with its event, in the order of the sequence",
 	"store.qUnnumberedPostgres exposure":      "the sequencer of the one event sequence gives exposure rows their place in it",
 	"store.qNumberExposuresPostgres exposure": "the sequencer of the one event sequence gives exposure rows their place in it",
+	"store.qRestoreExposures exposure":        "what a sequencer had not numbered yet is numbered when a backup is restored",
+	"store.qRestorePlace exposure":            "what a sequencer had not numbered yet is numbered when a backup is restored",
+	"store.qRestorePosition exposure":         "events and exposures share one count of positions",
 }
 
 // orders lists queries whose ORDER BY ends in something else, and why the
 // order is total.
 var orders = map[string]string{
-	"store.qColumnsSQLite":   "catalogue: a column's name is unique in its table",
-	"store.qColumnsPostgres": "catalogue: a column's name is unique in its table",
-	"network.qFindSQLite":    "rowid is the item's id",
-	"network.qFindPostgres":  "hit has one row for each id",
+	"store.qColumnsSQLite":        "catalogue: a column's name is unique in its table",
+	"store.qColumnsPostgres":      "catalogue: a column's name is unique in its table",
+	"store.qDumpColumnsSQLite":    "catalogue: a column's name is unique in its table",
+	"store.qDumpColumnsPostgres":  "catalogue: a column's name is unique in its table",
+	"store.qIndexesSQLite":        "catalogue: an index's name is unique",
+	"store.qIndexesPostgres":      "catalogue: an index's name is unique in its schema",
+	"store.qSchemaTablesPostgres": "catalogue: a table's name is unique in its schema",
+
+	"network.qFindSQLite":   "rowid is the item's id",
+	"network.qFindPostgres": "hit has one row for each id",
 }
 
 // scans lists queries that read a whole table or index that may grow, and why
 // that is fine. Entries that are no longer needed fail.
 var scans = map[string]string{
+	"store.qRestoreExposures exposure":    "once, when a backup is restored",
 	"network.qFindSQLite findable":        "full-text index: MATCH and LIMIT bound it",
 	"network.qUnindexSQLite findable":     "full-text index: found by rowid",
 	"network.qAliasAny alias":             "LIMIT 1: asks whether anything was ever imported",

@@ -43,6 +43,9 @@ type Config struct {
 	Log     *slog.Logger
 	Readers int // SQLite reader connections or PostgreSQL pool size; 8 or 16 if 0
 
+	// Unfinished opens a database whose restore has not ended; see Restore.
+	Unfinished bool
+
 	// MaxBytes bounds the size of a SQLite database; a write beyond it fails as
 	// on a full disk. 0 is no bound.
 	MaxBytes int64
@@ -114,6 +117,12 @@ func Open(ctx context.Context, cfg Config) (*DB, error) {
 		db.lite.start(db.node)
 	} else {
 		db.pg.convoy = startConvoy(db.pg, db.node)
+	}
+	if !cfg.Unfinished {
+		if err := db.unfinished(ctx); err != nil {
+			_ = db.Close()
+			return nil, fmt.Errorf("store: open: %w", err)
+		}
 	}
 	return db, nil
 }

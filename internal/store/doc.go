@@ -19,6 +19,8 @@
 //   - A node holds a leased number; ids are minted only inside a reservation
 //     that the database has durably stored.
 //   - Fence epochs written by Tx.Fence are numbered in commit order.
+//   - Dump gives one consistent state of all tables while writes go on, and Restore
+//     makes a database of it, of either kind, whole or not at all.
 //
 // Tables: meta, node, leader, cursor, event, fence.
 // Entry points: [Open], [DB.View], [DB.Write].

@@ -44,6 +44,9 @@ type lite struct {
 	writer  *liteConn // owned by the writer goroutine once started
 	node    *node
 
+	emptying sync.Mutex // held while the WAL is emptied, which waits for readers, and while a dump begins
+	dumps    int        // guarded by emptying: under way, holding on to old pages for as long as they take
+
 	stop    chan struct{}
 	drained chan struct{} // closed when the writer has answered for the last time
 	stopped sync.Once
@@ -88,7 +91,7 @@ func openLite(ctx context.Context, cfg Config) (_ *lite, err error) {
 	if l.writer, err = l.connect(true); err != nil {
 		return nil, err
 	}
-	if err := migrateLite(ctx, l.path); err != nil {
+	if err := migrateLite(ctx, l.path, newest); err != nil {
 		return nil, err
 	}
 	n := cfg.Readers
@@ -227,7 +230,8 @@ func (l *lite) reader(ctx context.Context) (*liteConn, error) {
 const scrubWait = 5 * time.Second
 
 // scrub moves the whole WAL into the database and truncates it, so that no old
-// version of a page is left. Readers may hold it up; then it tries again.
+// version of a page is left. Readers may hold it up; then it tries again. A dump
+// holds it up for as long as it takes, and trying would hold up every write.
 func (l *lite) scrub(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, scrubWait)
 	defer cancel()
@@ -238,7 +242,10 @@ func (l *lite) scrub(ctx context.Context) error {
 	defer conn.conn.Close() //nolint:errcheck // it has nothing open
 	conn.fault = nil
 	for {
-		left, err := conn.checkpoint("TRUNCATE")
+		left, err := l.empty(conn, "TRUNCATE")
+		if errors.Is(err, errDumping) {
+			return unavailable("a backup is being taken and holds on to old pages", err)
+		}
 		if err != nil && sqlite.ErrCode(err).ToPrimary() != sqlite.ResultBusy && sqlite.ErrCode(err).ToPrimary() != sqlite.ResultLocked {
 			return liteError(err)
 		}
@@ -256,6 +263,18 @@ func (l *lite) scrub(ctx context.Context) error {
 			return unavailable("the network is stopping", errClosed)
 		}
 	}
+}
+
+// empty has a checkpoint move the whole WAL and begin it anew (RESTART, TRUNCATE),
+// unless readers keep it busy. Writes wait meanwhile, so it is not tried while a
+// dump is under way, which would keep it busy for long.
+func (l *lite) empty(conn *liteConn, mode string) (walState, error) {
+	l.emptying.Lock()
+	defer l.emptying.Unlock()
+	if l.dumps > 0 {
+		return walState{busy: true}, errDumping
+	}
+	return conn.checkpoint(mode)
 }
 
 const scrubEvery = 20 * time.Millisecond
@@ -388,7 +407,10 @@ func (c *liteConn) prepare(q Q, args []any) (*liteStmt, error) {
 	return s, nil
 }
 
-var errClosed = errors.New("store is closed")
+var (
+	errClosed  = errors.New("store is closed")
+	errDumping = errors.New("a dump is under way")
+)
 
 // liteError turns a failure of SQLite into an Unavailable error. A constraint
 // is the one thing a domain may have caused: it becomes a Conflict.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"embed"
+	"errors"
 	"fmt"
 	"io/fs"
 	"net/url"
@@ -17,8 +18,12 @@ import (
 //go:embed migrations
 var migrations embed.FS
 
-// migrateLite brings a SQLite database up to date, on a connection of its own.
-func migrateLite(ctx context.Context, path string) error {
+// newest is the schema that this program works with.
+const newest = 0
+
+// migrateLite brings a SQLite database up to a schema number, on a connection of
+// its own.
+func migrateLite(ctx context.Context, path string, to int64) error {
 	// Opaque, because after "file://" a relative path would be taken for a host.
 	u := url.URL{Scheme: "file", Opaque: (&url.URL{Path: path}).EscapedPath(), RawQuery: "_pragma=busy_timeout(5000)"}
 	db, err := sql.Open("sqlite", u.String())
@@ -27,12 +32,12 @@ func migrateLite(ctx context.Context, path string) error {
 	}
 	defer db.Close() //nolint:errcheck // nothing left to lose
 	db.SetMaxOpenConns(1)
-	return migrate(ctx, db, goose.DialectSQLite3, "migrations/sqlite")
+	return migrate(ctx, db, goose.DialectSQLite3, "migrations/sqlite", to)
 }
 
 // migratePostgres makes the network's schema if it is absent and brings it up
-// to date, under an advisory lock so that nodes that start together do not race.
-func migratePostgres(ctx context.Context, config *pgx.ConnConfig, schema string) error {
+// to a schema number, under an advisory lock so that nodes that start together do not race.
+func migratePostgres(ctx context.Context, config *pgx.ConnConfig, schema string, to int64) error {
 	db := stdlib.OpenDB(*config)
 	defer db.Close() //nolint:errcheck // nothing left to lose
 	db.SetMaxOpenConns(2)
@@ -49,10 +54,20 @@ func migratePostgres(ctx context.Context, config *pgx.ConnConfig, schema string)
 	if _, err := lock.ExecContext(ctx, "CREATE SCHEMA IF NOT EXISTS "+pgx.Identifier{schema}.Sanitize()); err != nil {
 		return err
 	}
-	return migrate(ctx, db, goose.DialectPostgres, "migrations/postgres")
+	return migrate(ctx, db, goose.DialectPostgres, "migrations/postgres", to)
 }
 
-func migrate(ctx context.Context, db *sql.DB, dialect goose.Dialect, dir string) error {
+// newestSchema is the number of the last migration that this program has.
+func newestSchema() (last int64, err error) {
+	names, err := fs.Glob(migrations, "migrations/sqlite/*.sql")
+	for _, name := range names {
+		n, nerr := goose.NumericComponent(name)
+		last, err = max(last, n), errors.Join(err, nerr)
+	}
+	return last, err
+}
+
+func migrate(ctx context.Context, db *sql.DB, dialect goose.Dialect, dir string, to int64) error {
 	files, err := fs.Sub(migrations, dir)
 	if err != nil {
 		return err
@@ -61,7 +76,12 @@ func migrate(ctx context.Context, db *sql.DB, dialect goose.Dialect, dir string)
 	if err != nil {
 		return err
 	}
-	if _, err := p.Up(ctx); err != nil {
+	if to != newest {
+		_, err = p.UpTo(ctx, to)
+	} else {
+		_, err = p.Up(ctx)
+	}
+	if err != nil {
 		return fmt.Errorf("migrate: %w", err)
 	}
 	return nil

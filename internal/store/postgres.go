@@ -57,7 +57,7 @@ func openPostgres(ctx context.Context, cfg Config) (*pg, error) {
 	pc.ConnConfig.RuntimeParams["search_path"] = pgx.Identifier{cfg.Schema}.Sanitize()
 	pc.ConnConfig.RuntimeParams["application_name"] = "reef"
 	pc.ConnConfig.RuntimeParams["jit"] = "off"
-	if err := migratePostgres(ctx, pc.ConnConfig, cfg.Schema); err != nil {
+	if err := migratePostgres(ctx, pc.ConnConfig, cfg.Schema, newest); err != nil {
 		return nil, err
 	}
 	pool, err := pgxpool.NewWithConfig(ctx, pc)

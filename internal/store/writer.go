@@ -351,9 +351,9 @@ const (
 // checkpointLoop moves the WAL into the database off the writer's path. When
 // writers never pause, a passive checkpoint cannot restart the WAL; past
 // walLimit the loop asks for one write's patience with a RESTART, which has only
-// to move what came in since the passive one. Readers who stay (a backup) may
-// refuse it: the WAL grows then until they are done, and the first commit after
-// the restart gives the room back (journal_size_limit).
+// to move what came in since the passive one. Readers who stay may refuse it, and
+// a dump is not asked at all: the WAL grows then until they are done, and the first
+// commit after the restart gives the room back (journal_size_limit).
 func (l *lite) checkpointLoop() {
 	defer l.running.Done()
 	tick := time.NewTicker(checkpointEvery)
@@ -389,7 +389,11 @@ func (l *lite) checkpointLoop() {
 		left, err := conn.checkpoint("PASSIVE")
 		pause--
 		if err == nil && left.pages*litePageSize > walLimit*most && pause < 0 {
-			if left, err = conn.checkpoint("RESTART"); err == nil && left.busy {
+			passive := left
+			if left, err = l.empty(conn, "RESTART"); errors.Is(err, errDumping) {
+				left, err = passive, nil // at one of the next ticks
+			}
+			if left.busy {
 				pause = restartPause
 			}
 		}
