@@ -31,6 +31,7 @@ var house = map[string]room{
 
 	"gate":   {rank: 2, budget: 3000},
 	"egress": {rank: 2, budget: 3000},
+	"backup": {rank: 2, budget: 1000},
 
 	"identity":   {rank: 3, budget: 8000},
 	"policy":     {rank: 3, budget: 4000},
