@@ -37,7 +37,7 @@ func (k *Kernel) health() *Door {
 						return &e
 					}
 				}
-				c.Send(http.StatusOK, jsonType, []byte(`{"status":"ready"}`+"\n"))
+				c.Send(http.StatusOK, jsonType, k.readiness())
 				return nil
 			}},
 			{Method: http.MethodGet, Path: "/metrics", Exempt: why, Anonymous: true, Handle: k.showMetrics},
@@ -63,6 +63,20 @@ func (k *Kernel) health() *Door {
 			c.Send(status, jsonType, append(body, '\n'))
 		},
 	}
+}
+
+// readiness is the answer of a node that should get requests. One whose network
+// waits for a confirmation should: observers read, operators confirm, and agents
+// are told why they wait, which nothing in front of the node could tell them.
+func (k *Kernel) readiness() []byte {
+	said := map[string]string{"status": "ready"}
+	if err := k.Gate.Barred(); err != nil {
+		e := act.AsError(err)
+		said["agents"], said["rule"], said["detail"] = "refused", e.Rule, e.Message
+		said["hint"] = "an operator runs: reef network show, then reef network confirm"
+	}
+	body, _ := json.Marshal(said) // strings always marshal
+	return append(body, '\n')
 }
 
 // showMetrics is for the machine itself and for operators. A request that says it

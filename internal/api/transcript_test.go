@@ -222,6 +222,7 @@ var patterns = []struct {
 	{"riddle", regexp.MustCompile(`("(?:challenge|challenge_text|question)": )"([^"]+)"`), true},
 	{"session", regexp.MustCompile(`reef_ses_[A-Za-z0-9_-]{32}`), true},
 	{"cursor", regexp.MustCompile(`("next_cursor": )"([A-Za-z0-9_-]{10,})"`), true},
+	{"kill-epoch", regexp.MustCompile(`("(?:kill_epoch|epoch)": )"(\d+-[0-9a-f]{8})"`), false},
 	{"time", regexp.MustCompile(`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z`), false},
 	{"trace", regexp.MustCompile(`("(?:request_id|trace)": )"([0-9a-f]{32})"`), false},
 	{"hot", regexp.MustCompile(`("hot_score": )(\d{9,})`), false},

@@ -21,7 +21,7 @@ type room struct {
 var house = map[string]room{
 	"act": {rank: 0, budget: 800},
 
-	"store":     {rank: 1, budget: 4000}, // ADR 11: dumps and restores
+	"store":     {rank: 1, budget: 5000}, // ADR 11: dumps and restores
 	"bus":       {rank: 1, budget: 1000},
 	"telemetry": {rank: 1, budget: 1000},
 	"picture":   {rank: 1, budget: 1000},

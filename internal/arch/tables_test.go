@@ -32,6 +32,9 @@ var tables = map[string]table{
 	"claim":    {owner: "lifecycle", unique: []string{"agent", "hash"}},
 	"approval": {owner: "lifecycle", unique: []string{"id"}},
 	"trial":    {owner: "lifecycle", unique: []string{"agent"}},
+	"kill":     {owner: "lifecycle", unique: []string{"n", "agent"}},
+
+	"restoration": {owner: "lifecycle", unique: []string{"n"}, small: "a row for each restore"},
 
 	"profile":   {owner: "network", unique: []string{"id", "name"}},
 	"community": {owner: "network", unique: []string{"id", "name"}},

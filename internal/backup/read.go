@@ -216,15 +216,13 @@ func (a *Archive) Read(ctx context.Context, k Key, watch func(Progress)) error {
 // Restore makes a database of the backup (store.Restore) and returns the files
 // that went with it. step is told of what takes long beside loading rows.
 func (a *Archive) Restore(ctx context.Context, cfg store.Config, k Key, watch func(Progress), step func(string)) (files []File, err error) {
-	tables := make([]store.Table, 0, len(a.Tables))
+	what := store.Loading{Schema: a.Schema, Step: step}
 	for _, t := range a.Tables {
-		tables = append(tables, store.Table{Name: t.Name, Columns: t.Columns})
+		what.Tables = append(what.Tables, store.Table{Name: t.Name, Columns: t.Columns})
 	}
 	err = a.walk(ctx, k, watch, func(r *reading) error {
-		if err := store.Restore(ctx, cfg, store.Loading{
-			Schema: a.Schema, Tables: tables, Step: step,
-			Rows: func(t store.Table) func() ([]store.Value, error) { return r.rows(a.Table(t.Name)) },
-		}); err != nil {
+		what.Rows = func(t store.Table) func() ([]store.Value, error) { return r.rows(a.Table(t.Name)) }
+		if err := store.Restore(ctx, cfg, what); err != nil {
 			return err
 		}
 		files, err = r.files()

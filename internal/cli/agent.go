@@ -175,5 +175,8 @@ func (a *app) oneAgent(get func(*client.Client) (client.AgentInfo, error)) error
 	if err != nil {
 		return err
 	}
+	if x.KillEpoch != "" {
+		fmt.Fprintln(a.diag, "kill epoch", x.KillEpoch, "(keep it elsewhere: it tells a network that was restored to a time before)")
+	}
 	return a.print(agentTable([]client.AgentInfo{x}, x))
 }

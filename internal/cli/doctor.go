@@ -2,8 +2,10 @@ package cli
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -16,6 +18,7 @@ import (
 	"github.com/reefwarden/reefwarden/internal/act"
 	"github.com/reefwarden/reefwarden/internal/audit"
 	"github.com/reefwarden/reefwarden/internal/identity"
+	"github.com/reefwarden/reefwarden/internal/lifecycle"
 	"github.com/reefwarden/reefwarden/internal/network"
 	"github.com/reefwarden/reefwarden/internal/policy"
 	"github.com/reefwarden/reefwarden/internal/provenance"
@@ -32,6 +35,8 @@ type finding struct {
 }
 
 const (
+	fixRestore = "find out what was killed after the backup, then: reef network confirm --kills EPOCH|none --reason TEXT (or --kill-log FILE)"
+
 	minDisk     = 1 << 30
 	probeFor    = 2 * time.Second
 	maxFindings = 5
@@ -143,7 +148,16 @@ func running(ctx context.Context, cfg server.Config, add func(check, result, det
 		add("server", "skip", "none answers at "+url, "")
 		return false
 	}
+	var said struct {
+		Agents string `json:"agents"`
+		Detail string `json:"detail"`
+	}
+	_ = json.NewDecoder(io.LimitReader(resp.Body, 1<<16)).Decode(&said) // of another program: it says nothing
 	_ = resp.Body.Close()
+	if resp.StatusCode == http.StatusOK && said.Agents == "refused" {
+		add("restore", "fail", "no agent is served at "+url+": "+said.Detail, fixRestore)
+		return true
+	}
 	if resp.StatusCode != http.StatusOK {
 		add("server", "fail", fmt.Sprintf("%s/readyz answers %d", url, resp.StatusCode), "read its log")
 		return true
@@ -168,6 +182,10 @@ func examineStorage(ctx context.Context, cfg server.Config, add func(check, resu
 		add("storage, policy, record, exposures, counters", "skip", "a running server has the database open", "stop it to have them checked")
 		return
 	}
+	if errors.Is(err, store.ErrUnfinished) {
+		add("storage", "fail", "a restore into it was interrupted", "run reef restore again: it starts over")
+		return
+	}
 	if err != nil {
 		add("storage", "fail", err.Error(), "is another process using it?")
 		return
@@ -178,6 +196,14 @@ func examineStorage(ctx context.Context, cfg server.Config, add func(check, resu
 		return
 	}
 	add("storage", "ok", db.Dialect().String()+" answers, schema up to date, key fits", "")
+	if c, err := lifecycle.ReadCondition(ctx, db); err != nil {
+		add("kills", "fail", err.Error(), "")
+	} else {
+		add("kills", "ok", fmt.Sprintf("%d, kill epoch %s", c.Kills.N, c.Kills), "")
+		if !c.Confirmed() {
+			add("restore", "fail", "the network was restored to "+act.FromMicros(c.Restored.TakenAt).Format(time.RFC3339)+" and serves no agent", "serve it; "+fixRestore)
+		}
+	}
 	if b, err := policy.Default(db.Clock()()); err != nil || len(b.Files) == 0 {
 		add("policy", "fail", fmt.Sprint(err), "")
 	} else {

@@ -3,7 +3,6 @@ package cli
 import (
 	"errors"
 	"fmt"
-	"os"
 
 	"github.com/spf13/cobra"
 
@@ -12,26 +11,27 @@ import (
 
 // network is the family of commands on the networks of a data directory.
 func (a *app) network() *cobra.Command {
-	var data string
 	c := &cobra.Command{
-		Use: "network", Short: "Make and list the networks of a data directory",
+		Use: "network", Short: "Make and list networks; show, and confirm after a restore, how one stands",
 		Long: "One process serves a default network and any number of named ones. Each has a database,\n" +
-			"keys, an operators' token and an audit log of its own; nothing is shared between them.",
+			"keys, an operators' token and an audit log of its own; nothing is shared between them.\n\n" +
+			"create and list work on a data directory, the other commands on a network that is served.",
 		Args: cobra.NoArgs, RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
-	c.PersistentFlags().StringVar(&data, "data", os.Getenv(server.EnvPrefix+"DATA"), "directory that holds the networks")
-	c.AddCommand(a.networkCreate(&data), a.networkList(&data))
+	a.targetFlags(c)
+	c.AddCommand(a.networkCreate(), a.networkList(), a.networkShow(), a.networkKills(), a.networkConfirm(), a.networkNote())
 	return c
 }
 
-func needData(data string) error {
+func (a *app) dataDir() (string, error) {
+	data := orEnv(a.to.data, server.EnvPrefix+"DATA", "")
 	if data == "" {
-		return usageError{errors.New("--data is required: the directory that reef serve uses")}
+		return "", usageError{errors.New("--data is required: the directory that reef serve uses")}
 	}
-	return nil
+	return data, nil
 }
 
-func (a *app) networkCreate(data *string) *cobra.Command {
+func (a *app) networkCreate() *cobra.Command {
 	var host string
 	c := &cobra.Command{
 		Use: "create NAME", Short: "Make a network", Args: cobra.ExactArgs(1),
@@ -42,28 +42,30 @@ func (a *app) networkCreate(data *string) *cobra.Command {
 	a.outputFlag(c)
 	c.Flags().StringVar(&host, "host", "", "host name by which the network is reached")
 	c.RunE = func(_ *cobra.Command, args []string) error {
-		if err := needData(*data); err != nil {
+		data, err := a.dataDir()
+		if err != nil {
 			return err
 		}
-		made, err := server.CreateNetwork(*data, args[0], host)
+		made, err := server.CreateNetwork(data, args[0], host)
 		if err != nil {
 			return err
 		}
 		fmt.Fprintf(a.diag, "a process that serves %s opens it below /n/%s/; its operators' token will be in %s\n",
-			*data, made.Name, server.Config{Data: *data, Network: made.Name}.TokenFile())
+			data, made.Name, server.Config{Data: data, Network: made.Name}.TokenFile())
 		return a.print(networkTable([]server.NetworkInfo{made}, made))
 	}
 	return c
 }
 
-func (a *app) networkList(data *string) *cobra.Command {
+func (a *app) networkList() *cobra.Command {
 	c := &cobra.Command{Use: "list", Short: "List the networks", Args: cobra.NoArgs}
 	a.outputFlag(c)
 	c.RunE = func(*cobra.Command, []string) error {
-		if err := needData(*data); err != nil {
+		data, err := a.dataDir()
+		if err != nil {
 			return err
 		}
-		list, err := server.ListNetworks(*data)
+		list, err := server.ListNetworks(data)
 		if err != nil {
 			return err
 		}

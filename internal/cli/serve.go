@@ -89,6 +89,7 @@ func (a *app) run(ctx context.Context, cfg server.Config, answers func(context.C
 	if err := os.MkdirAll(cfg.Data, 0o700); err != nil {
 		return err
 	}
+	cfg.Program = Version()
 	s, err := server.New(ctx, cfg, log)
 	if err != nil {
 		return err

@@ -25,6 +25,7 @@ type AgentInfo struct {
 	Standing  string     `json:"standing"`
 	Beneath   string     `json:"beneath"` // what Release gives back; "" unless quarantined
 	Epoch     int64      `json:"epoch"`
+	KillEpoch string     `json:"kill_epoch"` // the network's, in the answer to Kill and in Agent's of a killed agent
 	Reason    string     `json:"reason"`
 	CreatedAt time.Time  `json:"created_at"`
 	ClaimedAt *time.Time `json:"claimed_at"`
@@ -122,7 +123,8 @@ func (c *Client) Release(ctx context.Context, id, reason string) (AgentInfo, err
 }
 
 // Kill ends the agent with the id for good. When it returns without an error,
-// no act of the agent is let through any more, on any node.
+// no act of the agent is let through any more, on any node. The answer's KillEpoch
+// is worth keeping elsewhere: it tells a network that was restored to a time before.
 func (c *Client) Kill(ctx context.Context, id, reason string) (AgentInfo, error) {
 	return c.order(ctx, id, "kill", reason)
 }

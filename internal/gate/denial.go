@@ -66,6 +66,9 @@ func (d *denials) add(ctx context.Context, p act.Principal, name string, o Outco
 		// Nobody is known yet: one counted leaf a window and source.
 		key.act, key.rule, key.code, burst = "", "", 0, 0
 	}
+	if d.gate.bar.refuses(e) {
+		burst = 0 // everybody meets it: counted only
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	k := d.kinds[key]

@@ -58,6 +58,7 @@ type Gate struct {
 	pulse     *pulse
 	doubts    []func()              // written only before Start
 	touched   []func(store.Touched) // written only before Start
+	bar       bar
 }
 
 // New returns a gate over a database and a bus. Domains register their acts on
@@ -373,6 +374,11 @@ func (a *WriteAct[In, Out]) replay(ctx context.Context, p act.Principal, made ac
 // used before. What is final needs no fresh fence. It returns p with its present
 // epoch and a function that gives the quota back if nothing comes of the act.
 func (g *Gate) admit(p act.Principal, i Info, via act.ID) (act.Principal, func(), error) {
+	if i.Write && p.Kind == act.Observer {
+		if err := g.Barred(); err != nil {
+			return p, nil, err
+		}
+	}
 	state := act.Active
 	if p.Kind == act.Agent {
 		state, p.Epoch = g.Standings.Standing(p.ID)
@@ -392,9 +398,15 @@ func (g *Gate) admit(p act.Principal, i Info, via act.ID) (act.Principal, func()
 	return p, refund, err
 }
 
-// touch refuses to serve while this node cannot tell what was withdrawn.
-// Operators and the system itself are served: they are how it is mended.
+// touch refuses to serve while this node cannot tell what was withdrawn, or
+// while nobody can. Operators and the system itself are served: they are how it
+// is mended.
 func (g *Gate) touch(p act.Principal) error {
+	if p.Kind == act.Agent {
+		if err := g.Barred(); err != nil {
+			return err
+		}
+	}
 	if p.Kind == act.Operator || p.Kind == act.System || g.fence.fresh() {
 		return nil
 	}
@@ -479,8 +491,8 @@ func (g *Gate) finish(ctx context.Context, p act.Principal, i Info, began time.T
 		g.log.ErrorContext(ctx, "act failed", "act", i.Name, "err", err)
 	case act.Unavailable:
 		level := slog.LevelWarn
-		if ctx.Err() != nil {
-			level = slog.LevelDebug // the caller left; nothing is wrong here
+		if ctx.Err() != nil || g.bar.refuses(e) {
+			level = slog.LevelDebug // the caller left, or it is as it was told to be; nothing is wrong here
 		}
 		g.log.Log(ctx, level, "act unavailable", "act", i.Name, "err", err)
 	case act.Invalid, act.NotFound, act.Conflict, act.TooLarge, act.Gone, act.Mismatch, act.Method:

@@ -104,9 +104,14 @@ func (s *Service) lookup(ctx context.Context, kind Secret, hash [sha256.Size]byt
 			WithRule("key.unchecked").WithRetry(retryAfter).
 			WithHint("storage does not answer; that says nothing about your credential: keep it and retry")
 	}
+	if !found && kind == AgentKey && s.subjects != nil {
+		if err := s.subjects.Lost(); err != nil {
+			return nil, err
+		}
+	}
 	if !found {
 		return nil, refused("key.unknown", "this network does not know this credential",
-			"it was never handed out, or its registration was not completed; register again")
+			"it was never handed out, or the network was restored to a time before it; register again")
 	}
 	// A Forget between the look-up and here raised fences before its slot: what
 	// was read may be out of date then, and is not remembered.

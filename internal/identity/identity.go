@@ -40,6 +40,9 @@ type Subjects interface {
 	// memory knows its standing from now on. It is asked once for each
 	// credential that is verified against the database.
 	Subject(ctx context.Context, agent act.ID) (name string, err error)
+	// Lost says why a genuine key may be unknown to the database, nil when there is
+	// no reason: it was restored to a time before the key was handed out.
+	Lost() error
 }
 
 // Service issues and verifies credentials. It is safe for concurrent use.

@@ -23,6 +23,8 @@ type named func(id act.ID) (string, error)
 
 func (n named) Subject(_ context.Context, id act.ID) (string, error) { return n(id) }
 
+func (named) Lost() error { return nil }
+
 func service(t testing.TB, db *store.DB, c identity.Config) *identity.Service {
 	t.Helper()
 	k, err := identity.LoadKeys(filepath.Join(t.TempDir(), "master"))

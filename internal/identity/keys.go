@@ -1,6 +1,7 @@
 package identity
 
 import (
+	"bytes"
 	"crypto/cipher"
 	"crypto/ed25519"
 	"crypto/hkdf"
@@ -36,6 +37,7 @@ const (
 	infoSealed  = "reefwarden/1/sealed content"
 	infoHeld    = "reefwarden/1/held acts"
 	infoProof   = "reefwarden/1/held acts digest"
+	infoBackup  = "reefwarden/1/backup"
 )
 
 // Keys are the keys of one network, all derived from its master key. They are
@@ -50,6 +52,7 @@ type Keys struct {
 	tag     *mac
 	source  *mac
 	sealed  []byte
+	backup  []byte
 	held    cipher.AEAD // seals acts that wait
 	proof   *mac        // their digests, questions and answers
 	wrap    cipher.AEAD
@@ -75,6 +78,27 @@ func LoadKeys(path string) (*Keys, error) {
 	return deriveKeys(master)
 }
 
+// CopyKey puts the master key of one file into another, whole and readable by its
+// owner only. A file that is there already is left if it holds the same key, and an
+// error otherwise.
+func CopyKey(from, to string) error {
+	master, err := readSecretFile(from)
+	if err == nil && len(master) != MasterKeySize {
+		err = fmt.Errorf("%s has %d bytes, want %d", from, len(master), MasterKeySize)
+	}
+	if err != nil {
+		return fmt.Errorf("identity: master key: %w", err)
+	}
+	stored, err := makeSecretFile(to, master)
+	if err == nil && !bytes.Equal(stored, master) {
+		err = fmt.Errorf("%s holds another key than %s", to, from)
+	}
+	if err != nil {
+		return fmt.Errorf("identity: master key: %w", err)
+	}
+	return nil
+}
+
 func deriveKeys(master []byte) (*Keys, error) {
 	var failed error
 	derive := func(info string, size int) []byte {
@@ -87,6 +111,7 @@ func deriveKeys(master []byte) (*Keys, error) {
 		index:  derive(infoIndex, 32),
 		check:  derive(infoCheck, 16),
 		sealed: derive(infoSealed, 32),
+		backup: derive(infoBackup, 32),
 		pepper: newMAC(derive(infoPepper, sha256.Size)),
 		tag:    newMAC(derive(infoTag, sha256.Size)),
 		source: newMAC(derive(infoSource, sha256.Size)),
@@ -127,6 +152,9 @@ func (k *Keys) PolicyKey() ed25519.PrivateKey { return slices.Clone(k.policy) }
 
 // SealKey returns the key under which deleted content is kept for responders.
 func (k *Keys) SealKey() []byte { return slices.Clone(k.sealed) }
+
+// BackupKey returns the key from which those of backups are derived.
+func (k *Keys) BackupKey() []byte { return slices.Clone(k.backup) }
 
 // Check returns the value that store.DB.Pin keeps, so that a node with another
 // master key refuses to start. It says nothing about the keys.

@@ -19,6 +19,7 @@ type Agent struct {
 	Standing  act.Standing
 	Beneath   act.Standing // what agent.release gives back; act.StandingUnknown unless quarantined
 	Epoch     int64        // raised by one with each change of standing or owner
+	KillEpoch string       // the network's with its kill, in the answer to that and in agent.show; else ""
 	Reason    string       // the operator's reason for the last order, "" if none
 	CreatedAt int64        // Unix microseconds
 	ClaimedAt int64        // Unix microseconds; 0 while unclaimed

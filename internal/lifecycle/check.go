@@ -19,6 +19,9 @@ WHERE a.owner <> 0 AND o.id IS NULL ORDER BY a.id LIMIT 10`
 WHERE a.owner <> 0 AND a.state NOT IN ($1, $2) AND s.id IS NULL ORDER BY a.id LIMIT 10`
 	qCheckAll     store.Q = `SELECT CAST((SELECT COALESCE(SUM(taken), 0) FROM seat WHERE id >= 1 AND id <= $3) AS BIGINT), (SELECT COUNT(*) FROM agent WHERE state NOT IN ($1, $2))`
 	qCheckBeneath store.Q = `SELECT id, state, beneath FROM agent WHERE (state = $1) <> (beneath IN ($2, $3, $4)) OR (state <> $1 AND beneath <> 0) ORDER BY id LIMIT 10`
+	qCheckKilled  store.Q = `SELECT a.id, a.state, COALESCE(k.n, 0) FROM agent AS a LEFT JOIN kill AS k ON k.agent = a.id
+WHERE (a.state = $1 AND k.n IS NULL) OR (a.state NOT IN ($1, $2) AND k.n IS NOT NULL) ORDER BY a.id LIMIT 10`
+	qCheckKills store.Q = `SELECT n, agent, total FROM kill ORDER BY n`
 	// What waits is an agent's or an operator's: the kind stands in the id (act.ID).
 	qCheckApprovals store.Q = `SELECT a.id, a.state FROM approval AS a LEFT JOIN agent AS g ON g.id = a.agent
 WHERE (g.id IS NULL AND (a.agent / 131072) % 32 <> 2)
@@ -58,12 +61,33 @@ func Check(ctx context.Context, db *store.DB) (violations []string, err error) {
 		}, int64(act.Quarantined), int64(act.Active), int64(act.Paused), int64(act.Stale)); err != nil {
 			return err
 		}
+		if err := checkKills(v, &violations); err != nil {
+			return err
+		}
 		return v.All(qCheckApprovals, func(r *store.Row) error {
 			violations = append(violations, fmt.Sprintf("approval %d is %s and its row says something else", r.Int(0), ApprovalState(r.Int(1))))
 			return nil
 		}, int64(act.Killed), int64(act.Expired))
 	})
 	return violations, err
+}
+
+// checkKills looks at the numbers of kills, and that every killed agent has one.
+func checkKills(v *store.View, violations *[]string) error {
+	bad := func(format string, args ...any) { *violations = append(*violations, fmt.Sprintf(format, args...)) }
+	var n, total int64
+	if err := v.All(qCheckKills, func(r *store.Row) error {
+		if n, total = n+1, total+weigh(r.ID(1)); r.Int(0) != n || r.Int(2) != total {
+			bad("kill %d is the %d., with the total %d for %d", r.Int(0), n, r.Int(2), total)
+		}
+		return nil
+	}); err != nil {
+		return err
+	}
+	return v.All(qCheckKilled, func(r *store.Row) error {
+		bad("agent %d is %s, and its kill has the number %d", r.Int(0), act.Standing(r.Int(1)), r.Int(2))
+		return nil
+	}, int64(act.Killed), int64(act.Expired))
 }
 
 func checkSeats(v *store.View, violations *[]string) error {

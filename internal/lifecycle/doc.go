@@ -12,6 +12,8 @@
 //     error and fences again, so that a retry gives the same assurance;
 //   - pause and quarantine do not mask each other: a release gives back what was
 //     beneath the quarantine, which pause and resume may have changed meanwhile;
+//   - every kill has a number without gaps, stands in the kill log of every live
+//     node before it is acknowledged, and outlives a restore of the database;
 //   - memory changes only from committed rows, and never to a lower epoch;
 //   - every agent that may do more than look at itself is in every node's
 //     memory. Registration alone is no fence, to stay cheap: another node
@@ -24,6 +26,7 @@
 //     to the byte as it was asked for, or not at all; every approval ends by
 //     itself in time, and what waits for a dead agent is withdrawn with it.
 //
-// Tables: agent, invite, claim, approval, trial. Entry point: [New]. Read
-// lifecycle.go, then directory.go, then register.go; approval.go for held acts.
+// Tables: agent, invite, claim, approval, trial, seat, kill, restoration. Entry
+// point: [New]. Read lifecycle.go, then directory.go, then register.go; approval.go
+// for held acts, restoration.go for what a restore brings back.
 package lifecycle

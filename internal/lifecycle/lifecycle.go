@@ -5,6 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/reefwarden/reefwarden/internal/act"
@@ -57,6 +60,15 @@ type Config struct {
 	// domains keep of it (network makes the profile). Required.
 	Born func(ctx context.Context, tx *store.Tx, id act.ID, name, description string) error
 
+	// KillLog is the file outside the database in which every kill is noted before
+	// it is acknowledged; "" keeps none. Network and Codec are needed with it: the
+	// name of the network in the file (never that of another network), and the ids.
+	KillLog string
+	Network string
+	Codec   *act.Codec
+
+	Copies Copies // backups of the network
+
 	// Mail sends a message to an agent's human; nil when the network sends none.
 	Mail func(context.Context, Mail) error
 	// URL is the network's public URL, for those messages.
@@ -83,6 +95,9 @@ func (c Config) Check() error {
 	if c.Born == nil {
 		return errors.New("lifecycle: Born is not set")
 	}
+	if c.KillLog != "" && (c.Network == "" || c.Codec == nil) {
+		return errors.New("lifecycle: a kill log needs Network and Codec")
+	}
 	return nil
 }
 
@@ -107,6 +122,13 @@ type Lifecycle struct {
 	OpenSession  *gate.WriteAct[NewSession, Session]
 	CloseSession *gate.WriteAct[Nothing, act.Ref]
 
+	ListKills   *gate.ReadAct[KillQuery, act.Page[Kill]]
+	NoteKill    *gate.WriteAct[Note, Kill]
+	ShowNetwork *gate.ReadAct[struct{}, Condition]
+	Confirm     *gate.WriteAct[Confirmation, Condition]
+
+	copy      *gate.WriteAct[NewBackup, struct{}]    // see Backup
+	restore   *gate.WriteAct[Restoration, Condition] // see Reconcile and NoteRestore
 	expire    *gate.WriteAct[Expiry, Agent]
 	forget    *gate.WriteAct[forgetting, int64]
 	ownerMail *gate.WriteAct[OwnerMail, Mail]
@@ -126,6 +148,14 @@ type Lifecycle struct {
 	cfg    Config
 	log    *slog.Logger
 	agents *directory
+
+	killLog   *killLog // nil without one; set by Start
+	logging   sync.Mutex
+	logged    int64       // guarded by logging: the last kill that was compared with the log
+	behind    []Kill      // kills of the log that the database does not have; Start's, then Reconcile's
+	apart     atomic.Bool // there are such
+	killCount atomic.Int64
+	copying   sync.Mutex // held while a backup is taken
 }
 
 // New registers the acts on agents on g, and itself with ids. A configuration
@@ -158,7 +188,11 @@ func New(g *gate.Gate, db *store.DB, ids *identity.Service, c Config) *Lifecycle
 	l.registerApprovalReads(g)
 	l.registerChallenge(g)
 	l.registerSession(g)
+	l.registerKills(g)
+	l.registerRestoration(g)
+	l.registerBackup(g)
 	g.OnFence(act.KindAgent, l.reload)
+	g.OnFence(act.KindNetwork, l.conditioned)
 	ids.Plug(l)
 	return l
 }
@@ -189,7 +223,7 @@ func (l *Lifecycle) Start(ctx context.Context) error {
 		}
 		if n < loadPage {
 			l.log.InfoContext(ctx, "agents are in memory", slog.Int("agents", l.agents.len()))
-			return nil
+			return l.startKills(ctx)
 		}
 	}
 }
@@ -202,11 +236,36 @@ func (l *Lifecycle) put(r *store.Row) {
 // reload brings memory up to date with agents whose standing has changed. The
 // gate calls it before the change is acknowledged.
 func (l *Lifecycle) reload(ctx context.Context, ids []act.ID) error {
-	if err := l.db.View(ctx, func(v *store.View) error { return l.read(v, ids) }); err != nil {
+	var last Kill
+	if err := l.db.View(ctx, func(v *store.View) (err error) {
+		if err = l.read(v, ids); err != nil || !l.anyKilled(ids) {
+			return err
+		}
+		if last, err = lastKill(v); err == nil {
+			err = l.logKills(v)
+		}
 		return err
+	}); err != nil {
+		return err
+	}
+	if last.Epoch.N > 0 {
+		l.killCount.Store(last.Epoch.N)
 	}
 	l.ids.Forget(ids) // their credentials may be revoked
 	return nil
+}
+
+// anyKilled reports whether memory has one of the agents as killed.
+func (l *Lifecycle) anyKilled(ids []act.ID) bool {
+	return slices.ContainsFunc(ids, func(id act.ID) bool { s, _ := l.Standing(id); return s == act.Killed })
+}
+
+// Close closes the kill log.
+func (l *Lifecycle) Close() error {
+	if l.killLog == nil {
+		return nil
+	}
+	return l.killLog.close()
 }
 
 func (l *Lifecycle) read(v *store.View, ids []act.ID) error {

@@ -110,9 +110,21 @@ func (l *Lifecycle) registerOrder(g *gate.Gate, t transition) *gate.WriteAct[Ord
 			return l.order(tx, t, in)
 		},
 		Replay: func(_ context.Context, v *store.View, _ act.Principal, made act.Ref) (Agent, error) {
-			return l.agent(v, made.ID)
+			return l.shown(v, made.ID)
 		},
 	})
+}
+
+// shown is an agent with the epoch of its kill.
+func (l *Lifecycle) shown(v *store.View, id act.ID) (Agent, error) {
+	a, err := l.agent(v, id)
+	if err == nil && a.Standing == act.Killed {
+		var k Kill
+		if k, _, err = killOf(v, a.ID); err == nil {
+			a.KillEpoch = k.Epoch.String()
+		}
+	}
+	return a, err
 }
 
 // order changes the standing. An order that was carried out before changes
@@ -122,6 +134,11 @@ func (l *Lifecycle) order(tx *store.Tx, t transition, in Order) (a Agent, fx gat
 	reason, err := checkReason(in.Reason)
 	if err != nil {
 		return a, fx, err
+	}
+	if t.revoke {
+		if err := tx.Serialize(killLock); err != nil {
+			return a, fx, err
+		}
 	}
 	if a, err = l.agent(&tx.View, in.Agent); err != nil {
 		return a, fx, err
@@ -153,6 +170,11 @@ func (l *Lifecycle) order(tx *store.Tx, t transition, in Order) (a Agent, fx gat
 		if _, err := tx.Exec(qApprovalWithdraw, a.ID, noBytes, tx.Now()); err != nil {
 			return a, fx, err
 		}
+		epoch, err := number(tx, Kill{Agent: a.ID, Name: a.Name, Reason: reason, At: tx.Now()})
+		if err != nil {
+			return a, fx, err
+		}
+		a.KillEpoch = epoch.String()
 	}
 	tx.Fence(act.KindAgent, a.ID)
 	return a, gate.Effects{Out: act.Ref{ID: a.ID, Version: a.Epoch}, Reason: reason}, nil

@@ -66,7 +66,11 @@ func (l *Lifecycle) registerReads(g *gate.Gate) {
 			return a.resource(), err
 		},
 		Run: func(_ context.Context, v *store.View, _ act.Principal, in Named) (Agent, error) {
-			return l.named(v, in)
+			a, err := l.named(v, in)
+			if err != nil {
+				return a, err
+			}
+			return l.shown(v, a.ID)
 		},
 	})
 }

@@ -87,6 +87,9 @@ func (n *Network) verifyIdentity(_ context.Context, v *store.View, _ act.Princip
 	if err := n.prover.App(v, in.AppKey); err != nil {
 		return out, err
 	}
+	if err := n.gate.Barred(); err != nil {
+		return out, err // nobody can vouch for an agent now
+	}
 	audience := in.Audience
 	if audience == "" {
 		audience = AnyApp

@@ -152,7 +152,7 @@ func (d *pusher) serve(ctx context.Context, lease store.Lease, w Webhook) {
 
 // allowed reports whether a webhook's owner may be told anything now.
 func (d *pusher) allowed(w Webhook) bool {
-	return w.operator || d.n.gate.Fresh() && d.n.standing(w.Owner) == act.Active
+	return w.operator || d.n.gate.Fresh() && d.n.gate.Barred() == nil && d.n.standing(w.Owner) == act.Active
 }
 
 // fenced stops what is under way for webhooks and owners that have changed,

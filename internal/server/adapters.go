@@ -2,6 +2,7 @@ package server
 
 import (
 	"crypto/ed25519"
+	"encoding/hex"
 	"hash/fnv"
 	"strconv"
 	"time"
@@ -64,6 +65,10 @@ func (o owners) AgentOf(v *store.View, owner string) (agent act.ID, found bool, 
 func policyPublic(key ed25519.PrivateKey) ed25519.PublicKey {
 	return key.Public().(ed25519.PublicKey)
 }
+
+// networkCode tells networks apart in their kill logs: it comes from the check
+// value of the network's key.
+func networkCode(check []byte) string { return hex.EncodeToString(check[:8]) }
 
 // busPrefix keeps the signals of networks on one NATS apart, and is the same on
 // all nodes of a network however each reaches the database: it comes from the

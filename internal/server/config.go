@@ -36,6 +36,7 @@ type Config struct {
 	DB             string   `koanf:"db" help:"PostgreSQL URL without password (use PGPASSWORD or PGPASSFILE); SQLite in the data directory if empty"`
 	Schema         string   `koanf:"schema" default:"reef" help:"PostgreSQL schema of the network"`
 	KeyFile        string   `koanf:"key-file" help:"the network's key, shared by all its nodes; DATA/keys/network.key if empty"`
+	KillLog        string   `koanf:"kill-log" help:"file outside the database in which every kill is noted before it is acknowledged; on another disk it outlives this one; DATA/kills.log if empty"`
 	NATS           string   `koanf:"nats" help:"NATS URL; needed when several nodes serve one network"`
 	TLSCert        string   `koanf:"tls-cert" help:"certificate file (PEM)"`
 	TLSKey         string   `koanf:"tls-key" help:"private key file (PEM)"`
@@ -72,6 +73,8 @@ type Config struct {
 	Network string `koanf:"-"`
 	// Host is the host name by which a named network is reached, beside its path.
 	Host string `koanf:"-"`
+	// Program is the version of the program, which backups name.
+	Program string `koanf:"-"`
 	// AutoClaim names the owner who claims every registration at once; only
 	// `reef dev` sets it.
 	AutoClaim string `koanf:"-"`
@@ -81,6 +84,8 @@ type Config struct {
 	// Clock and Fault are for tests.
 	Clock act.Clock              `koanf:"-"`
 	Fault func(store.Step) error `koanf:"-"`
+
+	unfinished bool // opens a network that is being restored
 }
 
 // Who may read the observer pages.
@@ -277,6 +282,20 @@ func (c Config) KeyPath() string {
 	return filepath.Join(c.Data, "keys", "network.key")
 }
 
+// KillLogPath is where the network's kills are noted. With a configured file those
+// of named networks are beside it, as NAME.kills.log.
+func (c Config) KillLogPath() string {
+	switch {
+	case c.KillLog != "" && c.Network != "":
+		return filepath.Join(filepath.Dir(c.KillLog), c.Network+".kills.log")
+	case c.KillLog != "":
+		return c.KillLog
+	case c.Network != "":
+		return filepath.Join(NetworkDir(c.Data, c.Network), "kills.log")
+	}
+	return filepath.Join(c.Data, "kills.log")
+}
+
 // TokenFile is where the operators' token is.
 func (c Config) TokenFile() string {
 	if c.Network != "" {
@@ -287,7 +306,7 @@ func (c Config) TokenFile() string {
 
 // Store says how the network's database is opened.
 func (c Config) Store() store.Config {
-	s := store.Config{Clock: c.Clock, Fault: c.Fault}
+	s := store.Config{Clock: c.Clock, Fault: c.Fault, Unfinished: c.unfinished}
 	if c.DB != "" {
 		s.URL, s.Schema = c.DB, c.Schema
 		if c.Network != "" {

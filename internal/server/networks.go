@@ -180,6 +180,15 @@ func (c Config) forNetwork(name, base string) (Config, error) {
 	return c, checkHost(c.Host)
 }
 
+// For returns the configuration of one of the data directory's networks, "" or
+// DefaultNetwork for the default one, for who opens it without serving it.
+func (c Config) For(name string) (Config, error) {
+	if name == "" || name == DefaultNetwork {
+		return c, nil
+	}
+	return c.forNetwork(name, "http://"+c.Addr)
+}
+
 // networks routes requests to the networks of a process. It belongs to the
 // default one, which owns the listener.
 type networks struct {

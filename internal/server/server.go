@@ -78,8 +78,22 @@ func New(ctx context.Context, c Config, log *slog.Logger) (*Server, error) {
 	return s, nil
 }
 
-// open opens one network and makes its doors.
+// open opens one network, begins its work and makes its doors.
 func open(ctx context.Context, c Config, log *slog.Logger) (_ *Server, err error) {
+	s, err := assemble(ctx, c, log)
+	if err == nil {
+		err = s.begin(ctx)
+	}
+	if err != nil && s != nil {
+		s.Close()
+		s = nil
+	}
+	return s, err
+}
+
+// assemble makes the parts of one network, with its memory loaded. When it fails
+// nothing is left open.
+func assemble(ctx context.Context, c Config, log *slog.Logger) (_ *Server, err error) {
 	if err := c.Check(); err != nil {
 		return nil, err
 	}
@@ -127,6 +141,7 @@ func open(ctx context.Context, c Config, log *slog.Logger) (_ *Server, err error
 		Born: func(ctx context.Context, tx *store.Tx, id act.ID, name, description string) error {
 			return s.Network.Born(ctx, tx, id, name, description)
 		},
+		KillLog: c.KillLogPath(), Network: networkCode(s.Keys.Check()), Codec: s.Codec, Copies: s.copies(),
 		Mail: mailDir(c.MailDir, c.MailFrom, s.DB.Clock()), URL: s.URL, Log: log,
 	})
 	s.Network = network.New(s.Gate, s.DB, network.Config{
@@ -155,23 +170,32 @@ func open(ctx context.Context, c Config, log *slog.Logger) (_ *Server, err error
 	if err = s.Gate.Start(ctx, s.Lifecycle.Start, func(ctx context.Context) error { return s.Network.Start(ctx, s.DB) }); err != nil {
 		return nil, err
 	}
-	if err = s.Network.Run(ctx); err != nil {
-		return nil, err
+	return s, nil
+}
+
+// begin begins a network's work in the background and makes its doors. What the
+// kill log knows and the database does not is applied before anything else.
+func (s *Server) begin(ctx context.Context) (err error) {
+	if err := s.Lifecycle.Reconcile(ctx); err != nil {
+		return err
 	}
-	if s.sequencer, err = startSequencer(s.DB, s.Bus, log); err != nil {
-		return nil, err
+	if err := s.Network.Run(ctx); err != nil {
+		return err
 	}
-	if err = s.Identity.EnsureOperator(ctx, "operator", c.TokenFile()); err != nil {
-		return nil, fmt.Errorf("operator token: %w", err)
+	if s.sequencer, err = startSequencer(s.DB, s.Bus, s.log); err != nil {
+		return err
 	}
-	if err = s.ensureGeneral(ctx); err != nil {
-		return nil, err
+	if err := s.Identity.EnsureOperator(ctx, "operator", s.Config.TokenFile()); err != nil {
+		return fmt.Errorf("operator token: %w", err)
+	}
+	if err := s.ensureGeneral(ctx); err != nil {
+		return err
 	}
 	sealer, err := provenance.NewSealer(s.DB)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	s.chores = startChores(s.DB, log,
+	s.chores = startChores(s.DB, s.log,
 		chore{name: "approvals", every: 5 * time.Second, limit: time.Minute, do: s.Lifecycle.Tend}, // half of a lease's life
 		chore{name: "tasks", every: 15 * time.Second, limit: 10 * time.Second, do: func(ctx context.Context) error { return s.Network.SweepTasks(ctx, s.DB) }},
 		chore{name: "housekeeping", every: housekeepEvery, limit: housekeepEvery, do: s.Housekeep},
@@ -182,8 +206,9 @@ func open(ctx context.Context, c Config, log *slog.Logger) (_ *Server, err error
 	s.Metrics.WatchBus(s.Bus.Connected, s.Bus.Dropped)
 	s.Metrics.WatchFenceAge(s.Gate.FenceAge)
 	s.Metrics.WatchLeases(s.DB.Leads)
+	s.Metrics.WatchKills(s.Lifecycle.KillCount, func() bool { return s.Gate.Barred() == nil })
 
-	return s, s.doors()
+	return s.doors()
 }
 
 // openPolicy makes the engine and puts a bundle in force.
@@ -445,6 +470,11 @@ func (s *Server) Close() {
 			s.Gate.Close()
 			if err := s.Tracer.Close(); err != nil {
 				s.log.Error("store what was counted of reads", "err", err)
+			}
+		}
+		if s.Lifecycle != nil {
+			if err := s.Lifecycle.Close(); err != nil {
+				s.log.Error("close the kill log", "err", err)
 			}
 		}
 		if s.Bus != nil {

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
 	"net/http"
@@ -52,8 +53,8 @@ func (l *lines) bytes() []byte {
 }
 
 // T02: nothing that agents write to each other alone is found in clear anywhere
-// but in what its two sides are answered: not in the database's files, its log or
-// a dump of all its rows, not in the server's log, its metrics or its errors.
+// but in what its two sides are answered: not in the database's files, its log, a
+// dump of all its rows or a backup, not in the server's log, its metrics or its errors.
 func TestT02_MessagesAreNowhereInClear(t *testing.T) {
 	for _, d := range []store.Dialect{store.SQLite, store.Postgres} {
 		t.Run(d.String(), func(t *testing.T) {
@@ -173,6 +174,14 @@ func noCanary(t *testing.T, cfg server.Config, s *server.Server, log *lines) {
 	if s.DB.Dialect() == store.Postgres {
 		dump(t, cfg.Schema, s.DB, scan)
 	}
+	var copied bytes.Buffer
+	if _, err := s.Lifecycle.Backup(ctx, operator, lifecycle.NewBackup{}, func() (io.Writer, error) { return &copied, nil }, nil); err != nil {
+		t.Fatal(err)
+	}
+	if copied.Len() < 100<<10 {
+		t.Errorf("the backup has %d bytes: that is not a thousand messages", copied.Len())
+	}
+	scan("the backup", copied.Bytes())
 	if scanned < 1<<20 {
 		t.Errorf("%d bytes were scanned: that is not the database", scanned)
 	}

@@ -446,6 +446,7 @@ const (
 	qDumpAgent store.Q = `INSERT INTO agent (id, name, skeleton, owner, state, epoch, reason, invite, created_at, claimed_at, changed_at, source)
 VALUES ($1, $2, $2, 0, $3, 2, '', 0, 1, 1, $4, 0)`
 	qDumpBeneath store.Q = `SELECT COUNT(*) FROM agent WHERE beneath = 0`
+	qDumpKills   store.Q = `SELECT n, agent, total FROM kill ORDER BY n`
 )
 
 // A dump of an earlier version is restored as it was and then brought up to date,
@@ -455,7 +456,7 @@ func TestOlderDumpIsBroughtUpToDate(t *testing.T) {
 		source := storetest.Open(t, store.SQLite)
 		if err := source.Write(t.Context(), func(tx *store.Tx) error {
 			for i := range 10 {
-				if err := tx.Batch(qDumpAgent, i+1, fmt.Sprint("agent-", i), 2+i%4, 100-i); err != nil {
+				if err := tx.Batch(qDumpAgent, 1<<60+i, fmt.Sprint("agent-", i), 2+i%4, 100-i); err != nil {
 					return err
 				}
 			}
@@ -466,6 +467,7 @@ func TestOlderDumpIsBroughtUpToDate(t *testing.T) {
 		old := dumped(t, source)
 		old.schema = 29
 		old.drop("agent", "beneath")
+		old.tables = slices.DeleteFunc(slices.Clone(old.tables), func(t store.Table) bool { return t.Name == "kill" || t.Name == "restoration" })
 		if err := store.Restore(t.Context(), cfg, old.loading()); err != nil {
 			t.Fatal(err)
 		}
@@ -481,6 +483,20 @@ func TestOlderDumpIsBroughtUpToDate(t *testing.T) {
 			return err
 		}); err != nil {
 			t.Fatal(err)
+		}
+		// The kills of before there were numbers are numbered by their time.
+		var kills []string
+		if err := db.View(t.Context(), func(v *store.View) error {
+			return v.All(qDumpKills, func(r *store.Row) error {
+				kills = append(kills, fmt.Sprint(r.Int(0), r.Int(1)-1<<60, r.Int(2)))
+				return nil
+			})
+		}); err != nil {
+			t.Fatal(err)
+		}
+		weigh := func(id int64) int64 { return id % (1<<31 - 1) * 48271 % (1<<31 - 1) }
+		if want := []string{fmt.Sprint(1, 7, weigh(1<<60+7)), fmt.Sprint(2, 3, weigh(1<<60+7)+weigh(1<<60+3))}; !slices.Equal(kills, want) {
+			t.Errorf("kills %q, want %q", kills, want)
 		}
 		if now := dumped(t, db); now.schema <= 29 {
 			t.Errorf("the schema is %d", now.schema)

@@ -105,3 +105,14 @@ func sortAdditions(adds []addition) {
 		return cmp.Or(cmp.Compare(a.id, b.id), cmp.Compare(a.q, b.q))
 	})
 }
+
+// Serialize makes transactions that name the same thing wait for each other until
+// their commit, for counts without gaps. It comes before the transaction's first
+// change. SQLite's writer runs one act at a time anyway.
+func (tx *Tx) Serialize(what string) error {
+	if tx.pg == nil {
+		return nil
+	}
+	tx.pg.later(qLockPostgres, []any{lockKey(tx.pg.driver.cfg.Schema, what)})
+	return tx.pg.flush()
+}

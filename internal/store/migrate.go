@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net/url"
+	"regexp"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/stdlib"
@@ -65,6 +66,21 @@ func newestSchema() (last int64, err error) {
 		last, err = max(last, n), errors.Join(err, nerr)
 	}
 	return last, err
+}
+
+// ownTables names every table that migrations have ever made.
+func ownTables() (map[string]bool, error) {
+	known := map[string]bool{"goose_db_version": true}
+	made := regexp.MustCompile(`(?m)^CREATE TABLE (\w+)`)
+	names, err := fs.Glob(migrations, "migrations/postgres/*.sql")
+	for _, name := range names {
+		text, rerr := fs.ReadFile(migrations, name)
+		for _, m := range made.FindAllSubmatch(text, -1) {
+			known[string(m[1])] = true
+		}
+		err = errors.Join(err, rerr)
+	}
+	return known, err
 }
 
 func migrate(ctx context.Context, db *sql.DB, dialect goose.Dialect, dir string, to int64) error {

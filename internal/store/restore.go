@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path/filepath"
 	"slices"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -99,6 +100,26 @@ func Vacant(ctx context.Context, cfg Config) error {
 	defer conn.Close(context.WithoutCancel(ctx)) //nolint:errcheck // it has only read
 	_, err = vacantPostgres(ctx, conn, cfg.Schema)
 	return err
+}
+
+// Discard removes what Restore has made, if it is unfinished still.
+func Discard(ctx context.Context, cfg Config) error {
+	if cfg.Dir != "" {
+		if state, err := vacantLite(ctx, cfg); err != nil || state != unserved {
+			return err
+		}
+		forgetFiles(filepath.Join(cfg.Dir, liteFile))
+		return nil
+	}
+	conn, err := connectPostgres(ctx, &cfg)
+	if err != nil {
+		return err
+	}
+	defer conn.Close(ctx) //nolint:errcheck // each statement has been committed
+	if state, err := vacantPostgres(ctx, conn, cfg.Schema); err != nil || state != unserved {
+		return err
+	}
+	return clearPostgres(ctx, conn, cfg.Schema)
 }
 
 const (

@@ -74,7 +74,7 @@ func restorePostgres(ctx context.Context, cfg Config, what Loading) (err error) 
 	}
 	drop := "DROP SCHEMA IF EXISTS " + pgx.Identifier{cfg.Schema}.Sanitize() + " CASCADE"
 	if state == unbegun || state == unserved {
-		if err := clearPostgres(ctx, conn, cfg.Schema, what.Tables); err != nil {
+		if err := clearPostgres(ctx, conn, cfg.Schema); err != nil {
 			return err
 		}
 	}
@@ -117,10 +117,10 @@ func restorePostgres(ctx context.Context, cfg Config, what Loading) (err error) 
 
 // clearPostgres drops what an earlier restore or a start without a network has
 // left in the schema. It touches nothing if there is a table that is not ours.
-func clearPostgres(ctx context.Context, conn *pgx.Conn, schema string, tables []Table) error {
-	known := map[string]bool{"goose_db_version": true, "findable": true}
-	for _, t := range tables {
-		known[t.Name] = true
+func clearPostgres(ctx context.Context, conn *pgx.Conn, schema string) error {
+	known, err := ownTables()
+	if err != nil {
+		return err
 	}
 	list := []string{"DROP SEQUENCE IF EXISTS " + pgx.Identifier{schema, "position_seq"}.Sanitize()}
 	v := &View{pg: &pgConn{ctx: ctx, conn: conn}}

@@ -37,6 +37,7 @@ type Metrics struct {
 	requests *bounded[request, prometheus.Counter]
 
 	writeQueue, fenceAge, busConnected, busDropped atomic.Pointer[func() float64]
+	kills, confirmed                               atomic.Pointer[func() float64]
 	leases                                         leases
 }
 
@@ -103,6 +104,8 @@ func NewMetrics() *Metrics {
 
 	m.gauge("reef_write_queue", "Writes waiting for the storage writer.", &m.writeQueue)
 	m.gauge("reef_fence_age_seconds", "Time since this node last confirmed its fence epochs.", &m.fenceAge)
+	m.gauge("reef_kills", "Agents that the network has ever killed: the number of its kill epoch.", &m.kills)
+	m.gauge("reef_confirmed", "0 while a restored network waits for its operator and serves no agent.", &m.confirmed)
 	m.gauge("reef_bus_connected", "1 while signals travel between nodes.", &m.busConnected)
 	m.registry.MustRegister(
 		&m.leases,
@@ -162,14 +165,24 @@ func (m *Metrics) WatchFenceAge(age func() time.Duration) {
 	m.fenceAge.Store(new(func() float64 { return age().Seconds() }))
 }
 
+// WatchKills sets where scrapes read the number of kills, and whether agents are
+// served as far as restores go. The number outlives the database in whatever keeps
+// the metrics.
+func (m *Metrics) WatchKills(kills func() int64, confirmed func() bool) {
+	m.kills.Store(new(func() float64 { return float64(kills()) }))
+	m.confirmed.Store(new(func() float64 { return oneIf(confirmed()) }))
+}
+
+func oneIf(yes bool) float64 {
+	if yes {
+		return 1
+	}
+	return 0
+}
+
 // WatchBus sets where scrapes read the state of the bus.
 func (m *Metrics) WatchBus(connected func() bool, dropped func() int64) {
-	m.busConnected.Store(new(func() float64 {
-		if connected() {
-			return 1
-		}
-		return 0
-	}))
+	m.busConnected.Store(new(func() float64 { return oneIf(connected()) }))
 	m.busDropped.Store(new(func() float64 { return float64(dropped()) }))
 }
 

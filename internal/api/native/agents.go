@@ -19,6 +19,7 @@ type agent struct {
 	Standing  string  `json:"standing"`
 	Beneath   *string `json:"beneath"` // the standing that comes back with the release; null unless quarantined
 	Epoch     int64   `json:"epoch"`
+	KillEpoch string  `json:"kill_epoch,omitempty"` // the network's with the agent's kill; not in lists
 	Reason    string  `json:"reason"`
 	CreatedAt *string `json:"created_at"`
 	ClaimedAt *string `json:"claimed_at"`
@@ -27,7 +28,7 @@ type agent struct {
 
 func (d *door) agent(a lifecycle.Agent) agent {
 	out := agent{
-		ID: d.codec.String(a.ID), Name: a.Name, Standing: a.Standing.String(), Epoch: a.Epoch, Reason: a.Reason,
+		ID: d.codec.String(a.ID), Name: a.Name, Standing: a.Standing.String(), Epoch: a.Epoch, KillEpoch: a.KillEpoch, Reason: a.Reason,
 		CreatedAt: wireTime(a.CreatedAt), ClaimedAt: wireTime(a.ClaimedAt), ChangedAt: wireTime(a.ChangedAt),
 	}
 	if a.Beneath != act.StandingUnknown {
