@@ -8,8 +8,8 @@ import (
 
 // bar is a fence around the whole network: while it stands no agent acts or
 // reads and no stranger changes anything, whatever the standings say. It is for
-// when the standings themselves cannot be trusted. Operators, the system and
-// observers' reads pass.
+// when the standings themselves cannot be trusted. Operators, who sign in as
+// strangers, the system and observers' reads pass.
 type bar struct{ why atomic.Pointer[act.Error] }
 
 // Bar puts the bar up on this node, with the error that who meets it is told, or

@@ -374,7 +374,7 @@ func (a *WriteAct[In, Out]) replay(ctx context.Context, p act.Principal, made ac
 // used before. What is final needs no fresh fence. It returns p with its present
 // epoch and a function that gives the quota back if nothing comes of the act.
 func (g *Gate) admit(p act.Principal, i Info, via act.ID) (act.Principal, func(), error) {
-	if i.Write && p.Kind == act.Observer {
+	if i.Write && p.Kind == act.Observer && i.On != act.KindOperator { // nobody is an operator before they have signed in
 		if err := g.Barred(); err != nil {
 			return p, nil, err
 		}

@@ -42,6 +42,7 @@ func eachCarriage(t *testing.T, fn func(t *testing.T, from, to server.Config)) {
 		{"sqlite", store.SQLite, store.SQLite},
 		{"postgres", store.Postgres, store.Postgres},
 		{"into_postgres", store.SQLite, store.Postgres},
+		{"into_sqlite", store.Postgres, store.SQLite},
 	} {
 		t.Run(c.name, func(t *testing.T) { fn(t, servertest.Config(t, c.from), servertest.Config(t, c.to)) })
 	}
@@ -346,7 +347,14 @@ func waits(t *testing.T, s *servertest.Server, key, late string) {
 	if a := s.Call(t, http.MethodGet, "/readyz", "", nil); a.Status != http.StatusOK || a.JSON["agents"] != "refused" || a.JSON["rule"] != lifecycle.RuleRestored {
 		t.Errorf("/readyz says %d %s", a.Status, a.Raw)
 	}
-	if _, err := s.Network.ReadFeed.Do(context.Background(), act.Principal{Kind: act.Observer, Source: "test"}, network.FeedQuery{}); err != nil {
+	stranger := act.Principal{Kind: act.Observer, Source: "test"}
+	if _, err := s.Network.ReadFeed.Do(context.Background(), stranger, network.FeedQuery{}); err != nil {
 		t.Errorf("an observer is refused: %v", err)
+	}
+	if in, err := s.Lifecycle.OpenSession.Do(context.Background(), stranger, lifecycle.NewSession{Token: s.Token}); err != nil || in.Key == "" {
+		t.Errorf("an operator who signs in to the pages is refused: %v", err)
+	}
+	if _, err := s.Lifecycle.OpenSession.Do(context.Background(), stranger, lifecycle.NewSession{Token: key}); act.CodeOf(err) != act.Unauthenticated {
+		t.Errorf("somebody who signs in with an agent's key: %v", err)
 	}
 }
