@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -170,23 +171,26 @@ func Restore(ctx context.Context, c Config, r Restoring, log *slog.Logger) (out 
 	if err != nil {
 		return out, err
 	}
+	fresh := c.missing()
+	defer func() {
+		if err != nil && store.Vacant(context.WithoutCancel(ctx), c.Store()) == nil { // the last of all
+			for _, path := range fresh {
+				_ = os.Remove(path) // of folders only those in which there is nothing
+			}
+		}
+	}()
 	if r.Key != "" {
-		_, missing := os.Stat(c.KeyPath())
 		if err := identity.CopyKey(r.Key, c.KeyPath()); err != nil {
 			return out, err
 		}
-		defer func() {
-			if err != nil && missing != nil {
-				_ = os.Remove(c.KeyPath())
-			}
-		}()
 	}
 	files, err := r.Archive.Restore(ctx, c.Store(), backupKey(keys), r.Watch, r.Step)
 	if err != nil {
 		return out, occupied(err)
 	}
+	finished := false
 	defer func() {
-		if err != nil { // the last to run, when the database is closed
+		if err != nil && !finished { // when the database is closed
 			err = errors.Join(err, store.Discard(context.WithoutCancel(ctx), c.Store()))
 		}
 	}()
@@ -212,11 +216,39 @@ func Restore(ctx context.Context, c Config, r Restoring, log *slog.Logger) (out 
 	if out.Condition, err = lifecycle.ReadCondition(ctx, s.DB); err != nil {
 		return out, err
 	}
-	if err := s.DB.FinishRestore(ctx); err != nil {
+	// A named network is not opened before it has settings: they get their name last.
+	draft, name, err := c.draftSettings(files)
+	if err != nil {
 		return out, err
 	}
-	out.Settings, err = c.keepSettings(files)
-	return out, err
+	if err := s.DB.FinishRestore(ctx); err != nil {
+		_ = os.Remove(draft)
+		return out, err
+	}
+	finished = true
+	if name == "" {
+		return out, nil
+	}
+	if err := os.Rename(draft, name); err != nil {
+		return out, fmt.Errorf("the network is restored, and its settings are in %s: give them the name %s: %w", draft, name, err)
+	}
+	out.Settings = name
+	return out, nil
+}
+
+// missing lists what a restore makes beside the database, as far as it is not
+// there: the deepest first, so that they can be removed in that order.
+func (c Config) missing() (list []string) {
+	for _, file := range []string{c.KeyPath(), c.KillLogPath(), NetworkDir(c.Data, cmp.Or(c.Network, DefaultNetwork))} {
+		for path := file; ; path = filepath.Dir(path) {
+			if _, err := os.Stat(path); !errors.Is(err, fs.ErrNotExist) {
+				break
+			}
+			list = append(list, path)
+		}
+	}
+	slices.SortStableFunc(list, func(a, b string) int { return cmp.Compare(len(b), len(a)) })
+	return list
 }
 
 // suspend notes the restoration before anything else opens the database.
@@ -232,11 +264,11 @@ func (c Config) suspend(ctx context.Context, m backup.Manifest) error {
 	return errors.Join(err, db.Close())
 }
 
-// keepSettings writes the settings that went with the network. A named network is
-// not opened before it has some, so they come last.
-func (c Config) keepSettings(files []backup.File) (path string, err error) {
+// draftSettings writes the settings that went with the network into a draft, which
+// is to get a name; there is neither if the default network has none.
+func (c Config) draftSettings(files []backup.File) (draft, name string, err error) {
 	content := []byte("# Settings of the network " + c.Network + ": any of reef serve's that is not about the process.\nhost: \"\"\n")
-	name := filepath.Join(c.Data, restoredSettings)
+	name = filepath.Join(c.Data, restoredSettings)
 	if c.Network != "" {
 		name = filepath.Join(NetworkDir(c.Data, c.Network), settingsFile)
 	}
@@ -247,13 +279,13 @@ func (c Config) keepSettings(files []backup.File) (path string, err error) {
 		}
 	}
 	if !found && c.Network == "" {
-		return "", nil
+		return "", "", nil
 	}
-	draft := name + ".new"
+	draft = name + ".new"
 	if err := os.WriteFile(draft, content, 0o600); err != nil {
-		return "", fmt.Errorf("the settings: %w", err)
+		return "", "", errors.Join(fmt.Errorf("the settings: %w", err), os.Remove(draft))
 	}
-	return name, os.Rename(draft, name)
+	return draft, name, nil
 }
 
 // Detached opens a network without serving it, for what is done to one that no

@@ -2,10 +2,12 @@ package server_test
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net/http"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 
 	"github.com/reefwarden/reefwarden/internal/act"
@@ -65,7 +67,8 @@ func TestT38_AKilledAgentStaysDead(t *testing.T) {
 		victimKey, victim := s.Agent(t, "victim")
 		otherKey, _ := s.Agent(t, "other")
 		file, m := backedUp(t, s)
-		lateKey, late := s.Agent(t, "late") // not in the backup
+		lateKey, late := s.Agent(t, "late")  // not in the backup
+		m0 := lifecycle.KillEpoch{}.String() // of the backup
 		killed(t, s, victim.ID)
 		epoch := killed(t, s, late.ID)
 		tries(t, s, "killed", victimKey)
@@ -81,14 +84,25 @@ func TestT38_AKilledAgentStaysDead(t *testing.T) {
 			r := servertest.Start(t, to)
 			tries(t, r, "restored", victimKey)
 			tries(t, r, "restored", lateKey)
-			if status, rule := confirm(t, r, lifecycle.NoKills); status != http.StatusConflict || rule != "kill.since" {
-				t.Errorf("none is confirmed where there were two: %d %v", status, rule)
+			// Whatever an operator confirms, rightly or wrongly or again.
+			for _, said := range []struct{ kills, rule string }{
+				{lifecycle.NoKills, "kill.since"}, {"0", "kill.behind"}, {"1", "kill.behind"}, {m0, "kill.behind"}, {"3", "kill.missing"},
+				{"2-deadbeef", "kill.differ"}, {"2", ""}, {epoch, ""}, {lifecycle.NoKills, "kill.since"},
+			} {
+				if status, rule := confirm(t, r, said.kills); said.rule == "" != (status == http.StatusOK) || said.rule != "" && rule != said.rule {
+					t.Errorf("%s is confirmed with %d %v, want %q", said.kills, status, rule, said.rule)
+				}
+				tries(t, r, "with "+said.kills+" confirmed", victimKey)
+				tries(t, r, "with "+said.kills+" confirmed", lateKey)
 			}
-			if status, rule := confirm(t, r, epoch); status != http.StatusOK {
-				t.Errorf("confirm: %d %v", status, rule)
+			// Nor can an operator bring it back.
+			for _, order := range []string{"resume", "release", "pause", "quarantine"} {
+				path := "/v1/agents/" + r.Codec.String(victim.ID) + "/" + order
+				if a := r.Call(t, http.MethodPost, path, r.Token, map[string]string{"reason": "give it another chance"}); a.Status < 400 {
+					t.Errorf("%s of a killed agent: %d %s", order, a.Status, a.Raw)
+				}
+				tries(t, r, order, victimKey)
 			}
-			tries(t, r, "confirmed", victimKey)
-			tries(t, r, "confirmed", lateKey)
 			if a := r.Call(t, http.MethodGet, "/v1/home", otherKey, nil); a.Status != http.StatusOK {
 				t.Errorf("another agent is answered %d %s", a.Status, a.Raw)
 			}
@@ -227,6 +241,57 @@ func TestRestoreRefuses(t *testing.T) {
 			again := servertest.Start(t, occupied) // and it is as it was
 			if a := again.Call(t, http.MethodGet, "/v1/agents", again.Token, nil); a.Status != http.StatusOK {
 				t.Errorf("the network that was there answers %d %s", a.Status, a.Raw)
+			}
+		})
+	}
+}
+
+// A restore that fails leaves the place as it was, wherever it breaks off: while
+// the database is opened, suspended, indexed or reconciled.
+func TestRestoreFailsWhole(t *testing.T) {
+	for _, d := range []store.Dialect{store.SQLite, store.Postgres} {
+		t.Run(d.String(), func(t *testing.T) {
+			from := servertest.Config(t, d)
+			s := servertest.Open(t, from)
+			_, p := s.Agent(t, "ada")
+			s.Community(t, p, "lab")
+			file, _ := backedUp(t, s)
+			s.Stop()
+			archive, err := backup.Open(t.Context(), file, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			failed := 0
+			for at := int64(1); ; at *= 2 { // of the places where storage can fail
+				to := servertest.Config(t, d)
+				to.KeyFile = filepath.Join(to.Data, "keys", "of-its-own", "network.key")
+				var n atomic.Int64
+				to.Fault = func(store.Step) error {
+					if n.Add(1) == at {
+						return errors.New("the disk is gone")
+					}
+					return nil
+				}
+				_, err := server.Restore(t.Context(), to, server.Restoring{Archive: archive, Key: from.KeyPath()}, slog.New(slog.DiscardHandler))
+				if n.Load() < at {
+					if err != nil {
+						t.Errorf("nothing failed, and still: %v", err)
+					}
+					break
+				}
+				if err == nil {
+					continue // what failed was of no consequence
+				}
+				failed++
+				if err := store.Vacant(t.Context(), to.Store()); err != nil {
+					t.Errorf("after a failure at %d the place is not vacant: %v", at, err)
+				}
+				if left, err := os.ReadDir(to.Data); err != nil || len(left) > 0 {
+					t.Errorf("after a failure at %d there are %v (%v)", at, left, err)
+				}
+			}
+			if failed < 3 {
+				t.Errorf("%d restores failed: that tells nothing", failed)
 			}
 		})
 	}

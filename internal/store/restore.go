@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"path/filepath"
 	"slices"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -105,11 +104,7 @@ func Vacant(ctx context.Context, cfg Config) error {
 // Discard removes what Restore has made, if it is unfinished still.
 func Discard(ctx context.Context, cfg Config) error {
 	if cfg.Dir != "" {
-		if state, err := vacantLite(ctx, cfg); err != nil || state != unserved {
-			return err
-		}
-		forgetFiles(filepath.Join(cfg.Dir, liteFile))
-		return nil
+		return discardLite(ctx, cfg)
 	}
 	conn, err := connectPostgres(ctx, &cfg)
 	if err != nil {

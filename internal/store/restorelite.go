@@ -76,6 +76,25 @@ func restoreLite(ctx context.Context, cfg Config, what Loading) (err error) {
 	return syncPath(cfg.Dir)
 }
 
+// discardLite removes an unfinished database, and its folder if nothing else is
+// in it.
+func discardLite(ctx context.Context, cfg Config) error {
+	lock, err := lockDir(cfg.Dir)
+	if err != nil {
+		return err
+	}
+	defer lock.Close() //nolint:errcheck // that it is open is all it is for
+	if state, err := vacantLite(ctx, cfg); err != nil || state != unserved {
+		return err
+	}
+	forgetFiles(filepath.Join(cfg.Dir, liteFile))
+	if left, err := os.ReadDir(cfg.Dir); err == nil && len(left) == 1 { // the lock
+		forgetFiles(lock.Name())
+		_ = os.Remove(cfg.Dir)
+	}
+	return nil
+}
+
 func forgetFiles(path string) {
 	for _, suffix := range []string{"", "-journal", "-wal", "-shm"} {
 		_ = os.Remove(path + suffix)

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 
 	"github.com/jackc/pgx/v5"
@@ -72,24 +73,18 @@ func restorePostgres(ctx context.Context, cfg Config, what Loading) (err error) 
 	if err != nil {
 		return err
 	}
-	drop := "DROP SCHEMA IF EXISTS " + pgx.Identifier{cfg.Schema}.Sanitize() + " CASCADE"
 	if state == unbegun || state == unserved {
 		if err := clearPostgres(ctx, conn, cfg.Schema); err != nil {
 			return err
 		}
 	}
 	defer func() {
-		if err == nil || state != absent {
+		if err == nil {
 			return
 		}
-		if again, cerr := connectPostgres(calm, &cfg); cerr == nil { // the first may be broken
-			_, _ = conn.Exec(calm, string(qRollback))
-			_ = conn.Close(calm)
-			_, cerr = again.Exec(calm, drop)
-			_ = again.Close(calm)
-			if cerr != nil {
-				err = errors.Join(err, cerr)
-			}
+		_ = conn.Close(calm) // it may be broken, or have begun something
+		if cerr := undoPostgres(calm, cfg, state == absent); cerr != nil {
+			err = errors.Join(err, fmt.Errorf("what was made in the schema %s is left, and is no network: %w", cfg.Schema, cerr))
 		}
 	}()
 	config := conn.Config()
@@ -113,6 +108,29 @@ func restorePostgres(ctx context.Context, cfg Config, what Loading) (err error) 
 		}
 	}
 	return migratePostgres(ctx, config, cfg.Schema, newest)
+}
+
+// undoPostgres drops what a failed restore has made, with the schema if there was
+// none, unless somebody has made a network there since.
+func undoPostgres(ctx context.Context, cfg Config, schemaToo bool) (err error) {
+	conn, err := connectPostgres(ctx, &cfg)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, conn.Close(ctx)) }()
+	v := &View{pg: &pgConn{ctx: ctx, conn: conn}}
+	if _, err := v.One(qLockSessionPostgres, func(*Row) error { return nil }, lockKey(cfg.Schema, "node")); err != nil {
+		return err
+	}
+	state, err := vacantPostgres(ctx, conn, cfg.Schema)
+	if err != nil || state == absent {
+		return err
+	}
+	if err := clearPostgres(ctx, conn, cfg.Schema); err != nil || !schemaToo {
+		return err
+	}
+	_, err = conn.Exec(ctx, "DROP SCHEMA "+pgx.Identifier{cfg.Schema}.Sanitize()) // which is empty
+	return err
 }
 
 // clearPostgres drops what an earlier restore or a start without a network has
