@@ -49,7 +49,7 @@ func (a *app) backup() *cobra.Command {
 	fs := c.Flags()
 	fs.BoolVar(&f.all, "all", false, "every network of the data directory, each into a file of its own")
 	fs.BoolVar(&f.offline, "offline", false, "of a network that no process serves; needs --data")
-	fs.StringVar(&f.network, "network", "", "with --offline: the name of the network, if it is not the default one")
+	fs.StringVar(&f.network, "network", "", "with --data: the name of the network, if it is not the default one")
 	fs.StringVar(&f.reason, "reason", "", "why; goes on record")
 	c.RunE = func(cmd *cobra.Command, args []string) error { return a.takeBackups(cmd.Context(), args[0], f) }
 	c.AddCommand(a.backupVerify())
@@ -58,13 +58,22 @@ func (a *app) backup() *cobra.Command {
 
 func (a *app) takeBackups(ctx context.Context, path string, f backupFlags) error {
 	data := orEnv(a.to.data, "REEF_DATA", "")
-	if f.offline && data == "" {
+	switch {
+	case f.offline && data == "":
 		return usageError{errors.New("--offline needs --data: the directory that holds the network")}
+	case f.network != "" && data == "":
+		return usageError{errors.New("--network needs --data: the directory that holds it; or give its --url and --token-file")}
+	case f.network != "" && f.all:
+		return usageError{errors.New("--network names one, --all means every network: leave one of them out")}
 	}
 	if !f.all {
 		from := a.fromStopped(data, f.network, f.reason)
 		if !f.offline {
-			api, err := a.client()
+			open := a.client
+			if f.network != "" {
+				open = func() (*client.Client, error) { return a.clientOf(data, f.network) }
+			}
+			api, err := open()
 			if err != nil {
 				return err
 			}
