@@ -123,6 +123,22 @@ func TestPost(t *testing.T) {
 	})
 }
 
+// TestBackup: the network that is copied is served, and what it answers is stored.
+func TestBackup(t *testing.T) {
+	for _, db := range []string{dbSQLite, dbPostgres} {
+		t.Run(db, func(t *testing.T) {
+			args := append(small, "backup", "--base", "1000", "--db", db)
+			if db == dbPostgres {
+				args = append(args, "--db-url", storetest.URL(t))
+			}
+			figures := bench(t, args...)
+			want(t, figures, db, "", string(copied), "rate")
+			want(t, figures, db, "", string(governed), "rate")
+			want(t, figures, db, "", string(copied), "ratio_alone")
+		})
+	}
+}
+
 func TestFeed(t *testing.T) {
 	t.Run("sqlite", func(t *testing.T) {
 		figures := bench(t, append(small, "feed", "--db", "sqlite")...)
@@ -267,10 +283,10 @@ func TestLostRows(t *testing.T) {
 		if err := st.grow(ctx, size{agents: 16, places: 2, posts: 20}); err != nil {
 			return err
 		}
-		if _, err = r.postSide(ctx, st, bare, ""); err == nil || !strings.Contains(err.Error(), "lacks") {
+		if _, err = r.postSide(ctx, st, bare, "", nil); err == nil || !strings.Contains(err.Error(), "lacks") {
 			t.Errorf("posts to a side that stores nothing: %v", err)
 		}
-		if _, err = r.postSide(ctx, st, "unheard-of", ""); err == nil || !strings.Contains(err.Error(), "unknown side") {
+		if _, err = r.postSide(ctx, st, "unheard-of", "", nil); err == nil || !strings.Contains(err.Error(), "unknown side") {
 			t.Errorf("an unknown side: %v", err)
 		}
 		lists, ids := ballot(st, r.conns)

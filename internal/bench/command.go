@@ -39,6 +39,7 @@ func Command(out, diag io.Writer) *cobra.Command {
 		scenarioCommand(out, diag, "home", "Measure the governed heartbeat against the same reads and the same bytes", home),
 		scenarioCommand(out, diag, "search", "Measure governed search against the same reads of the index", search),
 		scenarioCommand(out, diag, "messages", "Measure governed sealed messages against bare net/http with the same rows", messages),
+		scenarioCommand(out, diag, "backup", "Measure governed posts while backups are taken against the same without", backups),
 		scenarioCommand(out, diag, "start", "Measure the start of an empty network", start),
 		worldCommand(out, diag),
 		mixCommand(out, diag),
@@ -70,7 +71,7 @@ func scenarioCommand(out, diag io.Writer, name, short string, scenario func(*run
 		f.StringVar(&scales, "scale", "1,10,100", "how many times the least data, with commas")
 		f.IntVar(&o.conns, "conns", 64, "connections, each with one request under way")
 		f.IntVar(&o.agents, "agents", 1000, "agents that take turns")
-		f.IntVar(&o.base, "base", 10_000, "the least data of votes, home, search (posts) and messages (messages)")
+		f.IntVar(&o.base, "base", 10_000, "the least data of votes, home, search, backup (posts) and messages (messages)")
 		f.StringVar(&o.profile, "profile", "", "write a CPU profile of the governed side to this file, and print where the time goes")
 	}
 	c.RunE = func(cmd *cobra.Command, _ []string) error {

@@ -13,7 +13,7 @@ func post(r *runner, ctx context.Context) error {
 		return []contest{{
 			data: st.has.String(), sides: append([]compared{{governed, ""}, {ungoverned, "ratio_ungoverned"}}, rawSides(st.db)...),
 			run: func(ctx context.Context, kind sideKind, profile string) (measure, error) {
-				return r.postSide(ctx, st, kind, profile)
+				return r.postSide(ctx, st, kind, profile, nil)
 			},
 		}}, nil
 	})
@@ -28,8 +28,11 @@ func rawSides(db string) []compared {
 }
 
 // postSide is one repetition of one side, on a copy of the stage. It checks that
-// what was answered is stored.
-func (r *runner) postSide(ctx context.Context, st *stage, kind sideKind, profile string) (m measure, err error) {
+// what was answered is stored. What is to happen beside the load, beside calls it;
+// nil is nothing.
+func (r *runner) postSide(ctx context.Context, st *stage, kind sideKind, profile string,
+	beside func(ctx context.Context, url, data string, load func() error) error,
+) (m measure, err error) {
 	sc, err := st.copy(ctx)
 	if err != nil {
 		return m, err
@@ -49,10 +52,17 @@ func (r *runner) postSide(ctx context.Context, st *stage, kind sideKind, profile
 	var warm phase
 	if err := r.onSide(ctx, sc.task(kind), r.conns, func(s *side, l *load) error {
 		// Every agent writes once before it counts: its key is verified then.
-		if warm, err = l.run(ctx, 0, prepared(requests, true)); err == nil {
-			m, err = r.watch(ctx, s, l, profile, prepared(requests, false))
+		if warm, err = l.run(ctx, 0, prepared(requests, true)); err != nil {
+			return err
 		}
-		return err
+		count := func() (err error) {
+			m, err = r.watch(ctx, s, l, profile, prepared(requests, false))
+			return err
+		}
+		if beside == nil {
+			return count()
+		}
+		return beside(ctx, s.url, sc.dir, count)
 	}); err != nil {
 		return m, err
 	}
