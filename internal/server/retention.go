@@ -72,6 +72,8 @@ func Retention(c Config) []Kept {
 		{Table: "claim", Owner: "lifecycle", Grows: "a registration that is not claimed at once", Each: each(1, "agent"), Ages: []Age{{"made", closed, lifecycle.QOldestClaim}}, Note: "it stays while its agent waits to be claimed"},
 		{Table: "seat", Owner: "lifecycle", Grows: "an owner's first agent, a source's first registration", Fixed: 16, Each: []Each{{1, "owner"}, {1, "agent"}}, Note: "a source's row goes when none of its agents waits to be claimed"},
 		{Table: "approval", Owner: "lifecycle", Grows: "an act that waits for somebody's word", Ages: []Age{{"ended", closed, lifecycle.QOldestApproval}}, Note: fmt.Sprintf("at most %d of an agent are open", lifecycle.MaxPending)},
+		{Table: "kill", Owner: "lifecycle", Grows: "a kill", Stays: "a restore is held against it"},
+		{Table: "restoration", Owner: "lifecycle", Grows: "a restore", Stays: "it says who confirmed what"},
 		{Table: "trial", Owner: "lifecycle", Grows: "a wrong answer to a challenge", Each: each(1, "agent"), Note: "a right answer drops it"},
 
 		{Table: "idempotency", Owner: "gate", Grows: "an act under an idempotency key", Ages: []Age{{"made", gate.KeepKeys, gate.QOldestKey}}},
