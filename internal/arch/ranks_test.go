@@ -47,7 +47,7 @@ var house = map[string]room{
 	"export":   {rank: 4, budget: 2000},
 
 	"api":          {rank: 5, budget: 2500},
-	"api/native":   {rank: 5, budget: 4000, peers: []string{"api"}},
+	"api/native":   {rank: 5, budget: 5000, peers: []string{"api"}},
 	"api/moltbook": {rank: 5, budget: 4000, peers: []string{"api"}},
 	"api/mcp":      {rank: 5, budget: 2000, peers: []string{"api"}},
 	"api/a2a":      {rank: 5, budget: 2000, peers: []string{"api"}},

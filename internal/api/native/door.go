@@ -85,7 +85,7 @@ func (d *door) operatorRoutes() []api.Route {
 		{Method: post, Path: "/approvals/{approval}/approve", Act: "approval.approve", Handle: d.verdict(d.lifecycle.Approve), Takes: newVerdict{}, Gives: approval{}},
 		{Method: post, Path: "/approvals/{approval}/deny", Act: "approval.deny", Handle: d.verdict(d.lifecycle.Deny.DoOnce), Takes: newVerdict{}, Gives: approval{}},
 		{Method: post, Path: "/approvals/{approval}/answer", Act: "challenge.answer", Handle: d.answer, Takes: newAnswer{}, Gives: approval{}},
-		{Method: get, Path: "/network", Act: "network.show", Handle: d.pulse, Gives: pulse{}},
+		{Method: get, Path: "/pulse", Act: "network.show", Handle: d.pulse, Gives: pulse{}},
 		{Method: get, Path: "/acts", Exempt: "the registry is part of the program", Handle: d.acts, Gives: list[actInfo]{}},
 		{Method: get, Path: "/whoami", Exempt: "says whose token was sent", Handle: d.whoami, Gives: whoami{}},
 	}
