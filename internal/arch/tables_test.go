@@ -134,6 +134,8 @@ var orders = map[string]string{
 // scans lists queries that read a whole table or index that may grow, and why
 // that is fine. Entries that are no longer needed fail.
 var scans = map[string]string{
+	"identity.QOldestSession credential":  "LIMIT 1 on the index of that order",
+	"lifecycle.QOldestApproval approval":  "LIMIT 1 on the index of that order",
 	"store.qRestoreExposures exposure":    "once, when a backup is restored",
 	"network.qFindSQLite findable":        "full-text index: MATCH and LIMIT bound it",
 	"network.qUnindexSQLite findable":     "full-text index: found by rowid",

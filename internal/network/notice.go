@@ -278,5 +278,5 @@ func (n *Network) readNotifications(_ context.Context, tx *store.Tx, p act.Princ
 	}
 	tx.Add(qAddUnread, p.ID, -marked)
 	fx.Out = act.Ref{ID: p.ID}
-	return marked, fx, tx.Batch(qReadTrim, p.ID, int64(MaxRead))
+	return marked, fx, tx.Batch(qReadTrim, p.ID, int64(MaxRead-1))
 }

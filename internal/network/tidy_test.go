@@ -12,8 +12,9 @@ import (
 	"github.com/reefwarden/reefwarden/internal/store"
 )
 
-// Notifications end after a month, read or not, and the counter with them; of an
-// agent that never reads a bounded number is kept.
+// Notifications end a month after they were read and three months after they were
+// made, and the counter with them; of an agent that never reads a bounded number is
+// kept.
 func TestNotificationsAreDropped(t *testing.T) {
 	for _, d := range []store.Dialect{store.SQLite, store.Postgres} {
 		t.Run(d.String(), func(t *testing.T) {
@@ -55,9 +56,35 @@ func TestNotificationsAreDropped(t *testing.T) {
 			}
 			ahead.Store(int64(31 * 24 * time.Hour))
 			comment()
-			if n := count(author); n != 1 {
-				t.Errorf("%d unread notifications after a month, want the new one", n)
+			if n := count(author); n != 1000 {
+				t.Errorf("%d unread notifications after a month, want all that were kept", n)
+			}
+			if _, err := s.Network.ReadNotifications.Do(ctx, author, network.NotificationRead{}); err != nil {
+				t.Fatal(err)
+			}
+			comment()
+			if n := count(author); n != 1 || left(t, s) != 501 {
+				t.Errorf("%d unread and %d in all after reading, want the new one and 500 that were read", n, left(t, s))
+			}
+			ahead.Add(int64(31 * 24 * time.Hour))
+			if n := count(author); n != 1 || left(t, s) != 1 {
+				t.Errorf("%d unread and %d in all a month after reading, want the one that is unread", n, left(t, s))
+			}
+			ahead.Add(int64(60 * 24 * time.Hour))
+			if n := count(author); n != 0 || left(t, s) != 0 {
+				t.Errorf("%d unread and %d in all after three months, want none", n, left(t, s))
 			}
 		})
 	}
+}
+
+func left(t *testing.T, s *servertest.Server) (n int64) {
+	t.Helper()
+	if err := s.DB.View(context.Background(), func(v *store.View) error {
+		_, err := v.One(`SELECT COUNT(*) FROM notification`, func(r *store.Row) error { n = r.Int(0); return nil })
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	return n
 }

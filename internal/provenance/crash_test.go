@@ -3,6 +3,7 @@ package provenance
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -47,13 +48,35 @@ func sealForKilling() error {
 		return err
 	}
 	s.pages, s.rows = 1, 1
-	fmt.Println("sealing")
-	n, err := s.Seal(ctx)
+	left := func() (n int64, err error) {
+		err = db.View(ctx, func(v *store.View) error {
+			_, err := v.One(qTestRows, func(r *store.Row) error { n = r.Int(0); return nil })
+			return err
+		})
+		return n, err
+	}
+	first, err := left()
 	if err != nil {
 		return err
 	}
-	fmt.Println("sealed", n)
-	return db.Close()
+	done := make(chan error, 1)
+	go func() { _, err := s.Seal(ctx); done <- err }()
+	fmt.Println("sealing")
+	for said := false; !said; {
+		select {
+		case err := <-done:
+			return errors.Join(err, db.Close())
+		default:
+		}
+		n, err := left()
+		if err != nil {
+			return err
+		}
+		if said = n < first; said {
+			fmt.Println("some are sealed")
+		}
+	}
+	return errors.Join(<-done, db.Close())
 }
 
 // A process that seals is killed again and again, at any moment: every page is on
@@ -73,7 +96,8 @@ func TestKilledSealerLosesNothing(t *testing.T) {
 			if err := db.Close(); err != nil {
 				t.Fatal(err)
 			}
-			killWhileSealing(t, cfg, time.Duration(r.Int64N(int64(60*time.Millisecond))))
+			// Every other time when the first are sealed and others are not.
+			killWhileSealing(t, cfg, round%2 == 0, time.Duration(r.Int64N(int64(60*time.Millisecond))))
 			db = storetest.OpenConfig(t, cfg)
 			if after := everything(t, db, readers); !reflect.DeepEqual(before, after) {
 				t.Fatalf("round %d: pages differ after the crash", round)
@@ -111,8 +135,9 @@ func numberOnce(t *testing.T, db *store.DB) {
 	}
 }
 
-// killWhileSealing starts a child and kills it a while after it began.
-func killWhileSealing(t *testing.T, cfg store.Config, after time.Duration) {
+// killWhileSealing starts a child and kills it a while after it began, or at once
+// when it has sealed something.
+func killWhileSealing(t *testing.T, cfg store.Config, between bool, after time.Duration) {
 	t.Helper()
 	self, err := os.Executable()
 	if err != nil {
@@ -136,8 +161,13 @@ func killWhileSealing(t *testing.T, cfg store.Config, after time.Duration) {
 		_ = cmd.Wait()
 		t.Fatalf("the child did not begin: %s", said.String())
 	}
-	kill := time.AfterFunc(after, func() { _ = cmd.Process.Kill() })
-	defer kill.Stop()
+	if between {
+		lines.Scan() // something is sealed
+		_ = cmd.Process.Kill()
+	} else {
+		kill := time.AfterFunc(after, func() { _ = cmd.Process.Kill() })
+		defer kill.Stop()
+	}
 	for lines.Scan() { // until it is dead, or done before the kill
 	}
 	if err := cmd.Wait(); err != nil && said.Len() > 0 {

@@ -151,7 +151,7 @@ func assemble(ctx context.Context, c Config, log *slog.Logger) (_ *Server, err e
 			return network.Census(c), err
 		},
 		Prover: prover{s}, IndexKey: s.Keys.IndexKey(), SealKey: s.Keys.SealKey(), KeepSealed: days(c.KeepDeleted), Log: log,
-		Keep: network.Keep{Read: days(c.KeepRead), Unread: days(c.KeepUnread), Closed: days(c.KeepClosed)},
+		Keep:   network.Keep{Read: days(c.KeepRead), Unread: days(c.KeepUnread), Closed: days(c.KeepClosed)},
 		Sealer: s.Keys, Owners: owners{s.Lifecycle, s.Identity},
 		Push: s.push(),
 	})

@@ -15,11 +15,11 @@ const (
 	// What PostgreSQL counts as it goes, or found when it last looked at the table.
 	qSizesPostgres Q = `SELECT CAST(t.relname AS TEXT), CASE WHEN COALESCE(s.n_live_tup, 0) > 0 THEN s.n_live_tup ELSE CAST(t.reltuples AS BIGINT) END
 FROM pg_class AS t LEFT JOIN pg_stat_user_tables AS s ON s.relid = t.oid
-WHERE t.relnamespace = CAST(current_schema() AS regnamespace) AND t.relkind = 'r' AND t.relname <> 'goose_db_version' ORDER BY t.relname`
+WHERE t.relnamespace = CAST(current_schema() AS regnamespace) AND t.relkind = 'r' AND t.relname <> 'goose_db_version'`
 
 	qSizesSQLite Q = `SELECT m.name FROM sqlite_schema AS m WHERE m.type = 'table'
   AND (SELECT k.type FROM pragma_table_list(m.name) AS k WHERE k.schema = 'main') = 'table'
-  AND m.name NOT IN ('goose_db_version', 'sqlite_sequence') ORDER BY m.name`
+  AND m.name NOT IN ('goose_db_version', 'sqlite_sequence')`
 
 	// exactly is how many rows by estimate are still counted on PostgreSQL, where a
 	// count looks at each of them.
