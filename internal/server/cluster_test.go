@@ -95,13 +95,17 @@ func serve(t *testing.T, dir string, flags ...string) *process {
 	return p
 }
 
+// patience is how long a test waits for what must come. It is no claim about speed: the
+// machine may be busy with anything.
+const patience = time.Minute
+
 // call sends a request and returns status and body; status 0 is a transport error.
 func (p *process) call(method, path, token string, body any) (int, map[string]any) {
 	raw, _ := json.Marshal(body)
 	if body == nil {
 		raw = nil
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 15*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, method, p.url+path, bytes.NewReader(raw))
 	if err != nil {
@@ -198,6 +202,60 @@ func (k *link) set(cut bool) {
 	}
 }
 
+// site is where the nodes of one network run: a PostgreSQL schema, a NATS server and
+// a key.
+type site struct {
+	cfg     store.Config
+	keyFile string
+	user    string
+	base    string // the database's name
+	toDB    func() (net.Conn, error)
+	toNATS  func() (net.Conn, error)
+}
+
+func newSite(t *testing.T) *site {
+	t.Helper()
+	cfg := storetest.Config(t, store.Postgres)
+	pc, err := pgx.ParseConfig(cfg.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	network, addr := "tcp", net.JoinHostPort(pc.Host, strconv.Itoa(int(pc.Port)))
+	if strings.HasPrefix(pc.Host, "/") {
+		network, addr = "unix", filepath.Join(pc.Host, ".s.PGSQL."+strconv.Itoa(int(pc.Port)))
+	}
+	nats := strings.TrimPrefix(startNATS(t), "nats://")
+	return &site{
+		cfg: cfg, keyFile: filepath.Join(t.TempDir(), "network.key"), user: pc.User, base: pc.Database,
+		toDB:   func() (net.Conn, error) { return net.Dial(network, addr) },
+		toNATS: func() (net.Conn, error) { return net.Dial("tcp", nats) },
+	}
+}
+
+// node is a process that reaches database and bus over links that can be cut.
+type node struct {
+	db, bus *link
+	start   func() // once more, over the same data
+	running atomic.Pointer[process]
+}
+
+// process is the one that was started last.
+func (n *node) process() *process { return n.running.Load() }
+
+// node starts a process of the network.
+func (s *site) node(t *testing.T, more ...string) *node {
+	t.Helper()
+	n := &node{db: newLink(t, s.toDB), bus: newLink(t, s.toNATS)}
+	dir := t.TempDir()
+	flags := append([]string{
+		"--schema", s.cfg.Schema, "--key-file", s.keyFile, "--registration", "open", "--claim-required=false", "--limits", "open",
+		"--db", "postgres://" + s.user + "@" + n.db.addr + "/" + s.base + "?sslmode=disable", "--nats", "nats://" + n.bus.addr,
+	}, more...)
+	n.start = func() { n.running.Store(serve(t, dir, flags...)) }
+	n.start()
+	return n
+}
+
 // cluster is two processes of one network; the second reaches database and bus
 // over links that can be cut.
 type cluster struct {
@@ -215,32 +273,10 @@ type clusterAgent struct{ name, id, key string }
 
 func startCluster(t *testing.T, agents int, more ...string) *cluster {
 	t.Helper()
-	cfg := storetest.Config(t, store.Postgres)
-	pc, err := pgx.ParseConfig(cfg.URL)
-	if err != nil {
-		t.Fatal(err)
-	}
-	network, addr := "tcp", net.JoinHostPort(pc.Host, strconv.Itoa(int(pc.Port)))
-	if strings.HasPrefix(pc.Host, "/") {
-		network, addr = "unix", filepath.Join(pc.Host, ".s.PGSQL."+strconv.Itoa(int(pc.Port)))
-	}
-	nats := strings.TrimPrefix(startNATS(t), "nats://")
-	c := &cluster{cfg: cfg, keyFile: filepath.Join(t.TempDir(), "network.key")}
-	c.db = newLink(t, func() (net.Conn, error) { return net.Dial(network, addr) })
-	c.bus = newLink(t, func() (net.Conn, error) { return net.Dial("tcp", nats) })
-	dbURL := func(addr string) string {
-		return "postgres://" + pc.User + "@" + addr + "/" + pc.Database + "?sslmode=disable"
-	}
-	direct := newLink(t, func() (net.Conn, error) { return net.Dial(network, addr) })
-	common := []string{"--schema", cfg.Schema, "--key-file", c.keyFile, "--registration", "open", "--claim-required=false", "--limits", "open"}
-	common = append(common, more...)
-	dirs := [...]string{t.TempDir(), t.TempDir()}
-	own := [...][]string{
-		{"--db", dbURL(direct.addr), "--nats", "nats://" + nats},
-		{"--db", dbURL(c.db.addr), "--nats", "nats://" + c.bus.addr},
-	}
-	c.again = func(i int) *process { return serve(t, dirs[i], slices.Concat(common, own[i])...) }
-	c.a, c.b = c.again(0), c.again(1)
+	s := newSite(t)
+	nodes := [...]*node{s.node(t, more...), s.node(t, more...)}
+	c := &cluster{cfg: s.cfg, keyFile: s.keyFile, a: nodes[0].process(), b: nodes[1].process(), db: nodes[1].db, bus: nodes[1].bus}
+	c.again = func(i int) *process { nodes[i].start(); return nodes[i].process() }
 	for i := range agents {
 		name := fmt.Sprintf("member-%d", i)
 		out := c.a.must(t, http.MethodPost, "/api/v1/agents/register", "", map[string]any{"name": name, "description": "test"})
@@ -414,18 +450,18 @@ func TestKillHoldsInACluster(t *testing.T) {
 		eventually(t, "the agent acts on the process that is connected", func() bool { return l.ok[0].Load() > 3 })
 		acknowledged, d := c.kill(t, agent)
 		t.Logf("kill to acknowledgement with a process cut off from everything: %s", d)
-		served := l.ok[1].Load()
 		for range 20 {
 			status, _ := c.b.call(http.MethodGet, "/api/v1/posts", c.agents[0].key, nil)
 			if status != http.StatusServiceUnavailable {
 				t.Fatalf("a process cut off from bus and database answers %d, want 503", status)
 			}
 		}
-		if l.ok[1].Load() != served {
-			t.Error("a process cut off from bus and database served the killed agent")
-		}
-		if last := l.last[0].Load(); last > acknowledged.UnixNano() {
-			t.Error("the connected process served the killed agent after the acknowledgement")
+		// An answer that was under way may be counted only now: what counts is when its
+		// request began.
+		for i, name := range []string{"the connected process", "the process cut off from bus and database"} {
+			if last := l.last[i].Load(); last > acknowledged.UnixNano() {
+				t.Errorf("%s served the killed agent after the acknowledgement", name)
+			}
 		}
 		c.db.set(false)
 		c.bus.set(false)

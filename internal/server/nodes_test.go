@@ -61,7 +61,7 @@ func exposed(t *testing.T, s *servertest.Server, reader, item act.ID) (found boo
 // eventually waits for a condition without guessing how long it takes.
 func eventually(t *testing.T, what string, cond func() bool) {
 	t.Helper()
-	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
 		if cond() {
 			return
 		}
