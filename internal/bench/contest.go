@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 )
 
 // contest is one thing that several sides do with the same data, in turns.
@@ -82,6 +83,10 @@ func (r *runner) compareOn(ctx context.Context, db string, at func(agents, scale
 // hold has the sides of a contest take turns and prints what came out.
 func (r *runner) hold(ctx context.Context, c contest, db string, scale int, last bool) (map[sideKind]series, error) {
 	got := make(map[sideKind]series)
+	where := strings.TrimSpace("on the world " + c.variant)
+	if scale > 0 {
+		where = strings.TrimSpace(fmt.Sprintf("×%d %s", scale, c.variant))
+	}
 	for rep := range r.reps {
 		for i := range c.sides { // another one begins each time
 			kind := c.sides[(i+rep)%len(c.sides)].kind
@@ -89,7 +94,7 @@ func (r *runner) hold(ctx context.Context, c contest, db string, scale int, last
 			if err != nil {
 				return nil, fmt.Errorf("%s the %s side: %w", c.variant, kind, err)
 			}
-			r.say("%s ×%d %s %d/%d %-10s %7.0f/s  p50 %.2f ms  p99 %.2f ms  %.0f µs CPU", db, scale, c.variant, rep+1, r.reps, kind, m.rate, m.p50, m.p99, m.cpu+m.dbCPU)
+			r.say("%s %s %d/%d %-10s %7.0f/s  p50 %.2f ms  p99 %.2f ms  %.0f µs CPU", db, where, rep+1, r.reps, kind, m.rate, m.p50, m.p99, m.cpu+m.dbCPU)
 			got[kind] = append(got[kind], m)
 		}
 	}
@@ -158,6 +163,9 @@ func (a *arena) run(ctx context.Context, kind sideKind, profile string) (m measu
 		}
 		return err
 	}); err != nil || sc == nil {
+		return m, err
+	}
+	if err := sc.settle(ctx, kind); err != nil {
 		return m, err
 	}
 	answered := warm.answered + m.answered

@@ -22,6 +22,8 @@ const (
 	herdLimit  = 15 * time.Minute
 	herdRedial = 200 * time.Millisecond // between attempts to reach a server that is away
 	probeEvery = 50 * time.Millisecond
+
+	herdProgress = 10 * time.Second
 )
 
 // back is when an agent comes.
@@ -51,6 +53,7 @@ type herd struct {
 	addr   string
 	conns  int
 	limit  time.Duration
+	say    func(string, ...any) // optional: how far it is
 
 	mu     sync.Mutex
 	t      tally         // guarded by mu
@@ -83,6 +86,8 @@ func (h *herd) run(ctx context.Context, seed uint64) error {
 	defer close(due)
 	timer := time.NewTimer(0)
 	defer timer.Stop()
+	progress := time.NewTicker(herdProgress)
+	defer progress.Stop()
 	for left := h.agents; left > 0; {
 		var out chan back
 		var next back
@@ -104,6 +109,10 @@ func (h *herd) run(ctx context.Context, seed uint64) error {
 		case <-done:
 			left--
 		case <-wake:
+		case <-progress.C:
+			if h.say != nil {
+				h.say("%d of %d agents are served, %d wait for the time that they were told", h.agents-left, h.agents, len(queue))
+			}
 		case <-ctx.Done():
 			return fmt.Errorf("%d of %d agents were not served: %w", left, h.agents, ctx.Err())
 		}
@@ -192,7 +201,7 @@ func (h *herd) work(ctx context.Context, due <-chan back, again chan<- back, don
 
 func (m *mixRun) newHerd() *herd {
 	n := min(m.o.herd, len(m.crowd.claimed))
-	return &herd{crowd: m.crowd, agents: n, addr: m.addr, conns: min(m.o.herdConns, n), limit: herdLimit}
+	return &herd{crowd: m.crowd, agents: n, addr: m.addr, conns: min(m.o.herdConns, n), limit: herdLimit, say: m.say}
 }
 
 // herdAt has the herd come to a server that runs.
@@ -253,7 +262,11 @@ func (m *mixRun) herded(ctx context.Context, phase string, h *herd, s *served, c
 		m.errs = append(m.errs, fmt.Errorf("%s: %w", phase, bad))
 	}
 	if err != nil {
-		return fmt.Errorf("%s: %w", phase, err)
+		err = fmt.Errorf("%s: %w", phase, err)
+		if ctx.Err() != nil {
+			return err
+		}
+		m.errs = append(m.errs, err) // what there is to tell is printed
 	}
 	for _, line := range p.wrong {
 		if line == "" {
@@ -261,7 +274,7 @@ func (m *mixRun) herded(ctx context.Context, phase string, h *herd, s *served, c
 		}
 		m.errs = append(m.errs, fmt.Errorf("%s: beside the herd: %s", phase, line))
 	}
-	took := h.last.Sub(h.from)
+	took := max(h.last.Sub(h.from), 1)
 	m.say("%s: %d agents asked %d times and were served in %.2f s", phase, h.served, h.t.asked(), took.Seconds())
 	m.cost(phase+"_agent_us", float64(took.Microseconds())/float64(max(1, h.served)))
 	crowd, rush := 0, 0
@@ -280,7 +293,7 @@ func (m *mixRun) herded(ctx context.Context, phase string, h *herd, s *served, c
 		{"all", "served", "agents", float64(h.served)},
 		{"all", "asked", "requests", float64(n)},
 		{"all", "all_served_s", "s", took.Seconds()},
-		{"all", "first_answer_ms", "ms", milliseconds(h.first.Sub(h.from))},
+		{"all", "first_answer_ms", "ms", milliseconds(max(h.first.Sub(h.from), 0))},
 		{"all", "most_served_in_a_second", "agents", float64(rush)},
 		{"all", "told_the_same_second", "agents", float64(crowd)},
 		{"all", "answered_401", "answers", float64(h.t.statuses[http.StatusUnauthorized])},

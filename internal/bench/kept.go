@@ -27,6 +27,10 @@ const (
 const (
 	keptLast  = `SELECT COALESCE(MAX(%s), 0) FROM %s`
 	keptSince = `SELECT COUNT(*) FROM %s WHERE %s > %d`
+
+	// A raw side counts positions on for itself. The product remembers the last, and
+	// would give them out again.
+	keptPosition = `UPDATE cursor SET seq = MAX(seq, (SELECT MAX(pos) FROM event)) WHERE name = 'position'`
 )
 
 func keptKey(table string) string {
@@ -175,6 +179,15 @@ func (k *residents) gained(ctx context.Context, c *scene, table string) (int64, 
 		k.marks[table] = last
 	}
 	return c.number(ctx, fmt.Sprintf(keptSince, table, key, k.marks[table]))
+}
+
+// settle makes a kept world, on which a raw side has been, fit for the product again.
+func (c *scene) settle(ctx context.Context, kind sideKind) error {
+	if c.s.kept == nil || kind != raw {
+		return nil
+	}
+	_, err := c.number(ctx, keptPosition)
+	return err
 }
 
 // leave gives back what the world's part took.

@@ -56,7 +56,8 @@ func mixCommand(out, diag io.Writer) *cobra.Command {
 			"--outage. Whoever is sent away comes back when the server says.\n\n" +
 			"An answer that is neither 2xx nor 503 or 429 with Retry-After fails the run.\n\n" +
 			"The agents write into the world itself, which grows by it, unless --copy is given. With\n" +
-			"several worlds, as in --world A,B,C, how costs grow with the agents is printed at the end.",
+			"several worlds, as in --world A,B,C, how costs grow with the agents is printed at the end;\n" +
+			"give a --rate that all of them carry, so that their latencies can be compared.",
 	}
 	var o options
 	var m mixOptions

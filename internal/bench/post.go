@@ -66,6 +66,9 @@ func (r *runner) postSide(ctx context.Context, st *stage, kind sideKind, profile
 	}); err != nil {
 		return m, err
 	}
+	if err := sc.settle(ctx, kind); err != nil {
+		return m, err
+	}
 	answered := warm.answered + m.answered
 	for _, table := range tables {
 		n, err := sc.rows(ctx, table)
