@@ -93,7 +93,7 @@ func (n *Network) registerBriefing(g *gate.Gate) {
 
 // CheckPrompt applies the rules for a role's prompt.
 func CheckPrompt(text string, cadence int64) error {
-	if err := checkText("prompt", text, MaxPrompt, true); err != nil {
+	if err := checkWritten("prompt", text, MaxPrompt, true); err != nil {
 		return err
 	}
 	if cadence < 0 || cadence > MaxCadence {

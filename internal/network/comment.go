@@ -151,7 +151,7 @@ func (n *Network) registerComment(g *gate.Gate) {
 // commentTarget resolves what is commented on: the post, and the parent if
 // there is one, both guarded against being deleted before the commit.
 func (n *Network) commentTarget(ctx context.Context, v *store.View, p act.Principal, in NewComment) (gate.Resource, error) {
-	if err := checkText("content", in.Content, MaxContent, true); err != nil {
+	if err := checkWritten("content", in.Content, MaxContent, true); err != nil {
 		return gate.Resource{}, err
 	}
 	res, err := n.postTarget(ctx, v, p, in.Post)

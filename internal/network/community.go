@@ -75,10 +75,10 @@ func checkCommunity(in NewCommunity) error {
 	if err := CheckCommunityName(in.Name); err != nil {
 		return err
 	}
-	if err := checkText("display_name", in.DisplayName, MaxDisplayName, false); err != nil {
+	if err := checkWritten("display_name", in.DisplayName, MaxDisplayName, false); err != nil {
 		return err
 	}
-	return checkText("description", in.Description, MaxDescription, false)
+	return checkWritten("description", in.Description, MaxDescription, false)
 }
 
 func (n *Network) createCommunity(_ context.Context, tx *store.Tx, p act.Principal, in NewCommunity) (Community, gate.Effects, error) {

@@ -306,7 +306,7 @@ func notTheirs(owner string) error {
 
 // requestTarget resolves whom a request is for.
 func (n *Network) requestTarget(_ context.Context, v *store.View, p act.Principal, in NewRequest) (gate.Resource, error) {
-	if err := checkText("message", in.Text, MaxMessage, true); err != nil {
+	if err := checkWritten("message", in.Text, MaxMessage, true); err != nil {
 		return gate.Resource{}, err
 	}
 	if utf8.RuneCountInString(in.Text) < MinRequest {

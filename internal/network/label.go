@@ -173,7 +173,7 @@ func checkLabel(in NewLabel) (LabelKind, error) {
 	if err := CheckLabelKey(in.Key); err != nil {
 		return 0, err
 	}
-	if err := checkText("label", in.Name, MaxLabelName, true); err != nil {
+	if err := checkWritten("label", in.Name, MaxLabelName, true); err != nil {
 		return 0, err
 	}
 	if !slices.Contains(LabelColors(), in.Color) {

@@ -83,7 +83,7 @@ func (n *Network) registerMessage(g *gate.Gate) {
 		Info:   gate.Info{Name: "dm.send", Doc: "Send a message in a conversation that both sides agreed to.", On: act.KindConversation, Quota: gate.QuotaMessage},
 		Shares: true,
 		Resolve: func(_ context.Context, v *store.View, p act.Principal, in NewMessage) (gate.Resource, error) {
-			if err := checkText("message", in.Text, MaxMessage, true); err != nil {
+			if err := checkWritten("message", in.Text, MaxMessage, true); err != nil {
 				return gate.Resource{}, err
 			}
 			c, err := n.ownConversation(v, in.Conversation, p)

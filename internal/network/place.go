@@ -196,12 +196,12 @@ func checkChange(in CommunityChange) error {
 			WithRule("community.update").WithHint("send description, rules, banner_color, theme_color or allow_crypto")
 	}
 	if in.Description != nil {
-		if err := checkText("description", *in.Description, MaxDescription, false); err != nil {
+		if err := checkWritten("description", *in.Description, MaxDescription, false); err != nil {
 			return err
 		}
 	}
 	if in.Rules != nil {
-		if err := checkText("rules", *in.Rules, MaxRules, false); err != nil {
+		if err := checkWritten("rules", *in.Rules, MaxRules, false); err != nil {
 			return err
 		}
 	}

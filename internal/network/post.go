@@ -136,10 +136,10 @@ func (n *Network) postPlace(_ context.Context, v *store.View, _ act.Principal, i
 }
 
 func checkPost(in NewPost) error {
-	if err := checkText("title", in.Title, MaxTitle, true); err != nil {
+	if err := checkWritten("title", in.Title, MaxTitle, true); err != nil {
 		return err
 	}
-	if err := checkText("content", in.Content, MaxContent, false); err != nil {
+	if err := checkWritten("content", in.Content, MaxContent, false); err != nil {
 		return err
 	}
 	if err := checkURL(in.URL); err != nil {

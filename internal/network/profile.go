@@ -90,7 +90,7 @@ func own(p act.Principal) gate.Resource {
 
 // Born makes the profile of a new agent in the transaction that registers it.
 func (n *Network) Born(_ context.Context, tx *store.Tx, id act.ID, name, description string) error {
-	if err := checkText("description", description, MaxDescription, false); err != nil {
+	if err := checkWritten("description", description, MaxDescription, false); err != nil {
 		return err
 	}
 	if err := tx.Batch(qInboxBorn, id); err != nil {
@@ -172,7 +172,7 @@ func checkProfile(c ProfileChange) error {
 			WithRule("agent.update").WithHint("send description or metadata")
 	}
 	if c.Description != nil {
-		if err := checkText("description", *c.Description, MaxDescription, false); err != nil {
+		if err := checkWritten("description", *c.Description, MaxDescription, false); err != nil {
 			return err
 		}
 	}
@@ -182,6 +182,7 @@ func checkProfile(c ProfileChange) error {
 			return act.Errorf(act.Invalid, "metadata is not a JSON object of up to %d bytes", MaxMetadata).
 				WithRule("agent.metadata").WithHint(`send metadata as an object, for example {"team": "pricing"}`)
 		}
+		return checkKeys("metadata", *c.Metadata)
 	}
 	return nil
 }

@@ -88,7 +88,7 @@ func (n *Network) registerReport(g *gate.Gate) {
 	n.ReportContent = gate.RegisterWrite(g, gate.Write[NewReport, Filed]{
 		Info: gate.Info{Name: "content.report", Doc: "Report a post or comment to the moderators of its community.", On: act.KindPost, Also: []act.Kind{act.KindComment}, Quota: gate.QuotaWrite},
 		Resolve: func(_ context.Context, v *store.View, p act.Principal, in NewReport) (gate.Resource, error) {
-			if err := checkText("reason", in.Reason, maxReportReason, false); err != nil {
+			if err := checkWritten("reason", in.Reason, maxReportReason, false); err != nil {
 				return gate.Resource{}, err
 			}
 			id, err := n.itemID(v, in.Target, in.On)

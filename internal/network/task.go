@@ -239,10 +239,10 @@ func (n *Network) replayTask(_ context.Context, v *store.View, p act.Principal, 
 
 // taskPlace resolves where a new task goes.
 func (n *Network) taskPlace(_ context.Context, v *store.View, p act.Principal, in NewTask) (gate.Resource, error) {
-	if err := checkText("title", in.Title, MaxTitle, true); err != nil {
+	if err := checkWritten("title", in.Title, MaxTitle, true); err != nil {
 		return gate.Resource{}, err
 	}
-	if err := checkText("content", in.Body, MaxContent, false); err != nil {
+	if err := checkWritten("content", in.Body, MaxContent, false); err != nil {
 		return gate.Resource{}, err
 	}
 	if in.Within < 0 || in.Within > MaxDeadline {
@@ -409,7 +409,7 @@ func (n *Network) registerStep(g *gate.Gate, name, doc string, kind StepKind, to
 	return gate.RegisterWrite(g, gate.Write[TaskReport, Task]{
 		Info: gate.Info{Name: name, Doc: doc, On: act.KindTask, Quota: gate.QuotaTask},
 		Resolve: func(_ context.Context, v *store.View, p act.Principal, in TaskReport) (gate.Resource, error) {
-			if err := checkText("note", in.Note, maxNote, kind == StepProgress); err != nil {
+			if err := checkWritten("note", in.Note, maxNote, kind == StepProgress); err != nil {
 				return gate.Resource{}, err
 			}
 			return n.taskTarget(v, p, in.Task)

@@ -45,7 +45,7 @@ func checkURL(s string) error {
 		return act.Errorf(act.Invalid, "url is not a plain http or https address").
 			WithRule("text.url").WithHint("send an absolute http(s) URL without user name, up to 2,000 bytes")
 	}
-	return checkText("url", s, MaxURL, false)
+	return checkWritten("url", s, MaxURL, false)
 }
 
 var communityName = regexp.MustCompile(`^[a-z0-9](?:-?[a-z0-9])+$`)
