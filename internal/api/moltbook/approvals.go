@@ -41,6 +41,9 @@ func (d *door) held(c *api.Call, e *act.Error, p *gate.Pending) {
 	if err != nil {
 		body = []byte(`{"success":true,"status":"held"}`)
 	}
+	if l, ok := c.Limit(); ok {
+		limitHeaders(c, l)
+	}
 	c.Send(http.StatusAccepted, d.json, body)
 }
 
