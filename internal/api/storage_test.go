@@ -1,6 +1,7 @@
 package api_test
 
 import (
+	"maps"
 	"net/http"
 	"os"
 	"strings"
@@ -69,6 +70,11 @@ var nativeBodies = map[string]any{
 	"post.create":      map[string]any{"community": "general", "title": "x"},
 	"vote.cast":        map[string]any{"direction": "up"},
 	"agent.update":     map[string]any{"description": "x"},
+	"network.confirm":  map[string]any{"kills": "none", "reason": "x"},
+	"network.backup":   map[string]any{"reason": "x"},
+	"challenge.answer": map[string]any{"answer": "1"},
+
+	"community.appoint": map[string]any{"role": "moderator"},
 }
 
 // T06: when storage stops, nobody is told that a good key is bad.
@@ -97,21 +103,23 @@ func stoppedStorage(t *testing.T, s *servertest.Server) {
 	}
 	fresh := s.Call(t, "POST", "/api/v1/agents/register", "", map[string]any{"name": "fresh"})
 	unseen := fresh.JSON["agent"].(map[string]any)["api_key"].(string) // never used: only storage knows it
-	waits, err := s.DB.Mint(t.Context(), act.KindApproval)             // an id that only storage knows to be nobody's
-	if err != nil {
-		t.Fatal(err)
+	nobodys := func(kind act.Kind) string {                            // an id that only storage knows to be nobody's
+		id, err := s.DB.Mint(t.Context(), kind)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s.Codec.String(id)
 	}
-	approval := s.Codec.String(waits)
-	posts, err := s.DB.Mint(t.Context(), act.KindWebhook)
-	if err != nil {
-		t.Fatal(err)
+	approval, given := nobodys(act.KindApproval), nobodys(act.KindDelivery)
+	paths := strings.NewReplacer("{$}", "", "/comments/{id}", "/comments/"+comment, "{comment}", comment, "/approvals/{id}", "/approvals/"+approval,
+		"{approval}", approval, "{webhook}", nobodys(act.KindWebhook), "{image}", nobodys(act.KindImage), "{label}", nobodys(act.KindLabel),
+		"{id}", post, "{post}", post, "{agent}", agent, "{name}", "general", "{community}", "general")
+	own := map[string]any{ // of the native door, with ids
+		"kill.note":    map[string]any{"agent": agent, "name": "late", "reason": "x"},
+		"label.attach": map[string]any{"target": post},
 	}
-	webhook := s.Codec.String(posts)
-	given, err := s.DB.Mint(t.Context(), act.KindDelivery)
-	if err != nil {
-		t.Fatal(err)
-	}
-	receipts := map[string]any{"receipts": []string{"1." + s.Codec.String(given)}}
+	maps.Copy(own, nativeBodies)
+	receipts := map[string]any{"receipts": []string{"1." + given}}
 	if err := s.DB.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -127,7 +135,7 @@ func stoppedStorage(t *testing.T, s *servertest.Server) {
 				if r.Act == "" {
 					continue
 				}
-				path := d.Prefix + strings.NewReplacer("{$}", "", "/comments/{id}", "/comments/"+comment, "{comment}", comment, "/approvals/{id}", "/approvals/"+approval, "{approval}", approval, "{webhook}", webhook, "{id}", post, "{post}", post, "{agent}", agent, "{name}", "general").Replace(r.Path)
+				path := d.Prefix + paths.Replace(r.Path)
 				switch r.Act {
 				case "agent.profile":
 					path += "?name=ada"
@@ -149,8 +157,8 @@ func stoppedStorage(t *testing.T, s *servertest.Server) {
 					if r.Act == "challenge.answer" {
 						body = map[string]any{"verification_code": "moltbook_verify_" + strings.ReplaceAll(approval, "-", ""), "answer": "1"}
 					}
-					if own, ok := nativeBodies[r.Act]; ok && d.Name == "native" {
-						body = own
+					if native, ok := own[r.Act]; ok && d.Name == "native" {
+						body = native
 					}
 					if r.Act == "queue.ack" || r.Act == "queue.extend" {
 						body = receipts
