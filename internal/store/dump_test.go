@@ -465,7 +465,7 @@ func TestOlderDumpIsBroughtUpToDate(t *testing.T) {
 			t.Fatal(err)
 		}
 		old := dumped(t, source)
-		old.schema = 29
+		old.schema = 60
 		old.drop("agent", "beneath")
 		old.tables = slices.DeleteFunc(slices.Clone(old.tables), func(t store.Table) bool { return t.Name == "kill" || t.Name == "restoration" })
 		if err := store.Restore(t.Context(), cfg, old.loading()); err != nil {

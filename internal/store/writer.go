@@ -345,7 +345,7 @@ func (w *groupWriter) commit(start sequence) error {
 const (
 	checkpointEvery = 250 * time.Millisecond
 	restartPatience = 100 * time.Millisecond // how long a restart may hold writers up for readers
-	restartPause    = 8                      // ticks after a restart that readers did not let through
+	restartPause    = 2                      // ticks after a restart that readers did not let through
 )
 
 // checkpointLoop moves the WAL into the database off the writer's path. When
