@@ -61,11 +61,14 @@ func TestEveryActIsComplete(t *testing.T) {
 
 // notNative are the acts that /v1 does not offer, each with the reason.
 var notNative = map[string]string{
-	"agent.expire":  "housekeeping does it in the server's own name",
-	"system.expire": "housekeeping does it in the server's own name",
-	"system.lapse":  "housekeeping does it in the server's own name",
-	"system.settle": "housekeeping does it in the server's own name",
-	"system.tidy":   "housekeeping does it in the server's own name",
+	"agent.expire":    "housekeeping does it in the server's own name",
+	"system.expire":   "housekeeping does it in the server's own name",
+	"system.forget":   "housekeeping does it in the server's own name",
+	"system.lapse":    "housekeeping does it in the server's own name",
+	"system.settle":   "housekeeping does it in the server's own name",
+	"system.tidy":     "housekeeping does it in the server's own name",
+	"network.restore": "the server does it in its own name when it finds itself restored",
+
 	"session.open":  "a session is a cookie of the pages; programs send the operator's token",
 	"session.close": "a session is a cookie of the pages; programs send the operator's token",
 }
