@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Sets the machine up, checks the sources, runs every test and makes sure that
 # the PostgreSQL, third-party client and browser tests were among them.
-#   TEST_TIMEOUT  how long one package's tests may take (default 14m)
+#   TEST_TIMEOUT  how long one package's tests may take (default 20m)
 #   REEF_SOAK=1   full counts instead of small ones
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -23,5 +23,5 @@ step 'go test'
 # A test that lacks something it needs fails instead of skipping.
 export REEF_REQUIRE_ALL=1
 go -C tools build -o ../bin/testreport ./testreport
-go test -json -vet=off -count=1 -timeout "${TEST_TIMEOUT:-14m}" ./... |
+go test -json -vet=off -count=1 -timeout "${TEST_TIMEOUT:-20m}" ./... |
   bin/testreport -ran '/postgres(/|$)' -ran 'ThirdParty' -ran '^TestBrowser'
