@@ -73,7 +73,7 @@ func (d *door) operatorRoutes() []api.Route {
 		{Method: post, Path: "/network/confirm", Act: "network.confirm", Handle: d.confirmNetwork, Takes: newConfirmation{}, Gives: condition{}},
 		{Method: get, Path: "/kills", Act: "kill.list", Handle: d.kills, Gives: list[kill]{}, Query: []string{"after", "limit", "cursor"}},
 		{Method: post, Path: "/kills", Act: "kill.note", Handle: d.noteKill, Takes: newKill{}, Gives: kill{}},
-		{Method: post, Path: "/backup", Act: "network.backup", Handle: d.backup, Takes: newBackup{}, Waits: func(*http.Request) bool { return true }},
+		{Method: post, Path: "/backup", Act: "network.backup", Handle: d.backup, Takes: newBackup{}, Gives: archive{}, Waits: func(*http.Request) bool { return true }},
 		{Method: post, Path: "/apps", Act: "app.create", Handle: d.createApp, Takes: newApp{}, Gives: app{}},
 		{Method: http.MethodDelete, Path: "/apps/{owner}", Act: "app.revoke", Handle: d.revokeApp, Gives: revokedApp{}},
 		{Method: get, Path: "/reports", Act: "report.list", Handle: d.reports, Gives: list[reported]{}, Query: []string{"community", "limit", "cursor"}},

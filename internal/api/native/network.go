@@ -154,6 +154,9 @@ type newBackup struct {
 	Reason string `json:"reason"` // may be ""
 }
 
+// archive stands in a route for a body that is a backup, not JSON.
+type archive struct{}
+
 // BackupType is the media type of a backup.
 const BackupType = "application/vnd.reefwarden.backup"
 

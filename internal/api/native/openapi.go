@@ -136,11 +136,14 @@ type schemas struct {
 	asked bool // types of bodies that are sent here: the act says what may not be left out
 }
 
-// content describes a body: JSON, or an image's bytes, which have no schema
-// (OpenAPI 3.1.0 §4.8.14.3).
+// content describes a body: JSON, or bytes, an image's or a backup's, which have no
+// schema (OpenAPI 3.1.0 §4.8.14.3).
 func (s *schemas) content(body any) object {
-	if _, ok := body.(picture); ok {
+	switch body.(type) {
+	case picture:
 		return object{"image/*": object{}}
+	case archive:
+		return object{BackupType: object{}}
 	}
 	return object{"application/json": object{"schema": s.of(reflect.TypeOf(body))}}
 }
