@@ -127,8 +127,9 @@ var orders = map[string]string{
 	"store.qIndexesPostgres":      "catalogue: an index's name is unique in its schema",
 	"store.qSchemaTablesPostgres": "catalogue: a table's name is unique in its schema",
 
-	"network.qFindSQLite":   "rowid is the item's id",
-	"network.qFindPostgres": "hit has one row for each id",
+	"network.qFindSQLite":    "rowid is the item's id",
+	"network.qFoundSQLite":   "hit has one row for each id",
+	"network.qFoundPostgres": "hit has one row for each id",
 }
 
 // scans lists queries that read a whole table or index that may grow, and why

@@ -70,13 +70,13 @@ COALESCE(p.author, m.author, g.id, 0), COALESCE(a.name, g.name, ''), COALESCE(c.
 COALESCE(c.display_name, s.display_name, ''), COALESCE(q.id, 0), COALESCE(q.title, ''),
 COALESCE(p.up + p.legacy_up, m.up + m.legacy_up, 0), COALESCE(p.down + p.legacy_down, m.down + m.legacy_down, 0),
 COALESCE(p.origin, m.origin, g.origin, s.origin, 0), COALESCE(p.created_at, m.created_at, g.created_at, s.created_at, 0),
-COALESCE(p.version, m.version, 0), COALESCE(p.deleted_at, m.deleted_at, 0), COALESCE(q.deleted_at, 0)
+COALESCE(p.version, m.version, 0)
 FROM hit AS f LEFT JOIN post AS p ON p.id = f.id LEFT JOIN comment AS m ON m.id = f.id LEFT JOIN post AS q ON q.id = m.post
 LEFT JOIN profile AS g ON g.id = f.id LEFT JOIN community AS s ON s.id = f.id
 LEFT JOIN community AS c ON c.id = COALESCE(p.community, q.community) LEFT JOIN profile AS a ON a.id = COALESCE(p.author, m.author)
 ORDER BY f.id DESC`
 
-	qFindSQLite store.Q = `WITH hit AS (SELECT rowid AS id FROM findable WHERE findable MATCH $1 AND rowid < $2 ORDER BY rowid DESC LIMIT $3) SELECT ` + foundColumns
+	qFindSQLite store.Q = `SELECT rowid FROM findable WHERE findable MATCH $1 AND rowid < $2 ORDER BY rowid DESC LIMIT $3`
 
 	// SQLite's index of words is in the order of ids and is read until the window is
 	// full. PostgreSQL's is not: a word that many items have is found sooner among the
@@ -87,7 +87,21 @@ ORDER BY f.id DESC`
 WHERE words @@ CAST(CAST($1 AS TEXT) AS tsquery) ORDER BY id DESC LIMIT $3`
 	qMatchPostgres store.Q = `WITH matched AS MATERIALIZED (SELECT id FROM findable WHERE words @@ CAST(CAST($1 AS TEXT) AS tsquery))
 SELECT id FROM matched WHERE id < $2 ORDER BY id DESC LIMIT $3`
-	qFindPostgres store.Q = `WITH hit AS (SELECT id FROM unnest(CAST(CAST($1 AS TEXT) AS BIGINT[])) AS fresh (id)) SELECT ` + foundColumns
+
+	// What matches are ranked by, each read from where its kind is kept: ids of posts,
+	// comments, agents, communities.
+	qMatchedSQLite store.Q = `SELECT p.id, p.title, p.content, p.deleted_at, 0 FROM json_each($1) AS f CROSS JOIN post AS p ON p.id = f.value
+UNION ALL SELECT m.id, '', m.content, m.deleted_at, q.deleted_at FROM json_each($2) AS f CROSS JOIN comment AS m ON m.id = f.value JOIN post AS q ON q.id = m.post
+UNION ALL SELECT g.id, g.name, g.description, 0, 0 FROM json_each($3) AS f CROSS JOIN profile AS g ON g.id = f.value
+UNION ALL SELECT s.id, s.name, s.description, 0, 0 FROM json_each($4) AS f CROSS JOIN community AS s ON s.id = f.value`
+	qMatchedPostgres store.Q = `SELECT p.id, p.title, p.content, p.deleted_at, 0 FROM unnest(CAST(CAST($1 AS TEXT) AS BIGINT[])) AS f (id) JOIN post AS p ON p.id = f.id
+UNION ALL SELECT m.id, '', m.content, m.deleted_at, q.deleted_at FROM unnest(CAST(CAST($2 AS TEXT) AS BIGINT[])) AS f (id) JOIN comment AS m ON m.id = f.id JOIN post AS q ON q.id = m.post
+UNION ALL SELECT g.id, g.name, g.description, 0, 0 FROM unnest(CAST(CAST($3 AS TEXT) AS BIGINT[])) AS f (id) JOIN profile AS g ON g.id = f.id
+UNION ALL SELECT s.id, s.name, s.description, 0, 0 FROM unnest(CAST(CAST($4 AS TEXT) AS BIGINT[])) AS f (id) JOIN community AS s ON s.id = f.id`
+
+	// All that is shown of what is on the page.
+	qFoundSQLite   store.Q = `WITH hit AS (SELECT value AS id FROM json_each($1)) SELECT ` + foundColumns
+	qFoundPostgres store.Q = `WITH hit AS (SELECT id FROM unnest(CAST(CAST($1 AS TEXT) AS BIGINT[])) AS fresh (id)) SELECT ` + foundColumns
 
 	qIndexSQLite   store.Q = `INSERT OR REPLACE INTO findable (rowid, words) VALUES ($1, $2)`
 	qIndexPostgres store.Q = `INSERT INTO findable (id, words) VALUES ($1, CAST(CAST($2 AS TEXT) AS tsvector)) ON CONFLICT (id) DO UPDATE SET words = excluded.words`
@@ -226,8 +240,8 @@ func (n *Network) search(_ context.Context, v *store.View, _ act.Principal, in S
 			return page, err
 		}
 	}
-	slices.SortFunc(found, func(a, b Found) int {
-		return cmp.Or(cmp.Compare(b.Similarity, a.Similarity), cmp.Compare(b.ID, a.ID))
+	slices.SortFunc(found, func(a, b match) int {
+		return cmp.Or(cmp.Compare(b.similarity, a.similarity), cmp.Compare(b.id, a.id))
 	})
 	page.Next.List = searchList(in)
 	var mode int64
@@ -235,81 +249,126 @@ func (n *Network) search(_ context.Context, v *store.View, _ act.Principal, in S
 		mode = 1
 	}
 	if below == end && len(found) > 0 { // what is written from now on is not of this walk
-		below = int64(slices.MaxFunc(found, func(a, b Found) int { return cmp.Compare(a.ID, b.ID) }).ID) + 1
+		below = int64(slices.MaxFunc(found, func(a, b match) int { return cmp.Compare(a.id, b.id) }).id) + 1
 	}
-	first := slices.IndexFunc(found, func(f Found) bool {
-		return cmp.Or(cmp.Compare(f.Similarity, after[0]), cmp.Compare(int64(f.ID), after[1])) < 0
+	first := slices.IndexFunc(found, func(m match) bool {
+		return cmp.Or(cmp.Compare(m.similarity, after[0]), cmp.Compare(int64(m.id), after[1])) < 0
 	})
 	if first < 0 {
 		first = len(found)
 	}
-	page.Items = found[first:]
+	found = found[first:]
 	switch {
-	case len(page.Items) > limit:
-		page.Items = page.Items[:limit]
-		last := page.Items[limit-1]
-		page.Next.Keys = []int64{below, last.Similarity, int64(last.ID), mode}
+	case len(found) > limit:
+		found = found[:limit]
+		last := found[limit-1]
+		page.Next.Keys = []int64{below, last.similarity, int64(last.id), mode}
 	case full:
 		page.Next.Keys = []int64{oldest, end, end, mode}
 	}
-	return page, nil
+	page.Items, err = n.whole(v, found)
+	return page, err
 }
 
-// window reads the newest matches below an id. full says that there may be more
-// below oldest.
-func (n *Network) window(v *store.View, words []string, kind string, anyWord bool, below int64) (found []Found, oldest int64, full bool, err error) {
-	rows := 0
-	read := func(r *store.Row) error {
-		rows++
-		oldest = r.Int(0)
-		if r.Int(15) != 0 || r.Int(16) != 0 {
+// match is what has the words, and what it is ranked by.
+type match struct {
+	id         act.ID
+	similarity int64 // thousandths, 1 to 1000
+	at         int   // byte of the content at which the first word stands
+}
+
+// window reads the newest matches below an id, but no more of them than ranks them.
+// full says that there may be more below oldest.
+func (n *Network) window(v *store.View, words []string, kind string, anyWord bool, below int64) (found []match, oldest int64, full bool, err error) {
+	ids := make([]act.ID, 0, searchWindow)
+	take := func(r *store.Row) error { ids = append(ids, r.ID(0)); return nil }
+	query := n.matching(v.Dialect(), words, kind, anyWord)
+	if v.Dialect() == store.SQLite {
+		err = v.All(qFindSQLite, take, query, below, int64(searchWindow))
+	} else if err = v.All(qNewestPostgres, take, query, below, int64(searchWindow), int64(searchNewest)); err == nil && len(ids) < searchWindow {
+		ids = ids[:0]
+		err = v.All(qMatchPostgres, take, query, below, int64(searchWindow))
+	}
+	if err != nil || len(ids) == 0 {
+		return nil, 0, false, err
+	}
+	kinds := [...]act.Kind{act.KindPost, act.KindComment, act.KindAgent, act.KindCommunity}
+	var lists [len(kinds)][]act.ID
+	for _, id := range ids {
+		if i := slices.Index(kinds[:], id.Kind()); i >= 0 {
+			lists[i] = append(lists[i], id)
+		}
+	}
+	args := make([]any, len(lists))
+	for i, list := range lists {
+		args[i] = idList(v.Dialect(), list)
+	}
+	matched := qMatchedSQLite
+	if v.Dialect() == store.Postgres {
+		matched = qMatchedPostgres
+	}
+	err = v.All(matched, func(r *store.Row) error {
+		if r.Int(3) != 0 || r.Int(4) != 0 {
 			return nil // it was withdrawn, or stands under what was
 		}
+		found = append(found, rank(r.ID(0), r.Text(1), r.Text(2), words, anyWord))
+		return nil
+	}, args...)
+	return found, int64(ids[len(ids)-1]), len(ids) == searchWindow, err
+}
+
+// whole reads all that is shown of matches, in their order.
+func (n *Network) whole(v *store.View, list []match) ([]Found, error) {
+	if len(list) == 0 {
+		return nil, nil
+	}
+	ids, at := make([]act.ID, len(list)), make(map[act.ID]int, len(list))
+	for i, m := range list {
+		ids[i], at[m.id] = m.id, i
+	}
+	found := make([]Found, len(list))
+	q := qFoundSQLite
+	if v.Dialect() == store.Postgres {
+		q = qFoundPostgres
+	}
+	err := v.All(q, func(r *store.Row) error {
+		m := list[at[r.ID(0)]]
+		content := r.Text(2)
 		f := Found{
-			ID: r.ID(0), Title: r.Text(1), Content: r.Text(2), Author: Author{ID: r.ID(3), Name: r.Text(4)},
-			Place: Place{ID: r.ID(5), Name: r.Text(6), DisplayName: r.Text(7)}, Post: r.ID(8), PostTitle: r.Text(9),
-			Up: r.Int(10), Down: r.Int(11), Origin: act.Origin(r.Int(12)), CreatedAt: r.Int(13), version: r.Int(14),
+			ID: m.id, Title: r.Text(1), Content: firstRunes(content, MaxFound), Snippet: snippet(content, m.at), Similarity: m.similarity,
+			Author: Author{ID: r.ID(3), Name: r.Text(4)}, Place: Place{ID: r.ID(5), Name: r.Text(6), DisplayName: r.Text(7)},
+			Post: r.ID(8), PostTitle: r.Text(9), Up: r.Int(10), Down: r.Int(11), Origin: act.Origin(r.Int(12)), CreatedAt: r.Int(13), version: r.Int(14),
 		}
 		if f.Author.ID != 0 {
 			f.Author.Standing, f.Author.Owned = n.standing(f.Author.ID), n.owner(f.Author.ID) != 0
 		}
-		f.rank(words, anyWord)
-		found = append(found, f)
+		found[at[m.id]] = f
 		return nil
-	}
-	match := n.matching(v.Dialect(), words, kind, anyWord)
-	if v.Dialect() == store.SQLite {
-		err = v.All(qFindSQLite, read, match, below, int64(searchWindow))
-		return found, oldest, rows == searchWindow, err
-	}
-	ids := make([]int64, 0, searchWindow)
-	take := func(r *store.Row) error { ids = append(ids, r.Int(0)); return nil }
-	if err = v.All(qNewestPostgres, take, match, below, int64(searchWindow), int64(searchNewest)); err == nil && len(ids) < searchWindow {
-		ids = ids[:0]
-		err = v.All(qMatchPostgres, take, match, below, int64(searchWindow))
-	}
-	if err == nil && len(ids) > 0 {
-		err = v.All(qFindPostgres, read, array(ids))
-	}
-	return found, oldest, rows == searchWindow, err
+	}, idList(v.Dialect(), ids))
+	return found, err
 }
 
-// array writes numbers as PostgreSQL reads an array.
-func array(list []int64) string {
-	b := []byte("{")
-	for i, n := range list {
+// idList writes ids as SQLite reads a JSON array and PostgreSQL an array.
+func idList(d store.Dialect, list []act.ID) string {
+	first, last := byte('['), byte(']')
+	if d == store.Postgres {
+		first, last = '{', '}'
+	}
+	b := make([]byte, 1, 2+20*len(list))
+	b[0] = first
+	for i, id := range list {
 		if i > 0 {
 			b = append(b, ',')
 		}
-		b = strconv.AppendInt(b, n, 10)
+		b = strconv.AppendInt(b, int64(id), 10)
 	}
-	return string(append(b, '}'))
+	return string(append(b, last))
 }
 
 // rank computes how alike an item and the query are: how many of the words it has,
 // whether they stand in its title, together, and often. It depends on nothing that
 // changes, so that a walk through pages is steady.
-func (f *Found) rank(words []string, anyWord bool) {
+func rank(id act.ID, title, content string, words []string, anyWord bool) match {
 	var has, titled uint16 // a bit for each word
 	hits, row, longest, at := 0, 0, 0, -1
 	look := func(text string, bits *uint16, body bool) {
@@ -334,8 +393,8 @@ func (f *Found) rank(words []string, anyWord bool) {
 			return true
 		})
 	}
-	look(f.Title, &titled, false)
-	look(cut(f.Content, rankedBytes), &has, true)
+	look(title, &titled, false)
+	look(cut(content, rankedBytes), &has, true)
 	has |= titled
 	total := int64(len(words))
 	covered := int64(ones(has))
@@ -347,9 +406,7 @@ func (f *Found) rank(words []string, anyWord bool) {
 	if longest == len(words) {
 		score += 200
 	}
-	f.Similarity = max(1, min(1000, score*covered/total))
-	f.Snippet = snippet(f.Content, max(at, 0))
-	f.Content = firstRunes(f.Content, MaxFound)
+	return match{id, max(1, min(1000, score*covered/total)), max(at, 0)}
 }
 
 func ones(bits uint16) (n int) {

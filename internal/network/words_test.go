@@ -37,10 +37,9 @@ func FuzzSearchQuery(f *testing.F) {
 				t.Fatalf("%q is not indexed under its word %q", s, w)
 			}
 		}
-		found := Found{Content: s}
-		found.rank(words, true)
-		if found.Similarity < 1 || found.Similarity > 1000 || !utf8.ValidString(found.Snippet) || !utf8.ValidString(found.Content) {
-			t.Fatalf("%q ranks %+v", s, found)
+		m := rank(0, "", s, words, true)
+		if m.similarity < 1 || m.similarity > 1000 || !utf8.ValidString(snippet(s, m.at)) || !utf8.ValidString(firstRunes(s, MaxFound)) {
+			t.Fatalf("%q ranks %+v", s, m)
 		}
 	})
 }
