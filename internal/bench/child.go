@@ -66,8 +66,8 @@ type task struct {
 
 // order is every further line of input; the answer to each is a report.
 type order struct {
-	Do   string // usage, profile, unprofile
-	Path string // profile: file to write
+	Do   string // usage, profile, unprofile, heap
+	Path string // profile, heap: file to write
 }
 
 // report is a line of output.
@@ -152,6 +152,13 @@ func obey(o order) error {
 	case "unprofile":
 		pprof.StopCPUProfile()
 		return nil
+	case "heap":
+		runtime.GC() // what is of use remains
+		f, err := os.Create(o.Path)
+		if err != nil {
+			return err
+		}
+		return errors.Join(pprof.WriteHeapProfile(f), f.Close())
 	}
 	return fmt.Errorf("unknown order %q", o.Do)
 }

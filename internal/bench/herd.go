@@ -199,19 +199,14 @@ func (h *herd) work(ctx context.Context, due <-chan back, again chan<- back, don
 	}
 }
 
-func (m *mixRun) newHerd() *herd {
-	n := min(m.o.herd, len(m.crowd.claimed))
+func (m *mixRun) newHerd(agents int) *herd {
+	n := min(agents, len(m.crowd.claimed))
 	return &herd{crowd: m.crowd, agents: n, addr: m.addr, conns: min(m.o.herdConns, n), limit: herdLimit, say: m.say}
-}
-
-// herdAt has the herd come to a server that runs.
-func (m *mixRun) herdAt(ctx context.Context, phase string, s *served) error {
-	return m.herded(ctx, phase, m.newHerd(), s, nil)
 }
 
 // afterOutage has the herd come while the server is away, and brings it back.
 func (m *mixRun) afterOutage(ctx context.Context) error {
-	h := m.newHerd()
+	h := m.newHerd(m.o.herd)
 	h.limit += m.o.outage
 	coming, cancel := context.WithCancel(ctx)
 	defer cancel()

@@ -31,6 +31,7 @@ type mixOptions struct {
 	conns     int
 	herd      int
 	herdConns int
+	visit     int // agents that come once before all else
 	outage    time.Duration
 	seed      uint64
 }
@@ -74,9 +75,10 @@ func mixCommand(out, diag io.Writer) *cobra.Command {
 	f.IntVar(&m.conns, "conns", 64, "connections, each with one request under way")
 	f.IntVar(&m.herd, "herd", maxHerd, "agents that come in one instant, at most all that are claimed; 0 is none")
 	f.IntVar(&m.herdConns, "herd-conns", maxConns, "connections that they come by")
+	f.IntVar(&m.visit, "visit", 0, "agents that come once, all at one instant, before all else: what the node remembers of them is in the memory that is measured")
 	f.DurationVar(&m.outage, "outage", 5*time.Second, "how long the server is away before the herd comes again; 0 is no outage")
 	f.Uint64Var(&m.seed, "seed", 1, "of what agents do and when")
-	f.StringVar(&o.profile, "profile", "", "write a CPU profile of the server under the mix to this file, and print where the time goes")
+	f.StringVar(&o.profile, "profile", "", "write a CPU profile of the server under the mix to this file, and print where the time goes; what it holds then goes to the file with .heap behind its name")
 	c.RunE = func(cmd *cobra.Command, _ []string) error {
 		o.reps = minReps
 		if err := o.set(output, dbSQLite, "", false); err != nil {
@@ -96,6 +98,7 @@ func mixCommand(out, diag io.Writer) *cobra.Command {
 			{"minutes", m.minutes > 0 && m.minutes <= maxMinutes, fmt.Sprintf("give a number above 0, %d at most", maxMinutes)},
 			{"conns", m.conns >= 1 && m.conns <= maxConns, fmt.Sprintf("give 1 to %d", maxConns)},
 			{"herd", m.herd >= 0 && m.herd <= world.MaxAgents, "give a number of agents, or 0"},
+			{"visit", m.visit >= 0 && m.visit <= world.MaxAgents, "give a number of agents, or 0"},
 			{"herd-conns", m.herdConns >= 1 && m.herdConns <= 8*maxConns, fmt.Sprintf("give 1 to %d", 8*maxConns)},
 			{"outage", m.outage >= 0 && m.outage <= time.Hour, "give a time up to 1h, or 0"},
 		} {
@@ -239,9 +242,15 @@ func (m *mixRun) do(ctx context.Context) (err error) {
 		return err
 	}
 	m.addr = s.addr()
-	err = m.daily(ctx, s, side)
+	err = m.started(s)
+	if err == nil && m.o.visit > 0 {
+		err = m.herded(ctx, "visit", m.newHerd(m.o.visit), s, nil)
+	}
+	if err == nil {
+		err = m.daily(ctx, s, side)
+	}
 	if err == nil && m.o.herd > 0 {
-		err = m.herdAt(ctx, "herd", s)
+		err = m.herded(ctx, "herd", m.newHerd(m.o.herd), s, nil)
 	}
 	err = errors.Join(err, s.stop())
 	if err == nil && m.o.herd > 0 && m.o.outage > 0 {
@@ -302,20 +311,22 @@ func (m *mixRun) start(ctx context.Context, profiled bool) (s *served, side *sid
 	return s, side, nil
 }
 
-// daily is the mix: what the node can do, and how it lives with what comes.
-func (m *mixRun) daily(ctx context.Context, s *served, side *side) error {
+// started prints how the server began.
+func (m *mixRun) started(s *served) error {
 	mb, err := resident(s.pid)
 	if err != nil {
 		return err
 	}
 	m.say("ready after %.0f ms with %.0f MB", milliseconds(s.ready), mb)
 	m.cost("start_ms", milliseconds(s.ready))
-	if err := errors.Join(
+	return errors.Join(
 		m.put("start", "server", "start_ms", milliseconds(s.ready), "ms", 1),
 		m.put("start", "server", "rss_mb", mb, "MB", 1),
-	); err != nil {
-		return err
-	}
+	)
+}
+
+// daily is the mix: what the node can do, and how it lives with what comes.
+func (m *mixRun) daily(ctx context.Context, s *served, side *side) error {
 	l, err := dial(ctx, m.addr, m.o.conns)
 	if err != nil {
 		return err
@@ -365,6 +376,9 @@ func (m *mixRun) profileOf(side *side) (stop func() error, err error) {
 	}
 	return func() error {
 		if _, err := side.tell(order{Do: "unprofile"}); err != nil {
+			return err
+		}
+		if _, err := side.tell(order{Do: "heap", Path: path + ".heap"}); err != nil {
 			return err
 		}
 		p, err := readProfile(path)
