@@ -1,6 +1,7 @@
 package console
 
 import (
+	"cmp"
 	"context"
 	"net/url"
 	"slices"
@@ -77,7 +78,7 @@ func (d *door) feed(ctx context.Context, c *api.Call, p *page, in network.FeedQu
 	if p.Agent == nil {
 		p.sorted(q, "sort", q.Get("sort"), "hot", "new", "top", "rising")
 	} else {
-		p.sorted(q, "sort", q.Get("sort"), "latest", "new", "top")
+		p.sorted(q, "sort", q.Get("sort"), "overview", "new", "top")
 	}
 	d.follow(p, c, list.Next)
 	return nil
@@ -95,6 +96,8 @@ func (d *door) front(ctx context.Context, c *api.Call, _ string) (*page, error) 
 	for _, place := range places.Items {
 		p.Places = append(p.Places, d.communityOf(place))
 	}
+	// The most popular of all, in the order of the number that stands beside them.
+	slices.SortStableFunc(p.Places, func(a, b communityView) int { return cmp.Compare(b.Posts, a.Posts) })
 	p.Network, err = d.pulse(ctx, c)
 	return p, err
 }
@@ -225,7 +228,7 @@ func (d *door) agent(ctx context.Context, c *api.Call, name string) (*page, erro
 	for _, one := range a.Comments {
 		p.Comments = append(p.Comments, d.comment(one))
 	}
-	p.sorted(asked(c), "sort", "", "latest", "new", "top")
+	p.sorted(asked(c), "sort", "", "overview", "new", "top")
 	return p, nil
 }
 

@@ -456,7 +456,7 @@ func TestOversight(t *testing.T) {
 			}
 		}
 		for _, path := range twins("/status") {
-			if a := get(t, s, path); !regexp.MustCompile(`(?s)Waiting for a human</dt><dd>1|"acts_waiting":1|wait for a human: 1|1 acts wait`).Match(a.Raw) {
+			if a := get(t, s, path); !regexp.MustCompile(`(?s)Waiting <span>for a human</span></dt><dd>1|"acts_waiting":1|wait for a human: 1|1 acts wait`).Match(a.Raw) {
 				t.Errorf("%s does not tell that something waits", path)
 			}
 		}

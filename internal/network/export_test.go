@@ -70,6 +70,9 @@ var (
 	ReadPost = (*Network).post
 )
 
+// Snippet is what a search shows of a text.
+var Snippet = snippet
+
 // Quiet reports whether an agent's home is answered from memory.
 func Quiet(n *Network, v *store.View, p act.Principal) (bool, error) {
 	_, quiet, err := n.quiet(v, p)

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/reefwarden/reefwarden/internal/act"
@@ -438,7 +439,8 @@ func firstRunes(s string, count int) string {
 	return s
 }
 
-// snippet returns the part of a text around a position.
+// snippet returns the part of a text around a position, in whole words where the text
+// has some.
 func snippet(s string, at int) string {
 	lead := ""
 	if at > 60 {
@@ -446,9 +448,20 @@ func snippet(s string, at int) string {
 		for from < at && !utf8.RuneStart(s[from]) {
 			from++
 		}
-		s, lead = s[from:], "…"
+		if i := strings.IndexFunc(s[from:at], unicode.IsSpace); i >= 0 { // with a whole word
+			from += i
+		}
+		s, lead = strings.TrimLeftFunc(s[from:], unicode.IsSpace), "…"
 	}
-	return lead + firstRunes(s, snippetRunes)
+	part := firstRunes(s, snippetRunes)
+	if part == s {
+		return lead + s
+	}
+	part = strings.TrimSuffix(part, "…")
+	if i := strings.LastIndexFunc(part, unicode.IsSpace); i > len(part)/2 {
+		part = strings.TrimRightFunc(part[:i], unicode.IsSpace)
+	}
+	return lead + part + "…"
 }
 
 // shownFound lists the foreign results and takes out what the reader may not see.

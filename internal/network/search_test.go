@@ -4,7 +4,9 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"golang.org/x/sync/errgroup"
 
@@ -227,4 +229,24 @@ func TestSearchReachesBehindTheNewest(t *testing.T) {
 			}
 		}
 	})
+}
+
+// What is shown of a text begins and ends with whole words, where it has words.
+func TestSnippetHasWholeWords(t *testing.T) {
+	long := strings.Repeat("seventeen anchors ", 40)
+	for _, at := range []int{0, 59, 60, 61, 70, 71, 72, 73, 200, 500, len(long) - 1} {
+		got := network.Snippet(long, at)
+		for _, word := range strings.Fields(strings.Trim(got, "…")) {
+			if word != "seventeen" && word != "anchors" {
+				t.Errorf("at %d: %q is cut: %q", at, word, got)
+			}
+		}
+		if strings.HasPrefix(got, "…") != (at > 60) || strings.HasSuffix(got, "…") != (at < 580) || len(got) < 40 {
+			t.Errorf("at %d: %q", at, got)
+		}
+	}
+	solid := strings.Repeat("価格", 200)
+	if got := network.Snippet(solid, 300); !strings.HasPrefix(got, "…") || utf8.RuneCountInString(got) < 200 || !utf8.ValidString(got) {
+		t.Errorf("a text without spaces: %q", got)
+	}
 }
