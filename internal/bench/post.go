@@ -79,7 +79,7 @@ func (r *runner) postSide(ctx context.Context, st *stage, kind sideKind, profile
 			return m, fmt.Errorf("%d posts were answered for, but table %s lacks %d rows", answered, table, want-n)
 		}
 	}
-	m.rows = float64(st.has.posts) + float64(answered)/2
+	m.rows = float64(st.has.posts+st.has.rows) + float64(answered)/2
 	return m, nil
 }
 
