@@ -160,10 +160,15 @@ func (c *town) read(r *rand.Rand) {
 	default:
 		path, by = "/index.json?sort="+sort, clusterAgent{}
 	}
-	status, answer, s := c.ask(n, http.MethodGet, path, by.key, nil)
+	c.show(n, by, path)
+}
+
+// show notes what somebody is shown, if anything is.
+func (c *town) show(n *node, to clusterAgent, path string) {
+	status, answer, s := c.ask(n, http.MethodGet, path, to.key, nil)
 	if status == http.StatusOK {
 		items := itemsOf(answer, nil)
-		c.note(func() { c.pages = append(c.pages, page{n, by.id, path, items, s}) })
+		c.note(func() { c.pages = append(c.pages, page{n, to.id, path, items, s}) })
 	}
 }
 
@@ -229,7 +234,8 @@ func (c *town) write(r *rand.Rand) {
 	}
 }
 
-// order changes an agent's standing and notes what it is then.
+// order changes an agent's standing, notes what it is then, and looks at the agent on
+// every node.
 func (c *town) order(n *node, agent clusterAgent, verb, standing string) {
 	path := "/v1/agents/" + agent.id + "/" + verb
 	status, answer, s := c.ask(n, http.MethodPost, path, c.token, map[string]any{"reason": "drill"})
@@ -238,6 +244,9 @@ func (c *town) order(n *node, agent clusterAgent, verb, standing string) {
 		return
 	}
 	c.note(func() { c.orders[agent.id] = append(c.orders[agent.id], order{standing, s}) })
+	for _, other := range c.nodes { // at once: who heard of it late is met while it does not know
+		c.show(other, c.agents[0], "/v1/agents/"+agent.name+"/profile")
+	}
 }
 
 // govern withdraws what the crowd sees: it kills an agent, quarantines others for a
