@@ -132,9 +132,28 @@ func TestNoChainCarriesMoreThanAnAncestor(t *testing.T) {
 	sequences, longest, steps := 0, 0, 0
 	sequence := func(t *rapid.T) {
 		held := authorities().Draw(t, "root")
+		held.Depth = max(held.Depth, rapid.IntRange(0, token.MaxDepth).Draw(t, "deeper"))
 		ancestors, delegated := []token.Authority{held}, 0
-		for range rapid.IntRange(1, 8).Draw(t, "length") {
+		for range rapid.IntRange(1, 12).Draw(t, "length") {
 			asked := authorities().Draw(t, "asked")
+			if rapid.IntRange(0, 2).Draw(t, "ask for all but one thing") > 0 { // or long chains would be rare
+				all := token.Ask(token.ScopeAll)
+				switch rapid.IntRange(0, 5).Draw(t, "thing") {
+				case 0:
+					all.Scope = asked.Scope
+				case 1:
+					all.Audience = asked.Audience
+				case 2:
+					all.Expires = asked.Expires
+				case 3:
+					all.Budget = asked.Budget
+				case 4:
+					all.Clearance = asked.Clearance
+				case 5:
+					all.Site = asked.Site
+				}
+				asked = all
+			}
 			hand := token.Narrow
 			onward := rapid.IntRange(0, 3).Draw(t, "hand on") > 0
 			if onward {
