@@ -75,6 +75,21 @@ var rows = map[string]row{
 	"assertion.life":      {act.Unauthenticated, "the client assertion lives too long", "set exp to ten minutes from now at the most"},
 	"assertion.replayed":  {act.Unauthenticated, "the client assertion was shown before", hintAssertion + " with a jti of its own"},
 
+	"grant.malformed": {act.Unauthenticated, "this is no assertion of another issuer", hintForeign},
+	"grant.size":      {act.Unauthenticated, "this is too long for another issuer's assertion", hintForeign},
+	"grant.type":      {act.Unauthenticated, "the other issuer's assertion is a token of another kind", "send an assertion, no access token: typ is left out, JWT, or oauth-id-jag+jwt"},
+	"grant.algorithm": {act.Unauthenticated, "the other issuer's key does not sign by this algorithm", "the algorithms are RS256, PS256, ES256, ES384 and EdDSA"},
+	"grant.critical":  {act.Unauthenticated, "the header of the other issuer's assertion asks for something that is not done here", "it has no crit, b64, zip, jku, x5u or jwk"},
+	"grant.key":       {act.Unauthenticated, "the other issuer has no such key", "the operator can have the issuer's key set read again"},
+	"grant.signature": {act.Unauthenticated, "the signature of the other issuer's assertion does not verify", hintForeign},
+	"grant.claims":    {act.Unauthenticated, "the other issuer's assertion lacks a claim or has one in another form", "it has iss, sub, aud and exp (RFC 7523 §3)"},
+	"grant.issuer":    {act.Unauthenticated, "the assertion is by another issuer than was configured", hintForeign},
+	"grant.audience":  {act.Unauthenticated, "the other issuer's assertion was made for another audience", hintForeign},
+	"grant.expired":   {act.Unauthenticated, "the other issuer's assertion has expired", hintForeign},
+	"grant.early":     {act.Unauthenticated, "the other issuer's assertion is from the future", hintForeign},
+	"grant.life":      {act.Unauthenticated, "the other issuer's assertion lives longer than a day", hintForeign},
+
+	"key.set":  {act.Invalid, "this is no set of public keys that are taken here", "it is a JWK set (RFC 7517 §5) with RSA keys of 2048 bits or more, P-256, P-384 or Ed25519 keys"},
 	"key.form": {act.Invalid, "this is no public key that is taken here", hintKey},
 
 	"scope.missing":    {act.Invalid, "no scope was asked for", hintScope},
