@@ -2,8 +2,10 @@ package token_test
 
 import (
 	"bytes"
+	"crypto"
 	"crypto/ed25519"
 	"encoding/json"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -181,6 +183,61 @@ func FuzzReadAssertion(f *testing.F) {
 			}
 			if left := got.Expires.Sub(now); left <= -token.Skew || left > token.MaxAssertionLife+token.Skew {
 				t.Fatalf("%s ends in %s", text, left)
+			}
+		}
+	})
+}
+
+// FuzzParseJWK: a key that is taken is one to go-jose too, with the same name.
+func FuzzParseJWK(f *testing.F) {
+	f.Add(rfcKey)
+	f.Add(`{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo","kid":"k","use":"sig","alg":"Ed25519"}`)
+	f.Add(rfc7638Key)
+	f.Add(`{"kty":"EC","crv":"P-256","x":"","y":"","d":""}`)
+	f.Fuzz(func(t *testing.T, text string) {
+		if set, err := token.ParseKeySet([]byte(`{"keys":[` + text + `]}`)); err != nil {
+			named(t, err, set == nil)
+		} else if len(set.Names()) == 0 {
+			t.Fatalf("%s is a set of no key", text)
+		}
+		key, err := token.ParseJWK([]byte(text))
+		if err != nil {
+			named(t, err, key.Algorithm() == 0)
+			return
+		}
+		var other jose.JSONWebKey
+		if err := other.UnmarshalJSON(key.JWK()); err != nil || !other.IsPublic() || !other.Valid() {
+			t.Fatalf("go-jose does not take %s: %v", key.JWK(), err)
+		}
+		if sum, err := other.Thumbprint(crypto.SHA256); err != nil || b64(sum) != key.Thumbprint() {
+			t.Fatalf("%s is %s to one and %s to the other, %v", text, key.Thumbprint(), b64(sum), err)
+		}
+		// It may stumble over members of other kinds of key, which mean nothing here.
+		var whole jose.JSONWebKey
+		if err := whole.UnmarshalJSON([]byte(text)); err == nil && (!whole.IsPublic() || whole.KeyID != key.ID() || !reflect.DeepEqual(whole.Key, other.Key)) {
+			t.Fatalf("%s is %+v to one and %+v to the other", text, key, whole)
+		}
+	})
+}
+
+// FuzzReadForeign gives the reader of other issuers' assertions a header and a
+// payload under a good signature.
+func FuzzReadForeign(f *testing.F) {
+	key, _ := fuzzKey(f)
+	keys, err := token.ParseKeySet([]byte(`{"keys":[` + jwkOf(f, key.Public()) + `]}`))
+	must(f, err)
+	f.Add("", `{"alg":"EdDSA"}`, foreignClaims().String())
+	f.Add("a.b.c", `{"alg":"Ed25519","typ":"oauth-id-jag+jwt"}`, foreignClaims().with("aud", `["`+issuer+`"]`).without("jti").String())
+	f.Fuzz(func(t *testing.T, text, header, payload string) {
+		for _, text := range []string{text, compact(header, payload, byEd25519(key))} {
+			got, err := token.ReadForeign(text, token.ForeignExpect{Issuer: idp, Audience: issuer, Keys: keys, Now: now})
+			if err != nil {
+				named(t, err, got.Subject == "")
+				continue
+			}
+			claims := taken(t, text, key.Public().(ed25519.PublicKey))
+			if claims["sub"] != got.Subject || claims["iss"] != idp || got.ID == "" || got.Expires.Sub(now) > token.MaxForeignLife {
+				t.Fatalf("%s was read as %+v", text, got)
 			}
 		}
 	})

@@ -1,8 +1,11 @@
 package token_test
 
 import (
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -218,5 +221,65 @@ func TestKeyPair(t *testing.T) {
 	}
 	if _, err := token.ParsePKCS8([]byte("no key")); err == nil {
 		t.Error("a key out of nothing")
+	}
+}
+
+// T14: of a thousand tokens that were changed after they were signed none is
+// taken: characters changed, dropped, doubled and moved, parts of two tokens put
+// together, the chain of actors forged, reordered or dropped.
+func TestMutatedTokens(t *testing.T) {
+	t.Parallel()
+	private := newKey(t, token.EdDSA)
+	set := newSet(t, private)
+	c := exampleClaims()
+	c.Actors, c.Depth = []string{"agent-c", "agent-b"}, 2
+	text, err := set.Sign(c)
+	must(t, err)
+	c.Scope, c.ID, c.Subject = "*", "two", "agent-s"
+	strong, err := set.Sign(c)
+	must(t, err)
+	for _, s := range []string{text, strong} {
+		if _, err := set.Read(s, atIssuer); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p, q := strings.Split(text, "."), strings.Split(strong, ".")
+	payload, err := base64.RawURLEncoding.DecodeString(p[1])
+	must(t, err)
+	const chain = `"act":{"sub":"agent-c","act":{"sub":"agent-b"}}`
+	if !strings.Contains(string(payload), chain) {
+		t.Fatalf("no chain in %s", payload)
+	}
+	var mutants []string
+	for _, other := range []string{
+		`"act":{"sub":"agent-b","act":{"sub":"agent-c"}}`, `"act":{"sub":"agent-c"}`, `"act":{"sub":"agent-b"}`, `"x":0`,
+		`"act":{"sub":"agent-d","act":{"sub":"agent-c","act":{"sub":"agent-b"}}}`, `"act":{"sub":"agent-c","act":{"sub":"agent-s"}}`,
+	} {
+		mutants = append(mutants, p[0]+"."+b64([]byte(strings.Replace(string(payload), chain, other, 1)))+"."+p[2])
+	}
+	mutants = append(mutants, p[0]+"."+q[1]+"."+p[2], p[0]+"."+p[1]+"."+q[2], q[0]+"."+q[1]+"."+p[2], p[1]+"."+p[0]+"."+p[2], p[0]+"."+p[2]+"."+p[1])
+	const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.=+/ \n"
+	chance := rand.New(rand.NewPCG(14, 1000))
+	for len(mutants) < 1000 {
+		i, j := chance.IntN(len(text)), chance.IntN(len(text))
+		m := []byte(text)
+		switch chance.IntN(4) {
+		case 0:
+			m[i] = alphabet[chance.IntN(len(alphabet))]
+		case 1:
+			m = slices.Delete(m, min(i, j), max(i, j))
+		case 2:
+			m = slices.Insert(m, i, m[min(i, j):max(i, j)]...)
+		case 3:
+			m[i], m[j] = m[j], m[i]
+		}
+		if string(m) != text {
+			mutants = append(mutants, string(m))
+		}
+	}
+	for _, m := range mutants {
+		if got, err := set.Read(m, atIssuer); err == nil || got.Subject != "" {
+			t.Errorf("%q was taken as %+v", m, got)
+		}
 	}
 }
