@@ -6,6 +6,7 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
+	"crypto/sha256"
 	"encoding/json"
 	"slices"
 	"strings"
@@ -155,6 +156,20 @@ func TestForeignAssertions(t *testing.T) {
 		{"made 31 s ahead", wrong("iat", at(31*time.Second)), "early"},
 		{"longer than a day", wrong("exp", at(24*time.Hour+time.Second)), "life"},
 	}...), func(text string) error { _, err := token.ReadForeign(text, expect); return err })
+	declared, err := token.ParseKeySet([]byte(`{"keys":[{"alg":"PS256","kid":"rsa",` + jwkOf(t, rsaKey.Public())[1:] + `]}`))
+	must(t, err)
+	byRSA := compact(h.with("alg", `"RS256"`).with("kid", `"rsa"`).String(), c.String(), func(in string) []byte {
+		sum := sha256.Sum256([]byte(in))
+		sig, err := rsa.SignPKCS1v15(rand.Reader, rsaKey, crypto.SHA256, sum[:])
+		must(t, err)
+		return sig
+	})
+	if _, err := token.ReadForeign(byRSA, expect); err != nil {
+		t.Error(err)
+	}
+	if _, err := token.ReadForeign(byRSA, token.ForeignExpect{Issuer: idp, Audience: issuer, Keys: declared, Now: now}); ruleOf(err) != "grant.algorithm" {
+		t.Errorf("a key that is declared for another algorithm: %v", err)
+	}
 	if _, err := token.ReadForeign(good, token.ForeignExpect{Issuer: idp, Audience: issuer, Now: now}); ruleOf(err) != "grant.key" {
 		t.Errorf("no keys: %v", err)
 	}
