@@ -29,7 +29,7 @@ var house = map[string]room{
 	"skill":     {rank: 1, budget: 1500},
 	"client":    {rank: 1, budget: 2500},
 
-	"identity/token": {rank: 1, budget: 2500}, // below the gate, which looks at scopes, and below clients, which make proofs
+	"identity/token": {rank: 1, budget: 3500}, // below the gate, which looks at scopes, and below clients, which make proofs
 
 	"gate":   {rank: 2, budget: 3000},
 	"egress": {rank: 2, budget: 3000},
