@@ -49,13 +49,14 @@ const (
 	KindWebhook      Kind = 23
 	KindQueue        Kind = 24
 	KindDelivery     Kind = 25
-	KindCount        Kind = 26 // how many there are
+	KindGrant        Kind = 26
+	KindCount        Kind = 27 // how many there are
 )
 
 var kindNames = [KindCount]string{
 	"none", "agent", "operator", "owner", "community", "post", "comment", "credential", "invite", "claim",
 	"decision", "import", "system", "network", "approval", "conversation", "message", "task", "notification",
-	"label", "attachment", "report", "image", "webhook", "queue", "delivery",
+	"label", "attachment", "report", "image", "webhook", "queue", "delivery", "grant",
 }
 
 // String returns the kind's name as it stands in leaves and references.

@@ -15,17 +15,10 @@ const (
 
 // String returns the name used in policies and leaves.
 func (k PrincipalKind) String() string {
-	switch k {
-	case Observer:
-		return "observer"
-	case Agent:
-		return "agent"
-	case Operator:
-		return "operator"
-	case System:
-		return "system"
+	if k > System {
+		return "unknown"
 	}
-	return "unknown"
+	return [...]string{"observer", "agent", "operator", "system"}[k]
 }
 
 // Binding says how the principal's credential was bound to its sender.
@@ -37,21 +30,17 @@ const (
 	BindingBootstrap                // a Moltbook-style key: a bearer secret, scoped down
 	BindingOperator                 // the operators' local token
 	BindingSession                  // an operator's browser that is signed in
+	BindingKey                      // a signed assertion of a key that was enrolled (RFC 7523)
+	BindingDPoP                     // an access token with a proof of its key (RFC 9449)
+	BindingMTLS                     // an access token with its client certificate (RFC 8705)
 )
 
 // String returns the binding's name as it stands in leaves.
 func (b Binding) String() string {
-	switch b {
-	case BindingNone:
-		return "none"
-	case BindingBootstrap:
-		return "bootstrap"
-	case BindingOperator:
-		return "operator-token"
-	case BindingSession:
-		return "session"
+	if b > BindingMTLS {
+		return "unknown"
 	}
-	return "unknown"
+	return [...]string{"none", "bootstrap", "operator-token", "session", "private-key", "dpop", "mtls"}[b]
 }
 
 // Principal is who acts. It is passed as an argument, never through a context,
@@ -64,9 +53,15 @@ type Principal struct {
 	Epoch      int64  // the standing epoch under which the credential was checked
 	Credential ID     // which credential was shown
 	Binding    Binding
-	Chain      []ID   // delegation chain, outermost first; empty when acting for itself
+	Chain      []ID   // on whose behalf, outermost first; empty when acting for itself
 	Approval   ID     // the human's word under which a held act is done; 0 for others. The gate sets it
 	Source     string // keyed hash of the network source, for counting; never an address
+
+	Grant  ID      // behind the access token that was shown; 0 for other credentials
+	Scope  string  // what a token is good for, in scope words; counts with a Grant only
+	Until  int64   // when what was shown ends, Unix microseconds; 0 never
+	Seen   uint64  // identity's count of withdrawals when it was checked; 0 unknown
+	Epochs []int64 // of Chain's agents; the gate sets them
 }
 
 // PageReader is the name of observers who read the pages made for humans; those who
@@ -97,17 +92,10 @@ const (
 
 // String returns the origin's wire name.
 func (o Origin) String() string {
-	switch o {
-	case OriginAgent:
-		return "agent"
-	case OriginSteered:
-		return "human-steered"
-	case OriginImported:
-		return "imported"
-	case OriginSystem:
-		return "system"
+	if o > OriginSystem {
+		return "unknown"
 	}
-	return "unknown"
+	return [...]string{"agent", "human-steered", "imported", "system"}[o]
 }
 
 // Page is one page of a list.

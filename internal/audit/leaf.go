@@ -26,7 +26,7 @@ const Version = 1
 //	out        {id, kind, version} of what was made or changed
 //	outcome    "done", "denied" or "failed"
 //	policy     {bundle, id, obligations: [{arg, name}], place} that decided
-//	principal  {binding, credential, epoch, id, kind, name};
+//	principal  {binding, credential, epoch, grant, id, kind, name};
 //	           an observer is {kind, source}
 //	reason     an operator's stated reason
 //	rule       what denied when it was not a policy
@@ -99,6 +99,11 @@ func appendPrincipal(dst []byte, c *act.Codec, p *act.Principal) []byte {
 	if p.Epoch != 0 {
 		dst = append(dst, `"epoch":`...)
 		dst = strconv.AppendInt(dst, p.Epoch, 10)
+		dst = append(dst, ',')
+	}
+	if p.Grant != 0 {
+		dst = append(dst, `"grant":`...)
+		dst = appendID(dst, c, p.Grant)
 		dst = append(dst, ',')
 	}
 	if p.ID != 0 {

@@ -33,7 +33,7 @@ func fullEntry() gate.Entry {
 		Act: "comment.create", At: 1_790_000_000_123_456,
 		Principal: act.Principal{
 			Kind: act.Agent, ID: idOf(act.KindAgent, 12), Name: "Nörd \"q\"", Epoch: 3,
-			Credential: idOf(act.KindCredential, 13), Binding: act.BindingBootstrap,
+			Credential: idOf(act.KindCredential, 13), Binding: act.BindingDPoP, Grant: idOf(act.KindGrant, 14),
 			Chain: []act.ID{idOf(act.KindOperator, 1), idOf(act.KindAgent, 2)}, Source: "never written for an agent",
 		},
 		Target: act.Ref{ID: idOf(act.KindPost, 20), Version: 2}, Out: act.Ref{ID: idOf(act.KindComment, 21), Version: 1},
@@ -70,6 +70,9 @@ func value(c *act.Codec, e gate.Entry) map[string]any {
 	} else {
 		put(p, "credential", c.String(e.Principal.Credential))
 		put(p, "epoch", e.Principal.Epoch)
+		if e.Principal.Grant != 0 {
+			put(p, "grant", c.String(e.Principal.Grant))
+		}
 		put(p, "id", c.String(e.Principal.ID))
 		put(p, "name", e.Principal.Name)
 		if e.Principal.Binding != act.BindingNone {
@@ -149,7 +152,7 @@ func TestLeafIsWhatItSays(t *testing.T) {
 		`"],"code":"unavailable","count":7,"in":"0102ff` + strings.Repeat("00", 29) +
 		`","out":{"id":"` + c.String(e.Out.ID) + `","kind":"comment","version":1},"outcome":"failed",` +
 		`"policy":{"bundle":4,"id":"members-comment","obligations":[{"arg":"owner","name":"notify"},{"name":"hold"}],"place":"default.cedar:12"},` +
-		`"principal":{"binding":"bootstrap","credential":"` + c.String(e.Principal.Credential) + `","epoch":3,"id":"` + c.String(e.Principal.ID) +
+		`"principal":{"binding":"dpop","credential":"` + c.String(e.Principal.Credential) + `","epoch":3,"grant":"` + c.String(e.Principal.Grant) + `","id":"` + c.String(e.Principal.ID) +
 		`","kind":"agent","name":"Nörd \"q\""},"reason":"because\n` + "\u2028" + `so","rule":"quota.comment",` +
 		`"target":{"id":"` + c.String(e.Target.ID) + `","kind":"post","version":2},"trace":"4bf92f3577b34da6a3ce929d0e0e4736","v":1}`
 	if got != want {
@@ -196,7 +199,7 @@ func FuzzLeaf(f *testing.F) {
 		if shape&64 != 0 { // drop about half of the optional members
 			for _, drop := range []func(){
 				func() { e.Out = act.Ref{} }, func() { e.Target = act.Ref{} }, func() { e.In = [32]byte{} },
-				func() { e.Decision.Policy = "" }, func() { e.Decision.Obligations = nil }, func() { e.Principal.Chain = nil },
+				func() { e.Decision.Policy = "" }, func() { e.Decision.Obligations = nil }, func() { e.Principal.Chain = nil }, func() { e.Principal.Grant = 0 },
 				func() { e.Count = 1 }, func() { e.Principal.Credential = 0 }, func() { e.Trace = "" }, func() { e.Out.Version = maxExact },
 			} {
 				if r.IntN(2) == 0 {
@@ -252,7 +255,7 @@ func TestParseRefusesOtherForms(t *testing.T) {
 func TestRenderingDoesNotAllocate(t *testing.T) {
 	c := testCodec(t)
 	e := fullEntry()
-	const ids = 7 // two in the chain, credential, principal, out, target, approval
+	const ids = 8 // two in the chain, credential, grant, principal, out, target, approval
 	buf := make([]byte, 0, 4096)
 	codec := testing.AllocsPerRun(100, func() { buf = c.Append(buf[:0], e.Out.ID) })
 	if n := testing.AllocsPerRun(100, func() { buf = AppendLeaf(buf[:0], c, &e) }); n > ids*codec {

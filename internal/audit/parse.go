@@ -47,6 +47,7 @@ type LeafObligation struct{ Arg, Name string }
 type LeafPrincipal struct {
 	Binding, Credential string
 	Epoch               int64
+	Grant               string
 	ID, Kind, Name      string
 	Source              string
 }
@@ -203,6 +204,9 @@ func (p *parser) principal() (w LeafPrincipal) {
 	}
 	if p.has(`"epoch":`) {
 		w.Epoch = p.number(1)
+		p.want(`,`)
+	}
+	if w.Grant = p.optional(`"grant":`); w.Grant != "" {
 		p.want(`,`)
 	}
 	if w.ID = p.optional(`"id":`); w.ID != "" {

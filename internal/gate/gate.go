@@ -18,7 +18,7 @@ type Meter interface {
 	Denied(act, rule string)
 }
 
-// Ports are the domains behind the gate. All but Holds are required.
+// Ports are the domains behind the gate. All but Holds and Credentials are required.
 type Ports struct {
 	Standings Standings
 	Decider   Decider
@@ -26,6 +26,8 @@ type Ports struct {
 	Tracer    Tracer
 	Meter     Meter
 	Holds     Holds // nil refuses what policy wants held
+
+	Credentials Credentials // nil takes every credential for good, where nobody has any
 }
 
 // Config tunes a gate.
@@ -236,7 +238,7 @@ func (a *WriteAct[In, Out]) do(ctx context.Context, p act.Principal, pass *passa
 func (a *WriteAct[In, Out]) once(ctx context.Context, p act.Principal, pass *passage, in In) (out Out, err error) {
 	g, key := a.g, pass.key
 	var replayed bool
-	p, refund, err := g.admit(p, a.w.Info, pass.via)
+	p, refund, err := g.admit(ctx, p, a.w.Info, pass.via)
 	if err != nil {
 		return out, err
 	}
@@ -248,15 +250,19 @@ func (a *WriteAct[In, Out]) once(ctx context.Context, p act.Principal, pass *pas
 		}
 	}()
 	var target Resource
+	var chain []Facts
 	if a.w.Resolve != nil {
 		if err := g.db.View(ctx, func(v *store.View) error {
-			target, err = a.w.Resolve(ctx, v, p, in)
+			if target, err = a.w.Resolve(ctx, v, p, in); err != nil || len(p.Chain) == 0 {
+				return err
+			}
+			chain, err = a.factsOfChain(ctx, v, p, in)
 			return err
 		}); err != nil {
 			return out, err
 		}
 	}
-	d, err := g.decide(p, a.w.Info, target.Facts)
+	d, err := g.decide(p, a.w.Info, target.Facts, chain)
 	if err != nil {
 		return out, err
 	}
@@ -373,7 +379,7 @@ func (a *WriteAct[In, Out]) replay(ctx context.Context, p act.Principal, made ac
 // that the fence is fresh, and the quota, which a call done under an approval has
 // used before. What is final needs no fresh fence. It returns p with its present
 // epoch and a function that gives the quota back if nothing comes of the act.
-func (g *Gate) admit(p act.Principal, i Info, via act.ID) (act.Principal, func(), error) {
+func (g *Gate) admit(ctx context.Context, p act.Principal, i Info, via act.ID) (act.Principal, func(), error) {
 	if i.Write && p.Kind == act.Observer && i.On != act.KindOperator { // nobody is an operator before they have signed in
 		if err := g.Barred(); err != nil {
 			return p, nil, err
@@ -390,6 +396,11 @@ func (g *Gate) admit(p act.Principal, i Info, via act.ID) (act.Principal, func()
 	}
 	if !state.MayAct() {
 		return p, nil, standingError(state)
+	}
+	if p.Credential != 0 || p.Grant != 0 {
+		if err := g.admitCredential(ctx, &p, i, via); err != nil {
+			return p, nil, err
+		}
 	}
 	if via != 0 {
 		return p, noRefund, nil
@@ -432,8 +443,9 @@ func standingError(s act.Standing) error {
 	return act.Errorf(act.Denied, "your standing is %s", s).WithRule("standing." + s.String()).WithHint(hint)
 }
 
-// decide asks the policy.
-func (g *Gate) decide(p act.Principal, i Info, f Facts) (Decision, error) {
+// decide asks the policy, for p and for everybody on whose behalf it acts: chain
+// holds the facts as those see them, nil when they are the same for all.
+func (g *Gate) decide(p act.Principal, i Info, f Facts, chain []Facts) (Decision, error) {
 	if g.bare {
 		return Decision{Allow: true, Policy: "bare"}, nil
 	}
@@ -441,6 +453,11 @@ func (g *Gate) decide(p act.Principal, i Info, f Facts) (Decision, error) {
 	if !d.Allow {
 		return d, act.Errorf(act.Denied, "the policy does not allow %s here", i.Name).
 			WithRule(d.Policy).WithHint(d.Hint)
+	}
+	if len(p.Chain) > 0 {
+		if err := g.decideChain(p, i, f, chain, &d); err != nil {
+			return d, err
+		}
 	}
 	if o, waits := d.demand(""); waits && !i.Write {
 		return d, unheld(i, &d, o)
@@ -452,6 +469,11 @@ func (g *Gate) decide(p act.Principal, i Info, f Facts) (Decision, error) {
 func (g *Gate) recheck(tx *store.Tx, p act.Principal, guards []Guard) error {
 	if p.Kind == act.Agent {
 		if err := g.Standings.Expect(tx, p); err != nil {
+			return err
+		}
+	}
+	if p.Grant != 0 {
+		if err := g.recheckGrant(tx, p); err != nil {
 			return err
 		}
 	}

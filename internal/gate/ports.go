@@ -20,6 +20,20 @@ type Standings interface {
 	Expect(tx *store.Tx, p act.Principal) error
 }
 
+// Credentials tells whether what principals have shown is still good (package
+// identity).
+type Credentials interface {
+	// Stands fails when the credential or grant behind p has been withdrawn since it
+	// was checked. As long as nothing at all was withdrawn meanwhile (Principal.Seen)
+	// it answers from memory, under 10 ns and without allocating; else it asks the
+	// database, and fails with Unavailable when that cannot say.
+	Stands(ctx context.Context, p act.Principal) error
+	// Expect re-reads the grant of an operator's token inside a transaction. An
+	// agent's needs none: what withdraws its grant raises its epoch, which
+	// Standings.Expect finds.
+	Expect(tx *store.Tx, p act.Principal) error
+}
+
 // Decider answers policy questions (package policy). It fails closed: without a
 // valid bundle every answer is a denial.
 type Decider interface {

@@ -27,6 +27,7 @@ const (
 	QuotaSearch    = "search"    // beside QuotaRead
 	QuotaVerify    = "verify"    // answers to challenges
 	QuotaIdentity  = "identity"  // checks of identity tokens
+	QuotaToken     = "token"     // access tokens, and questions about them
 	QuotaSignIn    = "sign-in"   // attempts to sign in, for each source; failed ones count
 
 	// ratePage is in place of QuotaRead for those who read the pages: one page is
@@ -50,7 +51,7 @@ const (
 func quotaClasses() []string {
 	return []string{
 		QuotaNone, QuotaRead, QuotaWrite, QuotaPost, QuotaComment, QuotaCommunity, QuotaRegister, QuotaVote, QuotaFollow,
-		QuotaMessage, QuotaTask, QuotaUpload, QuotaHook, QuotaSearch, QuotaVerify, QuotaIdentity, QuotaSignIn,
+		QuotaMessage, QuotaTask, QuotaUpload, QuotaHook, QuotaSearch, QuotaVerify, QuotaIdentity, QuotaToken, QuotaSignIn,
 	}
 }
 
@@ -60,7 +61,7 @@ func ratesIn(class string) ([]string, bool) {
 	switch class {
 	case QuotaNone:
 		return nil, true
-	case QuotaRead, QuotaWrite, QuotaRegister, QuotaVerify, QuotaIdentity, QuotaSignIn:
+	case QuotaRead, QuotaWrite, QuotaRegister, QuotaVerify, QuotaIdentity, QuotaToken, QuotaSignIn:
 		return []string{class}, true
 	case QuotaSearch:
 		return []string{QuotaRead, class}, true
@@ -87,7 +88,7 @@ func profile(l Limits) (map[string]rate, bool) {
 			"comment=1/20s", "comment.new=1/60s", "comment-day=50/24h", "comment-day.new=20/24h",
 			"community=1/1h", "community.new=1/24h",
 			"message=30/1m", "message.new=0/24h",
-			"verify=30/1m", "identity=100/1m", "search=30/1m", "upload=20/1h", "webhook=20/1h",
+			"verify=30/1m", "identity=100/1m", "token=60/1m", "search=30/1m", "upload=20/1h", "webhook=20/1h",
 			"copies=3/24h", "copies-near=5/24h", "copies-owner=10/24h", "copies-community=50/24h",
 			"page=600/1m")
 	default:

@@ -77,7 +77,7 @@ func (a *ReadAct[In, Out]) read(ctx context.Context, p act.Principal, in In, i I
 // once is the life of a read.
 func (a *ReadAct[In, Out]) once(ctx context.Context, p act.Principal, in In, i Info) (out Out, err error) {
 	g := a.g
-	p, refund, err := g.admit(p, i, 0)
+	p, refund, err := g.admit(ctx, p, i, 0)
 	if err != nil {
 		return out, err
 	}
@@ -88,13 +88,17 @@ func (a *ReadAct[In, Out]) once(ctx context.Context, p act.Principal, in In, i I
 	}()
 	before := g.fence.number()
 	var target Resource
+	var chain []Facts
 	if err := g.db.View(ctx, func(v *store.View) error {
 		if a.r.Target != nil {
 			if target, err = a.r.Target(ctx, v, p, in); err != nil {
 				return err
 			}
+			if chain, err = a.factsOfChain(ctx, v, p, in); err != nil {
+				return err
+			}
 		}
-		if _, err = g.decide(p, a.r.Info, target.Facts); err != nil {
+		if _, err = g.decide(p, a.r.Info, target.Facts, chain); err != nil {
 			return err
 		}
 		out, err = a.r.Run(ctx, v, p, in)
@@ -105,7 +109,7 @@ func (a *ReadAct[In, Out]) once(ctx context.Context, p act.Principal, in In, i I
 	var shown []act.Ref
 	if a.r.Shown != nil {
 		filter := itemFilter{ask: func(f Facts) bool {
-			d, err := g.decide(p, a.r.Info, f)
+			d, err := g.decide(p, a.r.Info, f, nil)
 			return err == nil && d.Allow
 		}}
 		out = a.r.Shown(p, out, func(ref act.Ref, f Facts) bool {
@@ -129,6 +133,9 @@ func (a *ReadAct[In, Out]) once(ctx context.Context, p act.Principal, in In, i I
 	// Between filter and commit something on the page, or the reader itself, may
 	// have been fenced: then the page is not shown but made again.
 	if g.fence.movedSince(before, p.ID, shown) {
+		return out, errMoved
+	}
+	if len(p.Chain) > 0 && g.chainMoved(before, p) {
 		return out, errMoved
 	}
 	return out, g.touch(p) // a page that took long must not outlive what this node knows

@@ -129,7 +129,7 @@ type step[In, Out any] struct {
 func (s *step[In, Out]) ready(ctx context.Context, v *store.View) (err error) {
 	g, w := s.a.g, &s.a.w
 	s.began = g.clock()
-	p, refund, err := g.admit(s.as, w.Info, 0)
+	p, refund, err := g.admit(ctx, s.as, w.Info, 0)
 	if err != nil {
 		return err
 	}
@@ -139,7 +139,11 @@ func (s *step[In, Out]) ready(ctx context.Context, v *store.View) (err error) {
 			return err
 		}
 	}
-	if s.d, err = g.decide(s.p, w.Info, s.target.Facts); err != nil {
+	chain, err := s.a.factsOfChain(ctx, v, s.p, s.in)
+	if err != nil {
+		return err
+	}
+	if s.d, err = g.decide(s.p, w.Info, s.target.Facts, chain); err != nil {
 		return err
 	}
 	if o, waits := s.d.demand(""); waits {

@@ -162,6 +162,8 @@ type sealedCall struct {
 	Credential act.ID
 	Binding    act.Binding
 	Chain      []act.ID
+	Grant      act.ID `json:",omitzero"`
+	Scope      string `json:",omitempty"`
 	Source     string
 	Input      json.RawMessage
 }
@@ -208,7 +210,7 @@ func (l *Lifecycle) Keep(tx *store.Tx, c gate.Call) (gate.Pending, error) {
 	}
 	raw, err := json.Marshal(sealedCall{
 		Name: c.Principal.Name, Credential: c.Principal.Credential, Binding: c.Principal.Binding,
-		Chain: c.Principal.Chain, Source: c.Principal.Source, Input: c.Input,
+		Chain: c.Principal.Chain, Grant: c.Principal.Grant, Scope: c.Principal.Scope, Source: c.Principal.Source, Input: c.Input,
 	})
 	if err != nil {
 		return gate.Pending{}, act.Errorf(act.Internal, "the act cannot be kept: %w", err)
@@ -316,7 +318,7 @@ func (l *Lifecycle) open(a Approval) (gate.Call, error) {
 		Act: a.Act, Target: a.Target, Input: kept.Input, Demand: a.Demand,
 		Principal: act.Principal{
 			Kind: a.asker(), ID: a.Agent, Name: kept.Name, Credential: kept.Credential, Binding: kept.Binding,
-			Chain: kept.Chain, Source: kept.Source,
+			Chain: kept.Chain, Grant: kept.Grant, Scope: kept.Scope, Source: kept.Source,
 		},
 	}
 	if !bytes.Equal(l.digest(c), a.digest) {
