@@ -26,6 +26,12 @@ var tables = map[string]table{
 	"operator":   {owner: "identity", unique: []string{"id", "name"}},
 	"credential": {owner: "identity", unique: []string{"id", "hash"}},
 
+	"issuer_key":    {owner: "identity", unique: []string{"n", "id", "kid"}, small: "a row for each key that signed tokens, one a month"},
+	"enrollment":    {owner: "identity", unique: []string{"id", "hash"}},
+	"token_grant":   {owner: "identity", unique: []string{"id"}},
+	"refresh_token": {owner: "identity", unique: []string{"hash"}},
+	"assertion":     {owner: "identity", unique: []string{"hash"}},
+
 	"agent":    {owner: "lifecycle", unique: []string{"id", "skeleton"}},
 	"invite":   {owner: "lifecycle", unique: []string{"id", "hash"}},
 	"seat":     {owner: "lifecycle", unique: []string{"id"}},
@@ -92,6 +98,7 @@ var nullable = map[string]string{
 // crossings lists queries that touch another package's table, and why.
 var crossings = map[string]string{
 	"lifecycle.qCheckCredentials credential":  "verifying that no ended agent can still authenticate",
+	"lifecycle.qCheckGrants token_grant":      "verifying that no ended agent holds a grant",
 	"lifecycle.qCheckOwners owner":            "verifying that every agent's owner exists",
 	"provenance.qCheckAgents agent":           "verifying that every edge ends in something",
 	"provenance.qCheckProfiles profile":       "verifying that every edge ends in something",

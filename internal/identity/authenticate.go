@@ -20,6 +20,7 @@ type verified struct {
 	expires   int64 // Unix microseconds; 0 never
 	revoked   bool
 	stamp     uint32 // the subject's forget count when this was read
+	used      atomic.Int64
 }
 
 const (
@@ -39,8 +40,9 @@ func (s *Service) Authenticate(ctx context.Context, key string) (act.Principal, 
 			"send \"Authorization: Bearer moltbook_sk_…\" with the key exactly as it was shown at registration")
 	}
 	hash := s.keys.hash(key)
+	seen := s.fences.Load() // before the slots: see Forget
 	if v, ok := s.cache.GetIfPresent(hash); ok && v.stamp == s.slot(v.principal.ID).Load() {
-		return v.admit(s.clock)
+		return s.admit(v, seen)
 	}
 	if !s.keys.genuine(kind, key) {
 		return act.Principal{}, refused("key.unknown", "this network did not issue this credential",
@@ -50,20 +52,24 @@ func (s *Service) Authenticate(ctx context.Context, key string) (act.Principal, 
 	if err != nil {
 		return act.Principal{}, err
 	}
-	return v.admit(s.clock)
+	return s.admit(v, seen)
 }
 
 // admit says what a known credential is good for now.
-func (v *verified) admit(clock act.Clock) (act.Principal, error) {
+func (s *Service) admit(v *verified, seen uint64) (act.Principal, error) {
+	now := act.Micros(s.clock())
 	switch {
 	case v.revoked:
 		return act.Principal{}, refused("key.revoked", "this credential was revoked",
 			"it does not come back; your owner or an operator can say why")
-	case v.expires != 0 && act.Micros(clock()) >= v.expires:
+	case v.expires != 0 && now >= v.expires:
 		return act.Principal{}, refused("key.expired", "this credential has expired",
 			"ask your owner for a new one")
 	}
-	return v.principal, nil
+	s.uses.note(v.principal.Credential, &v.used, now)
+	p := v.principal
+	p.Seen, p.Until = seen, v.expires
+	return p, nil
 }
 
 // lookup reads a genuine credential from the database and remembers it.
@@ -130,12 +136,15 @@ func storedAs(kind Secret) string {
 }
 
 // Forget drops what is remembered of the subjects' credentials, so that the
-// next use asks the database. It is called when a fence of theirs is applied.
+// next use asks the database. It is called when a fence of theirs is applied. The
+// count of fences moves before and after: who has read it in between, and a slot
+// before its turn, finds that it has moved on (Stands).
 func (s *Service) Forget(subjects []act.ID) {
 	s.fences.Add(1)
 	for _, id := range subjects {
 		s.slot(id).Add(1)
 	}
+	s.fences.Add(1)
 }
 
 // The multiplier spreads ids that differ in few bits (Fibonacci hashing).

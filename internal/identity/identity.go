@@ -45,6 +45,15 @@ type Subjects interface {
 	Lost() error
 }
 
+// Agents is what the issuer needs of agents (package lifecycle).
+type Agents interface {
+	// Raise raises the agents' epochs in the transaction that takes a credential or
+	// a grant from them, and fences them: what they have under way is checked again.
+	Raise(tx *store.Tx, agents []act.ID) error
+	// AgentFacts answers from memory; the name of an unknown agent is "".
+	AgentFacts(agent act.ID) (name string, owner act.ID, standing act.Standing)
+}
+
 // Service issues and verifies credentials. It is safe for concurrent use.
 type Service struct {
 	db       *store.DB
@@ -53,7 +62,11 @@ type Service struct {
 	log      *slog.Logger
 	ttl      time.Duration
 	subjects Subjects // set by Plug before the first request
+	agents   Agents   // set by NewIssuer
+	issuer   *Issuer  // set by NewIssuer; nil where nobody asks for tokens
+	uses     *uses
 	cache    *otter.Cache[[sha256.Size]byte, *verified]
+	tokens   *otter.Cache[[sha256.Size]byte, *shown]
 
 	// forgets counts, in the slot of a subject, how often it was forgotten; a
 	// cached verification counts only while its slot stands as it did. Subjects
@@ -75,10 +88,14 @@ func New(db *store.DB, k *Keys, c Config) *Service {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Service{
-		db: db, keys: k, clock: db.Clock(), log: c.Log, ttl: c.KeyTTL,
-		cache: otter.Must(&otter.Options[[sha256.Size]byte, *verified]{MaximumSize: c.CacheSize}),
+	s := &Service{
+		uses: newUses(),
+		db:   db, keys: k, clock: db.Clock(), log: c.Log, ttl: c.KeyTTL,
+		cache:  otter.Must(&otter.Options[[sha256.Size]byte, *verified]{MaximumSize: c.CacheSize}),
+		tokens: otter.Must(&otter.Options[[sha256.Size]byte, *shown]{MaximumSize: c.CacheSize}),
 	}
+	s.fences.Store(1) // 0 is what a principal has that nobody has checked
+	return s
 }
 
 // Plug tells the service who knows the agents. It must be called before the
@@ -105,10 +122,18 @@ func (s *Service) IssueKey(tx *store.Tx, agent act.ID) (key string, credential a
 	return key, credential, err
 }
 
-// Revoke ends every credential of a subject and returns how many were live. The
-// transaction must fence the subject, so that every node forgets them too.
+// Revoke ends every credential and every grant of a subject, with what was carved
+// out of them, and returns how many credentials were live. The transaction must
+// fence the subject, so that every node forgets them too; who else loses a grant is
+// fenced here.
 func (s *Service) Revoke(tx *store.Tx, subject act.ID) (revoked int64, err error) {
-	return tx.Exec(qCredentialRevoke, subject, tx.Now())
+	if revoked, err = tx.Exec(qCredentialRevoke, subject, tx.Now()); err != nil {
+		return 0, err
+	}
+	if err := tx.Batch(qEnrollmentEnd, subject, tx.Now()); err != nil {
+		return 0, err
+	}
+	return revoked, s.revokeGrants(tx, subject, subject)
 }
 
 const (

@@ -38,6 +38,7 @@ const (
 	infoHeld    = "reefwarden/1/held acts"
 	infoProof   = "reefwarden/1/held acts digest"
 	infoBackup  = "reefwarden/1/backup"
+	infoNonce   = "reefwarden/1/dpop nonce"
 )
 
 // Keys are the keys of one network, all derived from its master key. They are
@@ -57,6 +58,7 @@ type Keys struct {
 	proof   *mac        // their digests, questions and answers
 	wrap    cipher.AEAD
 	seal    cipher.AEAD
+	nonce   []byte // of the DPoP nonces
 }
 
 // LoadKeys reads the master key file at path, or makes one (mode 0600, whole or
@@ -112,6 +114,7 @@ func deriveKeys(master []byte) (*Keys, error) {
 		check:  derive(infoCheck, 16),
 		sealed: derive(infoSealed, 32),
 		backup: derive(infoBackup, 32),
+		nonce:  derive(infoNonce, 32),
 		pepper: newMAC(derive(infoPepper, sha256.Size)),
 		tag:    newMAC(derive(infoTag, sha256.Size)),
 		source: newMAC(derive(infoSource, sha256.Size)),

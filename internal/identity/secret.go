@@ -25,6 +25,10 @@ const (
 	OperatorToken               // the operators' local token
 	AppKey                      // lets an application check proofs of identity
 	SessionKey                  // an operator's browser that is signed in, in a cookie
+
+	EnrollmentToken // lets an agent enrol a key
+	RefreshToken    // gets new access tokens of a grant, once
+	lastSecret      = RefreshToken
 )
 
 // Prefix returns what the kind's texts begin with.
@@ -42,6 +46,10 @@ func (s Secret) Prefix() string {
 		return "moltdev_"
 	case SessionKey:
 		return "reef_ses_"
+	case EnrollmentToken:
+		return "reef_enr_"
+	case RefreshToken:
+		return "reef_ref_"
 	}
 	return ""
 }
@@ -55,7 +63,7 @@ const (
 
 // kindOf tells the kind of a text by its prefix and length.
 func kindOf(text string) (Secret, bool) {
-	for s := AgentKey; s <= SessionKey; s++ {
+	for s := AgentKey; s <= lastSecret; s++ {
 		if p := s.Prefix(); len(text) == len(p)+secretChars && strings.HasPrefix(text, p) {
 			return s, true
 		}

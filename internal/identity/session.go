@@ -89,6 +89,7 @@ func (s *Service) Session(ctx context.Context, key string) (p act.Principal, err
 		return p, over
 	}
 	var found, live bool
+	seen := s.fences.Load()
 	err = s.db.View(ctx, func(v *store.View) error {
 		found, err = v.One(qSession, func(r *store.Row) error {
 			p = act.Principal{Kind: act.Operator, Credential: r.ID(0), ID: r.ID(1), Name: r.Text(2), Binding: act.BindingSession}
@@ -104,6 +105,7 @@ func (s *Service) Session(ctx context.Context, key string) (p act.Principal, err
 	case !found || !live:
 		return act.Principal{}, over
 	}
+	p.Seen = seen
 	return p, nil
 }
 

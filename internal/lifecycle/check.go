@@ -11,6 +11,8 @@ import (
 const (
 	qCheckCredentials store.Q = `SELECT a.id, c.id FROM agent AS a JOIN credential AS c ON c.subject = a.id
 WHERE a.state IN ($1, $2) AND c.revoked_at = 0 ORDER BY a.id, c.id LIMIT 10`
+	qCheckGrants store.Q = `SELECT a.id, g.id FROM agent AS a JOIN token_grant AS g ON g.holder = a.id
+WHERE a.state IN ($1, $2) AND g.revoked_at = 0 AND g.expires_at > $3 ORDER BY a.id, g.id LIMIT 10`
 	qCheckOwners store.Q = `SELECT a.id, a.owner FROM agent AS a LEFT JOIN owner AS o ON o.id = a.owner
 WHERE a.owner <> 0 AND o.id IS NULL ORDER BY a.id LIMIT 10`
 	qCheckSeats store.Q = `SELECT s.id, s.taken, CAST((SELECT COUNT(*) FROM agent AS a WHERE a.owner = s.id AND a.state NOT IN ($1, $2)) +
@@ -35,7 +37,7 @@ ORDER BY a.id LIMIT 10`
 )
 
 // Check verifies the package's invariants in one snapshot and returns a line for
-// each violation: no ended agent has a live credential or an act that waits,
+// each violation: no ended agent has a live credential, a grant or an act that waits,
 // every owner exists, what is beneath a quarantine is a standing, the seats taken are the agents that there are, approvals
 // have what their state implies.
 func Check(ctx context.Context, db *store.DB) (violations []string, err error) {
@@ -44,6 +46,12 @@ func Check(ctx context.Context, db *store.DB) (violations []string, err error) {
 			violations = append(violations, fmt.Sprintf("agent %d has ended and its credential %d is live", r.Int(0), r.Int(1)))
 			return nil
 		}, int64(act.Killed), int64(act.Expired)); err != nil {
+			return err
+		}
+		if err := v.All(qCheckGrants, func(r *store.Row) error {
+			violations = append(violations, fmt.Sprintf("agent %d has ended and its grant %d stands", r.Int(0), r.Int(1)))
+			return nil
+		}, int64(act.Killed), int64(act.Expired), act.Micros(db.Clock()())); err != nil {
 			return err
 		}
 		if err := checkSeats(v, &violations); err != nil {

@@ -105,6 +105,7 @@ func (c Config) Check() error {
 // is the gate's Standings and Holds and identity's Subjects. Safe for concurrent use.
 type Lifecycle struct {
 	Register *gate.WriteAct[NewAgent, Registered]
+	Enroll   *gate.WriteAct[NewMember, Member]
 	Claim    *gate.WriteAct[NewClaim, Agent]
 	Invite   *gate.WriteAct[NewInvite, Invited]
 	List     *gate.ReadAct[Query, act.Page[Agent]]
@@ -176,6 +177,7 @@ func New(g *gate.Gate, db *store.DB, ids *identity.Service, c Config) *Lifecycle
 	}
 	l := &Lifecycle{gate: g, db: db, ids: ids, cfg: c, log: c.Log, agents: newDirectory()}
 	l.registerRegister(g)
+	l.registerEnroll(g)
 	l.registerInvite(g)
 	l.registerApp(g)
 	l.registerMail(g)
@@ -236,6 +238,9 @@ func (l *Lifecycle) put(r *store.Row) {
 // reload brings memory up to date with agents whose standing has changed. The
 // gate calls it before the change is acknowledged.
 func (l *Lifecycle) reload(ctx context.Context, ids []act.ID) error {
+	// Their credentials may be revoked. That comes first: who is admitted with the new
+	// epoch has then been checked again, or finds that it was checked too early.
+	l.ids.Forget(ids)
 	var last Kill
 	if err := l.db.View(ctx, func(v *store.View) (err error) {
 		if err = l.read(v, ids); err != nil || !l.anyKilled(ids) {
@@ -251,7 +256,6 @@ func (l *Lifecycle) reload(ctx context.Context, ids []act.ID) error {
 	if last.Epoch.N > 0 {
 		l.killCount.Store(last.Epoch.N)
 	}
-	l.ids.Forget(ids) // their credentials may be revoked
 	return nil
 }
 

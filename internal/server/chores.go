@@ -67,3 +67,39 @@ func (c *chores) pass(ctx context.Context, one chore) error {
 	}
 	return one.do(ctx)
 }
+
+// loop is work of every node, done again and again and once more at the end.
+type loop struct {
+	stop context.CancelFunc
+	done sync.WaitGroup
+}
+
+func startEvery(every time.Duration, log *slog.Logger, name string, do func(context.Context) error) *loop {
+	ctx, stop := context.WithCancel(context.Background()) //arch:allow the loop is nobody's request
+	l := &loop{stop: stop}
+	l.done.Go(func() {
+		tick := time.NewTicker(every)
+		defer tick.Stop()
+		for over := false; !over; {
+			select {
+			case <-ctx.Done():
+				over = true
+			case <-tick.C:
+			}
+			once, cancel := context.WithTimeout(context.WithoutCancel(ctx), loopLimit)
+			if err := do(once); err != nil {
+				log.WarnContext(ctx, name, slog.Any("err", err))
+			}
+			cancel()
+		}
+	})
+	return l
+}
+
+const loopLimit = 10 * time.Second
+
+// close ends the loop after a last pass.
+func (l *loop) close() {
+	l.stop()
+	l.done.Wait()
+}

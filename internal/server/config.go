@@ -66,6 +66,9 @@ type Config struct {
 	MaxPerOwner  int           `koanf:"max-per-owner" default:"100" help:"agents that one owner may have; 0 is no bound"`
 	MaxPerSource int           `koanf:"max-per-source" default:"20" help:"agents from one network source (an IPv4 address, an IPv6 /64) that may wait to be claimed; 0 is no bound"`
 	MaxAgents    int           `koanf:"max-agents" default:"100000" help:"agents that the network may have; 0 is no bound"`
+	LegacyKeys   string        `koanf:"legacy-keys" default:"on" help:"on: agents' bootstrap keys (moltbook_sk_…) are taken at the doors; off: they only enrol a key pair and get bound tokens"`
+	SigningEvery time.Duration `koanf:"signing-key-every" default:"720h" help:"how long a key signs access tokens before the next one does, 1h to 8760h"`
+	KeyLife      time.Duration `koanf:"enrolled-key-life" default:"2160h" help:"how long a key that an agent enrols is good for, 1h to 43800h"`
 	Heartbeat    time.Duration `koanf:"heartbeat" default:"30m" help:"how often agents are asked to look in, 1m to 24h; each gets its own second of it"`
 
 	// Network is the name of a network that a process serves beside its default
@@ -93,6 +96,12 @@ const (
 	PagesOperators = "operators"
 	PagesPublic    = "public"
 	PagesOff       = "off"
+)
+
+// Whether bootstrap keys are taken at the doors; "" is on.
+const (
+	LegacyOn  = "on"
+	LegacyOff = "off"
 )
 
 // Setting describes one field of Config for flags and documents.
@@ -226,6 +235,15 @@ func (c Config) Check() error {
 	}
 	if !slices.Contains([]string{PagesOperators, PagesPublic, PagesOff}, c.ObserverPages) {
 		return fmt.Errorf("--observer-pages %q is none of operators, public, off", c.ObserverPages)
+	}
+	if !slices.Contains([]string{"", LegacyOn, LegacyOff}, c.LegacyKeys) {
+		return fmt.Errorf("--legacy-keys %q is none of on, off", c.LegacyKeys)
+	}
+	if c.SigningEvery != 0 && (c.SigningEvery < time.Hour || c.SigningEvery > 365*24*time.Hour) {
+		return fmt.Errorf("--signing-key-every %s is not from 1h to 8760h", c.SigningEvery)
+	}
+	if c.KeyLife != 0 && (c.KeyLife < time.Hour || c.KeyLife > 5*365*24*time.Hour) {
+		return fmt.Errorf("--enrolled-key-life %s is not from 1h to 43800h", c.KeyLife)
 	}
 	if !slices.Contains([]string{string(gate.LimitsMoltbook), string(gate.LimitsOpen)}, c.Limits) {
 		return fmt.Errorf("--limits %q is none of moltbook, open", c.Limits)

@@ -41,6 +41,7 @@ type Server struct {
 	Gate      *gate.Gate
 	Policy    *policy.Engine
 	Identity  *identity.Service
+	Issuer    *identity.Issuer
 	Lifecycle *lifecycle.Lifecycle
 	Network   *network.Network
 	Tracer    *provenance.Tracer
@@ -54,6 +55,7 @@ type Server struct {
 	handler   http.Handler // of this network alone
 	sequencer *sequencer
 	chores    *chores
+	uses      *loop
 	started   bool // the background work of gate and tracer
 	closed    sync.Once
 }
@@ -144,6 +146,9 @@ func assemble(ctx context.Context, c Config, log *slog.Logger) (_ *Server, err e
 		KillLog: c.KillLogPath(), Network: networkCode(s.Keys.Check()), Codec: s.Codec, Copies: s.copies(),
 		Mail: mailDir(c.MailDir, c.MailFrom, s.DB.Clock()), URL: s.URL, Log: log,
 	})
+	if s.Issuer, err = identity.NewIssuer(s.Gate, s.Identity, c.issuer(s)); err != nil {
+		return nil, err
+	}
 	s.Network = network.New(s.Gate, s.DB, network.Config{
 		Owner: func(agent act.ID) act.ID { return s.Lifecycle.Facts(agent).Owner },
 		Census: func(v *store.View, since time.Time) (network.Census, error) {
@@ -162,12 +167,13 @@ func assemble(ctx context.Context, c Config, log *slog.Logger) (_ *Server, err e
 	s.Gate.Plug(gate.Ports{
 		Standings: s.Lifecycle, Decider: s.Policy, Tracer: s.Tracer, Meter: s.Metrics,
 		Recorder: audit.New(audit.Config{Codec: s.Codec, Log: log}), Holds: s.Lifecycle,
+		Credentials: s.Identity,
 	})
 
 	// Memory is loaded between two looks at the fences; then background work.
 	s.started = true
 	s.Tracer.Start(ctx)
-	if err = s.Gate.Start(ctx, s.Lifecycle.Start, func(ctx context.Context) error { return s.Network.Start(ctx, s.DB) }); err != nil {
+	if err = s.Gate.Start(ctx, s.Issuer.Load, s.Lifecycle.Start, func(ctx context.Context) error { return s.Network.Start(ctx, s.DB) }); err != nil {
 		return nil, err
 	}
 	return s, nil
@@ -182,6 +188,9 @@ func (s *Server) begin(ctx context.Context) (err error) {
 	if err := s.Network.Run(ctx); err != nil {
 		return err
 	}
+	if err := s.Issuer.Start(ctx); err != nil {
+		return err
+	}
 	if s.sequencer, err = startSequencer(s.DB, s.Bus, s.log); err != nil {
 		return err
 	}
@@ -191,6 +200,7 @@ func (s *Server) begin(ctx context.Context) (err error) {
 	if err := s.ensureGeneral(ctx); err != nil {
 		return err
 	}
+	s.uses = startEvery(time.Minute, s.log, "store uses", s.Identity.StoreUses)
 	sealer, err := provenance.NewSealer(s.DB)
 	if err != nil {
 		return err
@@ -200,6 +210,7 @@ func (s *Server) begin(ctx context.Context) (err error) {
 		chore{name: "tasks", every: 15 * time.Second, limit: 10 * time.Second, do: func(ctx context.Context) error { return s.Network.SweepTasks(ctx, s.DB) }},
 		chore{name: "housekeeping", every: housekeepEvery, limit: housekeepEvery, do: s.Housekeep},
 		chore{name: "seal", every: sealEvery, limit: time.Minute, do: seal(sealer)},
+		chore{name: "issuer", every: time.Minute, limit: time.Minute, do: s.Issuer.RotateDue},
 		chore{name: "reaper", every: s.Lifecycle.ReapEvery(), limit: time.Minute, do: s.reap},
 	)
 	s.Metrics.WatchWriteQueue(s.DB.QueueDepth)
@@ -291,7 +302,7 @@ func (s *Server) doors() error {
 	}
 	kernel.Mount(moltbook.New(moltbook.Config{Kernel: kernel, Network: s.Network, Lifecycle: s.Lifecycle, PublicURL: s.URL, Data: s.Config.MoltbookData}))
 	kernel.Mount(moltbook.NewDocuments(moltbook.Documents{
-		Kernel: kernel, URL: s.URL, Signer: s.Keys, Facts: moltbook.Facts{
+		Kernel: kernel, URL: s.URL, Signer: s.Issuer, Facts: moltbook.Facts{
 			Name: "Reefwarden", Slug: "reefwarden", Registration: s.Config.Registration, Claim: s.Config.Claim && s.Config.AutoClaim == "",
 			Rates: s.Gate.Rates(), NewFor: s.Gate.NewFor(),
 			OwnKeyApproval: s.Config.OwnKeyApproval, Challenge: s.Config.Challenge, Heartbeat: cmp.Or(s.Config.Heartbeat, gate.DefaultHeartbeat),
@@ -426,7 +437,7 @@ func (s *Server) Settle(ctx context.Context) error {
 
 // Housekeep drops what nobody needs any more; see Retention. It is a chore.
 func (s *Server) Housekeep(ctx context.Context) error {
-	return errors.Join(s.Gate.Housekeep(ctx), s.Lifecycle.Housekeep(ctx), s.Network.Housekeep(ctx))
+	return errors.Join(s.Gate.Housekeep(ctx), s.Lifecycle.Housekeep(ctx), s.Issuer.Housekeep(ctx), s.Network.Housekeep(ctx))
 }
 
 // reap ends the agents that nobody has claimed in time.
@@ -460,11 +471,17 @@ func (s *Server) Close() {
 		if s.chores != nil {
 			s.chores.close()
 		}
+		if s.uses != nil {
+			s.uses.close()
+		}
 		if s.Network != nil {
 			s.Network.Close()
 		}
 		if s.sequencer != nil {
 			s.sequencer.close()
+		}
+		if s.Issuer != nil {
+			s.Issuer.Close()
 		}
 		if s.started {
 			s.Gate.Close()

@@ -82,9 +82,21 @@ func NewDocuments(d Documents) *api.Door {
 		}
 	}
 	door := &api.Door{Name: "moltbook", Fail: (&door{json: []string{"application/json"}}).fail}
-	for _, path := range []string{"/skill.md", "/heartbeat.md", "/messaging.md", "/rules.md", "/skill.json", "/skill.json.jws", "/.well-known/jwks.json"} {
+	for _, path := range []string{"/skill.md", "/heartbeat.md", "/messaging.md", "/rules.md", "/skill.json", "/skill.json.jws"} {
 		door.Routes = append(door.Routes, show(path))
 	}
+	// Keys come and go while the server runs.
+	door.Routes = append(door.Routes, api.Route{
+		Method: http.MethodGet, Path: "/.well-known/jwks.json", Anonymous: true, Exempt: "the network's public keys, for everybody who checks what it signs",
+		Handle: func(_ context.Context, c *api.Call) error {
+			keys, err := d.Signer.PublicKeys()
+			if err != nil {
+				return err
+			}
+			c.Send(http.StatusOK, []string{"application/jwk-set+json"}, append(keys, '\n'))
+			return nil
+		},
+	})
 	return door
 }
 
@@ -151,13 +163,8 @@ func (d Documents) render() (documents, error) {
 	if err != nil {
 		return nil, err
 	}
-	keys, err := d.Signer.PublicKeys()
-	if err != nil {
-		return nil, err
-	}
 	out["/skill.json"] = document{jsonType, body}
 	out["/skill.json.jws"] = document{[]string{"application/jose"}, []byte(signature + "\n")}
-	out["/.well-known/jwks.json"] = document{[]string{"application/jwk-set+json"}, append(keys, '\n')}
 	return out, nil
 }
 

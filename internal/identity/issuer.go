@@ -1,0 +1,144 @@
+package identity
+
+import (
+	"cmp"
+	"context"
+	"time"
+
+	"github.com/reefwarden/reefwarden/internal/act"
+	"github.com/reefwarden/reefwarden/internal/bus"
+	"github.com/reefwarden/reefwarden/internal/gate"
+	"github.com/reefwarden/reefwarden/internal/identity/token"
+	"github.com/reefwarden/reefwarden/internal/store"
+)
+
+const (
+	// TokenLife is how long an access token is good for.
+	TokenLife = 5 * time.Minute
+	// DelegationLife is how long a grant is good for that its holder has given
+	// another agent leave to carve its own out of; the tokens of both live TokenLife.
+	DelegationLife = time.Hour
+
+	// issuerPart is the name under which the issuer acts by itself.
+	issuerPart = "issuer"
+)
+
+// IssuerConfig tunes an issuer. Codec, URL and Agents are required.
+type IssuerConfig struct {
+	Codec  *act.Codec
+	URL    func() string // the network's public URL: issuer and audience of its tokens
+	Agents Agents
+	Bus    *bus.Bus // by which nodes ask each other about proofs; nil for one node
+
+	Algorithm   token.Algorithm // of the signing keys; EdDSA if 0
+	RotateEvery time.Duration   // how long one signs; DefaultRotateEvery if 0
+	KeyLife     time.Duration   // of enrolled keys; DefaultKeyLife if 0
+	NoLegacy    bool            // bootstrap keys open no door; they can still enrol a key
+	Proofs      int             // proofs remembered at a time; DefaultProofs if 0
+	Nonces      []byte          // key of the DPoP nonces; the network's own if nil
+}
+
+// Issuer is the network's authorization server: grants, the keys that sign tokens,
+// and the enrolment of agents' keys. Its acts are the only way to change any of it.
+// It is safe for concurrent use.
+type Issuer struct {
+	Rotate  *gate.WriteAct[Rotation, Rotated]
+	Invite  *gate.WriteAct[NewEnrollment, Enrolling]
+	Renew   *gate.WriteAct[NewKey, Credential]
+	Recover *gate.WriteAct[Recovery, Recovered]
+	End     *gate.WriteAct[CredentialEnd, act.Ref]
+
+	Issue    *gate.WriteAct[NewGrant, Issued]
+	Exchange *gate.WriteAct[NewExchange, Issued]
+	Refresh  *gate.WriteAct[NewRefresh, Issued]
+	Revoke   *gate.WriteAct[Revocation, act.Ref]
+	Inspect  *gate.ReadAct[Inspected, Inspection]
+
+	Inventory *gate.ReadAct[InventoryQuery, act.Page[Item]]
+
+	gate    *gate.Gate
+	ids     *Service
+	cfg     IssuerConfig
+	signing signing
+	proofs  *proofs
+}
+
+// NewIssuer registers the issuer's acts on g and itself with ids. Start makes it
+// ready; before that no token is issued or taken.
+func NewIssuer(g *gate.Gate, ids *Service, c IssuerConfig) (*Issuer, error) {
+	c.Algorithm = cmp.Or(c.Algorithm, token.EdDSA)
+	i := &Issuer{gate: g, ids: ids, cfg: c}
+	var err error
+	if i.proofs, err = newProofs(ids, c); err != nil {
+		return nil, err
+	}
+	ids.issuer, ids.agents = i, c.Agents
+	i.registerRotate(g)
+	i.registerCredentials(g)
+	i.registerTokens(g)
+	i.registerRevoke(g)
+	i.registerInventory(g)
+	// Agents are fenced by lifecycle; who else holds grants is fenced here.
+	g.OnFence(act.KindOperator, func(_ context.Context, operators []act.ID) error {
+		ids.Forget(operators)
+		return nil
+	})
+	return i, nil
+}
+
+// Load reads the signing keys, for gate.Start.
+func (i *Issuer) Load(ctx context.Context) error { return i.loadKeys(ctx) }
+
+// Start makes the first signing key if there is none, and begins to answer other
+// nodes. The gate must have started.
+func (i *Issuer) Start(ctx context.Context) error {
+	if err := i.ensureKey(ctx); err != nil {
+		return err
+	}
+	return i.proofs.start()
+}
+
+// Close ends the answers to other nodes.
+func (i *Issuer) Close() { i.proofs.close() }
+
+// URL is the issuer's name and the audience of its tokens.
+func (i *Issuer) URL() string { return i.cfg.URL() }
+
+func (i *Issuer) keyLife() time.Duration { return cmp.Or(i.cfg.KeyLife, DefaultKeyLife) }
+
+// Nonce returns a nonce of this node for the DPoP-Nonce header.
+func (i *Issuer) Nonce() string { return i.proofs.nonces.Make(i.ids.clock()) }
+
+const (
+	qRefreshOver store.Q = `DELETE FROM refresh_token WHERE hash IN (SELECT hash FROM refresh_token WHERE expires_at < $1 ORDER BY expires_at, hash LIMIT $2)`
+	qGrantOver   store.Q = `DELETE FROM token_grant WHERE id IN (SELECT id FROM token_grant WHERE expires_at < $1 ORDER BY expires_at, id LIMIT $2)`
+	qEnrollOver  store.Q = `DELETE FROM enrollment WHERE id IN (SELECT id FROM enrollment WHERE expires_at < $1 ORDER BY expires_at, id LIMIT $2)`
+
+	sweepOnce = 1000
+	keepOver  = 24 * time.Hour // what is over stays for the inventory so long
+)
+
+// Housekeep drops what has been over for a day: grants, refresh tokens, enrolment
+// tokens, and at once the assertions that nobody can show again. The record keeps
+// what was done with them. The server calls it now and then.
+func (i *Issuer) Housekeep(ctx context.Context) error {
+	now := i.ids.clock()
+	for _, sweep := range []struct {
+		q      store.Q
+		before time.Time
+	}{{qTakenOver, now}, {qRefreshOver, now.Add(-keepOver)}, {qGrantOver, now.Add(-keepOver)}, {qEnrollOver, now.Add(-keepOver)}} {
+		for {
+			var n int64
+			if err := i.ids.db.Write(ctx, func(tx *store.Tx) (err error) {
+				n, err = tx.Exec(sweep.q, act.Micros(sweep.before), int64(sweepOnce))
+				return err
+			}); err != nil {
+				return err
+			}
+			if n < sweepOnce {
+				break
+			}
+		}
+	}
+	return nil
+}
