@@ -33,14 +33,15 @@ const (
 	BindingKey                      // a signed assertion of a key that was enrolled (RFC 7523)
 	BindingDPoP                     // an access token with a proof of its key (RFC 9449)
 	BindingMTLS                     // an access token with its client certificate (RFC 8705)
+	BindingAsserted                 // the word of another issuer (RFC 7523 §2.1)
 )
 
 // String returns the binding's name as it stands in leaves.
 func (b Binding) String() string {
-	if b > BindingMTLS {
+	if b > BindingAsserted {
 		return "unknown"
 	}
-	return [...]string{"none", "bootstrap", "operator-token", "session", "private-key", "dpop", "mtls"}[b]
+	return [...]string{"none", "bootstrap", "operator-token", "session", "private-key", "dpop", "mtls", "asserted"}[b]
 }
 
 // Principal is who acts. It is passed as an argument, never through a context,

@@ -198,6 +198,15 @@ func (c *Client) judge(ip netip.Addr, port uint16) error {
 // redirect, too, is an answer. Errors of the URL are act.Invalid, others
 // act.Unavailable.
 func (c *Client) Post(ctx context.Context, raw string, head http.Header, body []byte) (Answer, error) {
+	return c.send(ctx, http.MethodPost, raw, head, body)
+}
+
+// Get asks for what is at a URL; see Post.
+func (c *Client) Get(ctx context.Context, raw string, head http.Header) (Answer, error) {
+	return c.send(ctx, http.MethodGet, raw, head, nil)
+}
+
+func (c *Client) send(ctx context.Context, method, raw string, head http.Header, body []byte) (Answer, error) {
 	u, err := Parse(raw)
 	if err != nil {
 		return Answer{}, err
@@ -208,7 +217,7 @@ func (c *Client) Post(ctx context.Context, raw string, head http.Header, body []
 	if err != nil {
 		return Answer{}, err
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, u.String(), bytes.NewReader(body))
+	req, err := http.NewRequestWithContext(ctx, method, u.String(), bytes.NewReader(body))
 	if err != nil {
 		return Answer{}, refused("it has no valid form")
 	}

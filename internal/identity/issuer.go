@@ -34,6 +34,8 @@ type IssuerConfig struct {
 	RotateEvery time.Duration   // how long one signs; DefaultRotateEvery if 0
 	KeyLife     time.Duration   // of enrolled keys; DefaultKeyLife if 0
 	NoLegacy    bool            // bootstrap keys open no door; they can still enrol a key
+	Trusted     []Trusted       // issuers whose assertions are taken
+	Fetch       Fetch           // of their key sets; nil takes files only
 	Proofs      int             // proofs remembered at a time; DefaultProofs if 0
 	Nonces      []byte          // key of the DPoP nonces; the network's own if nil
 }
@@ -51,6 +53,7 @@ type Issuer struct {
 	Issue    *gate.WriteAct[NewGrant, Issued]
 	Exchange *gate.WriteAct[NewExchange, Issued]
 	Refresh  *gate.WriteAct[NewRefresh, Issued]
+	Assert   *gate.WriteAct[NewAssertion, Issued]
 	Revoke   *gate.WriteAct[Revocation, act.Ref]
 	Inspect  *gate.ReadAct[Inspected, Inspection]
 
@@ -61,6 +64,7 @@ type Issuer struct {
 	cfg     IssuerConfig
 	signing signing
 	proofs  *proofs
+	trusted []*trustedIssuer
 }
 
 // NewIssuer registers the issuer's acts on g and itself with ids. Start makes it
@@ -72,10 +76,14 @@ func NewIssuer(g *gate.Gate, ids *Service, c IssuerConfig) (*Issuer, error) {
 	if i.proofs, err = newProofs(ids, c); err != nil {
 		return nil, err
 	}
+	if i.trusted, err = newTrusted(c.Trusted, c.Fetch, ids.clock); err != nil {
+		return nil, err
+	}
 	ids.issuer, ids.agents = i, c.Agents
 	i.registerRotate(g)
 	i.registerCredentials(g)
 	i.registerTokens(g)
+	i.registerAssert(g)
 	i.registerRevoke(g)
 	i.registerInventory(g)
 	// Agents are fenced by lifecycle; who else holds grants is fenced here.

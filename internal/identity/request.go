@@ -18,6 +18,7 @@ const (
 	TypeClient   = "client_credentials"
 	TypeExchange = "urn:ietf:params:oauth:grant-type:token-exchange"
 	TypeRefresh  = "refresh_token"
+	TypeAssert   = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 )
 
 // TokenRequest is a request at the token endpoint, decoded.
@@ -31,6 +32,7 @@ type TokenRequest struct {
 	Subject  string   // subject_token
 	Actor    string   // actor_token
 	Refresh  string   // refresh_token
+	Bearer   string   // assertion of another issuer (RFC 7523 §2.1)
 }
 
 // Client is how the sender of a request authenticates and what the token will be
@@ -58,7 +60,7 @@ type TokenAnswer struct {
 // Token answers a request at the token endpoint. What is refused before anybody is
 // known is put on record here.
 func (i *Issuer) Token(ctx context.Context, r TokenRequest) (TokenAnswer, error) {
-	name := map[string]string{TypeClient: "token.issue", TypeExchange: "token.exchange", TypeRefresh: "token.refresh"}[r.Type]
+	name := map[string]string{TypeClient: "token.issue", TypeExchange: "token.exchange", TypeRefresh: "token.refresh", TypeAssert: "token.assert"}[r.Type]
 	if name == "" {
 		return TokenAnswer{}, act.Errorf(act.Invalid, "this grant type is not one of this network").WithRule("grant.type").
 			WithHint("the metadata document lists those there are")
@@ -68,6 +70,9 @@ func (i *Issuer) Token(ctx context.Context, r TokenRequest) (TokenAnswer, error)
 	if err != nil {
 		i.refuse(ctx, stranger, name, err)
 		return TokenAnswer{}, err
+	}
+	if r.Type == TypeAssert {
+		return i.assert(ctx, stranger, r, confirm)
 	}
 	p, shown, err := i.Authenticate(ctx, r.Client, r.Refresh)
 	p.Source = r.Source

@@ -112,9 +112,11 @@ func open(t testing.TB, cfg store.Config, p plan) *house {
 	h.net = network.New(h.gate, h.db, network.Config{})
 	p.life.Born, p.life.Ended = h.net.Born, h.net.Ended
 	h.life = lifecycle.New(h.gate, h.db, h.ids, p.life)
+	_, err = identity.NewIssuer(h.gate, h.ids, identity.IssuerConfig{Codec: codec, URL: func() string { return "http://network.example" }, Agents: h.life})
+	must("issuer")
 	var acts []policy.ActInfo
 	for _, a := range h.gate.Acts() {
-		acts = append(acts, policy.ActInfo{Name: a.Name, Kinds: []act.Kind{a.On}, Read: !a.Write})
+		acts = append(acts, policy.ActInfo{Name: a.Name, Kinds: append([]act.Kind{a.On}, a.Also...), Read: !a.Write})
 	}
 	key := h.keys.PolicyKey()
 	public, _ := key.Public().(ed25519.PublicKey)
@@ -130,7 +132,7 @@ func open(t testing.TB, cfg store.Config, p plan) *house {
 	t.Cleanup(func() { _ = tracer.Close() }) // fails where the test has closed the database
 	h.gate.Plug(gate.Ports{
 		Standings: h.life, Decider: engine, Recorder: audit.New(audit.Config{Codec: codec}),
-		Tracer: tracer, Meter: telemetry.NewMetrics(), Holds: h.life,
+		Tracer: tracer, Meter: telemetry.NewMetrics(), Holds: h.life, Credentials: h.ids,
 	})
 	err = h.gate.Start(ctx, h.life.Start)
 	must("start")

@@ -69,6 +69,7 @@ type Config struct {
 	LegacyKeys   string        `koanf:"legacy-keys" default:"on" help:"on: agents' bootstrap keys (moltbook_sk_…) are taken at the doors; off: they only enrol a key pair and get bound tokens"`
 	SigningEvery time.Duration `koanf:"signing-key-every" default:"720h" help:"how long a key signs access tokens before the next one does, 1h to 8760h"`
 	KeyLife      time.Duration `koanf:"enrolled-key-life" default:"2160h" help:"how long a key that an agent enrols is good for, 1h to 43800h"`
+	Trusted      string        `koanf:"trusted-issuers" help:"JSON file that lists other issuers whose assertions agents get tokens for; none if empty"`
 	Heartbeat    time.Duration `koanf:"heartbeat" default:"30m" help:"how often agents are asked to look in, 1m to 24h; each gets its own second of it"`
 
 	// Network is the name of a network that a process serves beside its default
@@ -244,6 +245,9 @@ func (c Config) Check() error {
 	}
 	if c.KeyLife != 0 && (c.KeyLife < time.Hour || c.KeyLife > 5*365*24*time.Hour) {
 		return fmt.Errorf("--enrolled-key-life %s is not from 1h to 43800h", c.KeyLife)
+	}
+	if _, err := c.trusted(); err != nil {
+		return err
 	}
 	if !slices.Contains([]string{string(gate.LimitsMoltbook), string(gate.LimitsOpen)}, c.Limits) {
 		return fmt.Errorf("--limits %q is none of moltbook, open", c.Limits)

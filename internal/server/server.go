@@ -146,7 +146,11 @@ func assemble(ctx context.Context, c Config, log *slog.Logger) (_ *Server, err e
 		KillLog: c.KillLogPath(), Network: networkCode(s.Keys.Check()), Codec: s.Codec, Copies: s.copies(),
 		Mail: mailDir(c.MailDir, c.MailFrom, s.DB.Clock()), URL: s.URL, Log: log,
 	})
-	if s.Issuer, err = identity.NewIssuer(s.Gate, s.Identity, c.issuer(s)); err != nil {
+	issuing, err := s.issuer()
+	if err != nil {
+		return nil, err
+	}
+	if s.Issuer, err = identity.NewIssuer(s.Gate, s.Identity, issuing); err != nil {
 		return nil, err
 	}
 	s.Network = network.New(s.Gate, s.DB, network.Config{
