@@ -16,8 +16,12 @@
 //     when the fence comes between reading the database and caching the answer;
 //   - "unauthenticated" is said only after a completed check;
 //   - an operator's browser session ends with its time, with its token, or when it
-//     is closed, on every node at once.
+//     is closed, on every node at once;
+//   - a grant stands behind every access token; with it end, in one transaction, all
+//     that were carved out of it, and none carries or lasts more than its parent;
+//   - a key is enrolled once, by who holds its private half.
 //
-// Tables: owner, operator, credential. Entry points: [LoadKeys], [New],
-// [Service.Authenticate]. Read keys.go, then secret.go, then authenticate.go.
+// Tables: owner, operator, credential, issuer_key, enrollment, token_grant,
+// refresh_token, assertion. Entry points: [LoadKeys], [New], [NewIssuer],
+// [Service.Present]. Read keys.go, secret.go, authenticate.go, then grant.go and tokens.go.
 package identity
