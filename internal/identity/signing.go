@@ -21,6 +21,8 @@ const (
 	// PublishAhead is how long a key is published before it signs, so that whoever
 	// keeps the key set for a while has it in time.
 	PublishAhead = 15 * time.Minute
+
+	unending = 100 // years
 )
 
 const (
@@ -171,7 +173,11 @@ func (i *Issuer) arrange(keys []signingKey) error {
 	}
 	for _, k := range keys {
 		if k.n != active.n {
-			others = append(others, token.Verifier{Key: k.key.Public(), Until: act.FromMicros(k.until)})
+			end := act.FromMicros(k.until)
+			if k.until == 0 { // its time has not come, so its end is not known
+				end = act.FromMicros(k.active).AddDate(unending, 0, 0)
+			}
+			others = append(others, token.Verifier{Key: k.key.Public(), Until: end})
 		}
 	}
 	set, err := token.NewSet(active.key, others...)

@@ -16,6 +16,7 @@ import (
 
 	"github.com/reefwarden/reefwarden/internal/act"
 	"github.com/reefwarden/reefwarden/internal/audit"
+	"github.com/reefwarden/reefwarden/internal/identity"
 	"github.com/reefwarden/reefwarden/internal/lifecycle"
 	"github.com/reefwarden/reefwarden/internal/network"
 	"github.com/reefwarden/reefwarden/internal/provenance"
@@ -210,6 +211,11 @@ func Violations(t testing.TB, s *server.Server) (lines []string) {
 		t.Fatalf("check lifecycle: %v", err)
 	}
 	lines = append(lines, more...)
+	grants, err := identity.Check(ctx, s.DB)
+	if err != nil {
+		t.Fatalf("check the grants: %v", err)
+	}
+	lines = append(lines, grants...)
 	shown, err := provenance.Check(ctx, s.DB)
 	if err != nil {
 		t.Fatalf("check what was shown: %v", err)
