@@ -13,8 +13,8 @@ const (
 	// A credential that ended took its grants with it.
 	qCheckGrantCredential store.Q = `SELECT g.id, c.id FROM token_grant AS g JOIN credential AS c ON c.id = g.credential
 WHERE g.revoked_at = 0 AND c.revoked_at <> 0 AND g.expires_at > $1 ORDER BY g.id LIMIT 10`
-	qCheckRefresh store.Q = `SELECT r.holds, COUNT(*) FROM refresh_token AS r JOIN token_grant AS g ON g.id = r.holds
-WHERE r.used_at = 0 GROUP BY r.holds HAVING COUNT(*) > 1 ORDER BY r.holds LIMIT 10`
+	qCheckRefresh store.Q = `SELECT r.holds, r.hash FROM refresh_token AS r JOIN refresh_token AS s ON s.holds = r.holds AND s.hash > r.hash
+WHERE r.used_at = 0 AND s.used_at = 0 ORDER BY r.hash LIMIT 10`
 )
 
 // Check verifies in one snapshot that no grant carries or lasts more than the one it
@@ -66,7 +66,7 @@ func Check(ctx context.Context, db *store.DB) (violations []string, err error) {
 			return err
 		}
 		return v.All(qCheckRefresh, func(r *store.Row) error {
-			bad("grant %d has %d refresh tokens that are good", r.Int(0), r.Int(1))
+			bad("grant %d has two refresh tokens that are good", r.Int(0))
 			return nil
 		})
 	})

@@ -65,12 +65,12 @@ SELECT id FROM token_grant WHERE id = $1
 UNION SELECT id FROM token_grant WHERE holder = $1
 UNION SELECT id FROM token_grant WHERE credential = $1
 UNION SELECT g.id FROM token_grant AS g JOIN line ON g.parent = line.id) SELECT id FROM line)`
-	qGrantHolders store.Q = `WITH RECURSIVE line (id) AS (
+	qGrantHolders store.Q = `SELECT DISTINCT holder FROM token_grant WHERE revoked_at = $2 AND expires_at > $2 AND id IN (
+WITH RECURSIVE line (id) AS (
 SELECT id FROM token_grant WHERE id = $1
 UNION SELECT id FROM token_grant WHERE holder = $1
 UNION SELECT id FROM token_grant WHERE credential = $1
-UNION SELECT g.id FROM token_grant AS g JOIN line ON g.parent = line.id)
-SELECT DISTINCT d.holder FROM token_grant AS d JOIN line ON line.id = d.id WHERE d.revoked_at = $2 AND d.expires_at > $2`
+UNION SELECT g.id FROM token_grant AS g JOIN line ON g.parent = line.id) SELECT id FROM line)`
 )
 
 func scanGrant(r *store.Row) (g Grant) {

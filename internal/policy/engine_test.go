@@ -199,6 +199,7 @@ func TestDefaultBundle(t *testing.T) {
 		{"housekeeping", shut, act.SystemPrincipal("housekeeping"), true},
 		{"keeper", shut, act.SystemPrincipal("approvals"), true},
 		{"restorer", shut, act.SystemPrincipal("restore"), true},
+		{"issuer", shut, act.SystemPrincipal("issuer"), true},
 		{"other system", shut, act.SystemPrincipal("timer"), true},
 	}
 	actives, operators := []string{"active", "active, own"}, []string{"operator", "operator, own"}
@@ -310,6 +311,11 @@ func TestDefaultBundle(t *testing.T) {
 		"webhook.create":        both, "webhook.list": both, "webhook.delete": both, "webhook.rotate": both,
 		"webhook.replay": both, "webhook.deliveries": both,
 		"network.show": pages, "session.open": strangers, "session.close": operators,
+		"agent.enroll": strangers, "enrollment.create": operators, "credential.recover": operators, "identity.inventory": operators,
+		"token.issue": {"active, own"}, "token.exchange": {"active, own"}, "token.assert": {"active, own"},
+		"token.refresh": {"active, own", "operator, own"}, "token.revoke": append([]string{"active, own"}, operators...), "token.inspect": both,
+		"credential.rotate": {"active, own"}, "credential.revoke": append([]string{"active, own"}, operators...),
+		"key.rotate":   append([]string{"issuer"}, operators...),
 		"queue.create": actives, "queue.update": actives, "queue.delete": actives, "queue.list": both, "queue.show": both,
 		"queue.receive": actives, "queue.ack": actives, "queue.extend": actives, "queue.dead": actives, "queue.redrive": actives,
 	}

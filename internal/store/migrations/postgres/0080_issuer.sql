@@ -62,7 +62,7 @@ CREATE TABLE token_grant (
 
 CREATE INDEX token_grant_holder ON token_grant (holder, id);
 
-CREATE INDEX token_grant_parent ON token_grant (parent, id) WHERE parent <> 0;
+CREATE INDEX token_grant_parent ON token_grant (parent, id);
 
 CREATE INDEX token_grant_credential ON token_grant (credential, id);
 
