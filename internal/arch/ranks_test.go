@@ -31,7 +31,7 @@ var house = map[string]room{
 
 	"identity/token": {rank: 1, budget: 3500}, // below the gate, which looks at scopes, and below clients, which make proofs
 
-	"gate":   {rank: 2, budget: 3000},
+	"gate":   {rank: 2, budget: 3500},
 	"egress": {rank: 2, budget: 3000},
 	"backup": {rank: 2, budget: 1000},
 

@@ -122,8 +122,16 @@ const (
 	qGrantOver   store.Q = `DELETE FROM token_grant WHERE id IN (SELECT id FROM token_grant WHERE expires_at < $1 ORDER BY expires_at, id LIMIT $2)`
 	qEnrollOver  store.Q = `DELETE FROM enrollment WHERE id IN (SELECT id FROM enrollment WHERE expires_at < $1 ORDER BY expires_at, id LIMIT $2)`
 
+	// When what has been over for longest was so, for doctor.
+	QOldestEnrollment store.Q = `SELECT expires_at FROM enrollment ORDER BY expires_at, id LIMIT 1`
+	QOldestGrant      store.Q = `SELECT expires_at FROM token_grant ORDER BY expires_at, id LIMIT 1`
+	QOldestRefresh    store.Q = `SELECT expires_at FROM refresh_token ORDER BY expires_at, hash LIMIT 1`
+	QOldestAssertion  store.Q = `SELECT expires_at FROM assertion ORDER BY expires_at, hash LIMIT 1`
+
 	sweepOnce = 1000
-	keepOver  = 24 * time.Hour // what is over stays for the inventory so long
+
+	// KeepOver is how long what is over stays for the inventory.
+	KeepOver = 24 * time.Hour
 )
 
 // Housekeep drops what has been over for a day: grants, refresh tokens, enrolment
@@ -134,7 +142,7 @@ func (i *Issuer) Housekeep(ctx context.Context) error {
 	for _, sweep := range []struct {
 		q      store.Q
 		before time.Time
-	}{{qTakenOver, now}, {qRefreshOver, now.Add(-keepOver)}, {qGrantOver, now.Add(-keepOver)}, {qEnrollOver, now.Add(-keepOver)}} {
+	}{{qTakenOver, now}, {qRefreshOver, now.Add(-KeepOver)}, {qGrantOver, now.Add(-KeepOver)}, {qEnrollOver, now.Add(-KeepOver)}} {
 		for {
 			var n int64
 			if err := i.ids.db.Write(ctx, func(tx *store.Tx) (err error) {
