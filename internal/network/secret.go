@@ -26,6 +26,8 @@ var keyForms = [...]keyForm{
 	{"moltdev_", 24, "_-"},
 	{"reef_op_", 24, "_-"},
 	{"reef_inv_", 24, "_-"},
+	{"reef_enr_", 24, "_-"},
+	{"reef_ref_", 24, "_-"},
 	{"reef_ses_", 24, "_-"},
 	{"whsec_", 24, "+/="},
 	{"sk-", 32, "_-"}, // OpenAI, Anthropic and who follows them
