@@ -3,7 +3,6 @@ package identity
 import (
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/reefwarden/reefwarden/internal/act"
 	"github.com/reefwarden/reefwarden/internal/identity/token"
@@ -216,5 +215,3 @@ func holdCredential(tx *store.Tx, id act.ID) error {
 func grantOver() error {
 	return refused("grant.over", "the grant behind this token was revoked or is over", "ask for a new one with your own key; who gave it to you can say why it ended")
 }
-
-func until(micros int64) time.Time { return act.FromMicros(micros) }

@@ -50,7 +50,6 @@ type holder struct {
 	name      string
 	key, dpop token.Private
 	member    lifecycle.Member
-	bootstrap string
 }
 
 func newKey(t testing.TB) token.Private {
