@@ -43,7 +43,7 @@ func TestActsAreTheRegistry(t *testing.T) {
 
 // strangers are the acts that need no credential: they bring a secret of their own
 // in the body, or make the first one.
-var strangers = []string{"agent.register", "claim.mail", "identity.verify", "session.open"}
+var strangers = []string{"agent.register", "agent.enroll", "claim.mail", "identity.verify", "session.open"}
 
 // No route stands outside the registry, and no act is without a door.
 func TestRoutesNameRegisteredActs(t *testing.T) {

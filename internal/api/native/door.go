@@ -11,6 +11,7 @@ import (
 	"github.com/reefwarden/reefwarden/internal/act"
 	"github.com/reefwarden/reefwarden/internal/api"
 	"github.com/reefwarden/reefwarden/internal/gate"
+	"github.com/reefwarden/reefwarden/internal/identity"
 	"github.com/reefwarden/reefwarden/internal/lifecycle"
 	"github.com/reefwarden/reefwarden/internal/network"
 )
@@ -20,12 +21,14 @@ type Config struct {
 	Kernel    *api.Kernel
 	Network   *network.Network
 	Lifecycle *lifecycle.Lifecycle
+	Issuer    *identity.Issuer
 }
 
 type door struct {
 	kernel        *api.Kernel
 	network       *network.Network
 	lifecycle     *lifecycle.Lifecycle
+	issuer        *identity.Issuer
 	codec         *act.Codec
 	json, problem []string // values of Content-Type, shared and never changed
 }
@@ -40,7 +43,7 @@ const (
 // New returns the door.
 func New(c Config) *api.Door {
 	d := &door{
-		kernel: c.Kernel, network: c.Network, lifecycle: c.Lifecycle, codec: c.Kernel.Codec,
+		kernel: c.Kernel, network: c.Network, lifecycle: c.Lifecycle, issuer: c.Issuer, codec: c.Kernel.Codec,
 		json: []string{"application/json"}, problem: []string{"application/problem+json"},
 	}
 	return &api.Door{
@@ -50,7 +53,7 @@ func New(c Config) *api.Door {
 		Instead: map[string]string{
 			"DELETE /agents/{agent}": "send a POST to /v1/agents/{id}/kill with a reason",
 		},
-		Routes: slices.Concat(d.operatorRoutes(), d.newcomerRoutes(), d.socialRoutes(), d.placeRoutes(), d.labelRoutes(), d.pictureRoutes(), d.postRoutes(),
+		Routes: slices.Concat(d.operatorRoutes(), d.credentialRoutes(), d.newcomerRoutes(), d.socialRoutes(), d.placeRoutes(), d.labelRoutes(), d.pictureRoutes(), d.postRoutes(),
 			d.dayRoutes(), d.conversationRoutes(), d.taskRoutes(), d.eventRoutes(), d.queueRoutes()),
 	}
 }
