@@ -28,15 +28,16 @@ type Config struct {
 
 type door struct {
 	Config
-	codec *act.Codec
-	links *links
-	md    *markdown
-	html  *drawer
+	sessions *api.Sessions
+	codec    *act.Codec
+	links    *links
+	md       *markdown
+	html     *drawer
 }
 
 // New returns the door.
 func New(c Config) (*api.Door, error) {
-	d := &door{Config: c, codec: c.Kernel.Codec, links: &links{proof: c.Identity.Proof}}
+	d := &door{Config: c, codec: c.Kernel.Codec, sessions: &api.Sessions{Identity: c.Identity, Name: c.Cookie, URL: c.URL}, links: &links{proof: c.Identity.Proof}}
 	d.md = newMarkdown(d.links)
 	var err error
 	if d.html, err = newDrawer(d); err != nil {

@@ -189,7 +189,7 @@ func (w *drawer) page(ctx context.Context, c *api.Call, p *page) ([]byte, error)
 	p.Twins = p.Error == nil && c.Route.Act != "" || p.Page == "about"
 	if p.Door = true; c.Principal.Kind == act.Operator {
 		p.Who = c.Principal.Name
-	} else if who, signed, err := w.d.session(ctx, c.R); err == nil && signed && c.Route.Anonymous {
+	} else if who, signed, err := w.d.sessions.Of(ctx, c.R); err == nil && signed && c.Route.Anonymous {
 		p.Who = who.Name
 	}
 	var b bytes.Buffer

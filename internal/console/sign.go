@@ -14,37 +14,10 @@ import (
 
 const maxForm = 4 << 10 // bytes of a form
 
-// secure reports whether the network is reached by https.
-func (d *door) secure() bool { return strings.HasPrefix(d.URL(), "https://") }
-
-// cookie is the name of a session's cookie. Under https its prefix makes browsers
-// refuse one that another host of the domain, or plain http, has set.
-func (d *door) cookie() string {
-	if d.secure() {
-		return "__Host-" + d.Cookie
-	}
-	return d.Cookie
-}
-
-// session returns the operator who is signed in. signed is false when nobody is.
-func (d *door) session(ctx context.Context, r *http.Request) (p act.Principal, signed bool, err error) {
-	for _, cookie := range r.CookiesNamed(d.cookie()) {
-		p, err = d.Identity.Session(ctx, cookie.Value)
-		switch act.CodeOf(err) { //nolint:exhaustive // only a completed check says that nobody is signed in
-		case act.None:
-			return p, true, nil
-		case act.Unauthenticated:
-		default:
-			return p, false, err
-		}
-	}
-	return act.Principal{}, false, nil
-}
-
 // who implements api.Door.Who: an operator who is signed in, else a reader of the
 // pages where everybody may read them.
 func (d *door) who(ctx context.Context, c *api.Call) (act.Principal, error) {
-	p, signed, err := d.session(ctx, c.R)
+	p, signed, err := d.sessions.Of(ctx, c.R)
 	switch {
 	case err != nil || signed:
 		return p, err
@@ -53,20 +26,6 @@ func (d *door) who(ctx context.Context, c *api.Call) (act.Principal, error) {
 	}
 	return p, act.Errorf(act.Unauthenticated, "these pages are for the network's operators").WithRule("session.missing").
 		WithHint("sign in; programs send an operator's token in the header Authorization")
-}
-
-// fromHere refuses forms that another site has sent (T56). A browser says where a
-// form comes from, and no page can make it say something else.
-func (d *door) fromHere(r *http.Request) error {
-	site, origin := r.Header.Get("Sec-Fetch-Site"), r.Header.Get("Origin")
-	u, err := url.Parse(origin)
-	own, _ := url.Parse(d.URL())
-	same := err == nil && origin != "" && (u.Host == r.Host || own != nil && u.Host == own.Host)
-	if !same || site != "" && site != "same-origin" {
-		return act.Errorf(act.Denied, "the form was not sent from one of these pages").WithRule("session.origin").
-			WithHint("open the page in a browser tab of its own and send its form again")
-	}
-	return nil
 }
 
 // form reads a small form. A value that stands twice is refused: two programs
@@ -111,7 +70,7 @@ func (d *door) signInPage(_ context.Context, c *api.Call) (*page, error) {
 // POST /sign-in. The token is in the body, where no log and no history keeps it,
 // and nowhere in the answer.
 func (d *door) signIn(ctx context.Context, c *api.Call) error {
-	if err := d.fromHere(c.R); err != nil {
+	if err := d.sessions.FromHere(c.R); err != nil {
 		return err
 	}
 	values, err := form(c)
@@ -129,7 +88,7 @@ func (d *door) signIn(ctx context.Context, c *api.Call) error {
 
 // POST /sign-out
 func (d *door) signOut(ctx context.Context, c *api.Call) error {
-	if err := d.fromHere(c.R); err != nil {
+	if err := d.sessions.FromHere(c.R); err != nil {
 		return err
 	}
 	if _, err := d.Lifecycle.CloseSession.Do(ctx, c.Principal, lifecycle.Nothing{}); err != nil {
@@ -142,7 +101,7 @@ func (d *door) signOut(ctx context.Context, c *api.Call) error {
 
 func (d *door) setCookie(c *api.Call, key string, life int) {
 	http.SetCookie(c.W, &http.Cookie{
-		Name: d.cookie(), Value: key, Path: "/", MaxAge: life, HttpOnly: true, Secure: d.secure(), SameSite: http.SameSiteStrictMode,
+		Name: d.sessions.Cookie(), Value: key, Path: "/", MaxAge: life, HttpOnly: true, Secure: d.sessions.Secure(), SameSite: http.SameSiteStrictMode,
 	})
 }
 
