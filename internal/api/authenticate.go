@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"crypto/sha256"
+	"crypto/x509"
 	"encoding/base64"
 	"errors"
 	"log/slog"
@@ -12,11 +13,15 @@ import (
 
 	"github.com/reefwarden/reefwarden/internal/act"
 	"github.com/reefwarden/reefwarden/internal/gate"
+	"github.com/reefwarden/reefwarden/internal/identity"
 )
 
 const (
-	maxCredential = 512 // bytes; longer ones are not looked at
+	maxCredential = 8 << 10 // bytes; longer ones are not looked at
 	authRetry     = 2 * time.Second
+
+	schemeBearer = "Bearer"
+	schemeDPoP   = "DPoP"
 )
 
 // authenticate sets the call's principal. The credential stands in the
@@ -42,12 +47,34 @@ func (k *Kernel) authenticate(ctx context.Context, c *Call) error {
 	if len(sent) > 1 {
 		return k.refuse(ctx, c, "key.malformed", "more than one Authorization header was sent")
 	}
-	key, ok := bearer(sent[0])
-	if !ok {
-		return k.refuse(ctx, c, "key.malformed", "the Authorization header holds no bearer credential")
+	shown := identity.Presented{Method: c.R.Method, Cert: certificate(c.R)}
+	var ok bool
+	if shown.Scheme, shown.Credential, ok = credential(sent[0]); !ok {
+		return k.refuse(ctx, c, "key.malformed", "the Authorization header holds no credential")
 	}
-	p, err := k.Auth.Authenticate(ctx, key)
+	if c.proves = shown.Scheme == schemeDPoP; c.proves {
+		switch proofs := c.R.Header["Dpop"]; len(proofs) {
+		case 0:
+		case 1:
+			shown.Proof = proofs[0]
+		default:
+			return k.refuse(ctx, c, "dpop.twice", "more than one DPoP header was sent")
+		}
+		// The address is that under the public URL, whatever the Host header says.
+		shown.URL = k.URL() + c.R.URL.EscapedPath()
+		k.offerNonce(c)
+	}
+	p, err := k.Auth.Present(ctx, shown)
 	return k.admit(ctx, c, p, err)
+}
+
+// certificate returns the client certificate of a request's connection, whose key
+// the handshake has shown; nil without one.
+func certificate(r *http.Request) *x509.Certificate {
+	if r.TLS == nil || len(r.TLS.PeerCertificates) == 0 {
+		return nil
+	}
+	return r.TLS.PeerCertificates[0]
 }
 
 // admit takes a principal, or says why its credential is not good.
@@ -75,7 +102,7 @@ func (k *Kernel) admit(ctx context.Context, c *Call, p act.Principal, err error)
 // mayEnter keeps everybody but operators from routes that call no act, where no
 // policy is asked.
 func (k *Kernel) mayEnter(c *Call) error {
-	if c.Route.Act == "" && c.Principal.Kind != act.Operator {
+	if c.Route.Act == "" && !c.Route.Self && c.Principal.Kind != act.Operator {
 		return act.Errorf(act.Denied, "this is for operators").WithRule("http.operators").WithHint("use an operator's token")
 	}
 	return nil
@@ -88,14 +115,22 @@ func (k *Kernel) refuse(ctx context.Context, c *Call, rule, message string) erro
 	return e
 }
 
-// bearer returns the credential of an Authorization header.
-func bearer(value string) (key string, ok bool) {
-	scheme, key, ok := strings.Cut(value, " ")
-	if !ok || !strings.EqualFold(scheme, "Bearer") {
-		return "", false
+// credential splits an Authorization header. The scheme comes back as it is
+// registered, however it was written.
+func credential(value string) (scheme, text string, ok bool) {
+	scheme, text, ok = strings.Cut(value, " ")
+	switch {
+	case !ok:
+		return "", "", false
+	case strings.EqualFold(scheme, schemeBearer):
+		scheme = schemeBearer
+	case strings.EqualFold(scheme, schemeDPoP):
+		scheme = schemeDPoP
+	default:
+		return "", "", false
 	}
-	key = strings.Trim(key, " ")
-	return key, len(key) <= maxCredential && visible(key)
+	text = strings.Trim(text, " ")
+	return scheme, text, len(text) <= maxCredential && visible(text)
 }
 
 // visible reports whether s is not empty and all visible ASCII.

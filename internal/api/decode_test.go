@@ -231,7 +231,7 @@ func FuzzHeaders(f *testing.F) {
 	f.Add("Basic x", strings.Repeat("10.0.0.1,", 100), strings.Repeat("k", 129))
 	k := proxied(f, "10.0.0.0/8", "192.0.2.1")
 	f.Fuzz(func(t *testing.T, authorization, forwarded, idempotency string) {
-		if key, ok := bearer(authorization); ok && (key == "" || len(key) > maxCredential || strings.ContainsAny(key, " \t\r\n\x00")) {
+		if _, key, ok := credential(authorization); ok && (key == "" || len(key) > maxCredential || strings.ContainsAny(key, " \t\r\n\x00")) {
 			t.Fatalf("credential %q", key)
 		}
 		r := httptest.NewRequest(http.MethodPost, "/x", nil)

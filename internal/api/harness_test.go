@@ -8,6 +8,7 @@ import (
 	"github.com/reefwarden/reefwarden/internal/api"
 	"github.com/reefwarden/reefwarden/internal/api/moltbook"
 	"github.com/reefwarden/reefwarden/internal/api/native"
+	"github.com/reefwarden/reefwarden/internal/api/oauth"
 	"github.com/reefwarden/reefwarden/internal/console"
 	"github.com/reefwarden/reefwarden/internal/server/servertest"
 )
@@ -16,7 +17,7 @@ import (
 // running server.
 func mount(t testing.TB, s *servertest.Server, change func(*api.Config)) *api.Kernel {
 	t.Helper()
-	c := api.Config{Gate: s.Gate, Auth: s.Identity, Source: s.Keys.Source, Codec: s.Codec, Metrics: s.Metrics, Clock: s.DB.Clock()}
+	c := api.Config{Gate: s.Gate, Auth: s.Identity, URL: s.Server.URL, Nonce: s.Issuer.Nonce, Source: s.Keys.Source, Codec: s.Codec, Metrics: s.Metrics, Clock: s.DB.Clock()}
 	if change != nil {
 		change(&c)
 	}
@@ -31,6 +32,14 @@ func mount(t testing.TB, s *servertest.Server, change func(*api.Config)) *api.Ke
 		t.Fatal(err)
 	}
 	k.Mount(pages)
+	grants, err := oauth.New(oauth.Config{
+		Kernel: k, Issuer: s.Issuer, Consents: s.Consents, URL: s.Server.URL, Algorithms: api.ProofAlgorithms(),
+		Sessions: &api.Sessions{Identity: s.Identity, Name: s.Keys.SessionCookie(), URL: s.Server.URL},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	k.Mount(grants)
 	return k
 }
 

@@ -36,6 +36,8 @@ const (
 type Config struct {
 	Gate    *gate.Gate
 	Auth    *identity.Service
+	URL     func() string            // public URL of the network, without a slash at the end
+	Nonce   func() string            // for the DPoP-Nonce header; nil offers none
 	Source  func(addr string) string // the keyed hash that stands for an address
 	Codec   *act.Codec               // for the doors
 	Metrics *telemetry.Metrics
@@ -75,8 +77,8 @@ type Kernel struct {
 
 // New returns a kernel with the door of health.
 func New(c Config) (*Kernel, error) {
-	if c.Gate == nil || c.Auth == nil || c.Source == nil || c.Codec == nil || c.Metrics == nil {
-		return nil, errors.New("api: gate, auth, source, codec and metrics are required")
+	if c.Gate == nil || c.Auth == nil || c.URL == nil || c.Source == nil || c.Codec == nil || c.Metrics == nil {
+		return nil, errors.New("api: gate, auth, url, source, codec and metrics are required")
 	}
 	if c.Clock == nil {
 		c.Clock = act.RealClock
@@ -152,9 +154,14 @@ type Route struct {
 	Method string // GET answers HEAD too
 	Path   string // below the prefix, as http.ServeMux writes it: "/posts/{id}"
 	Act    string // the registered act it calls
+	// Also are other acts that it calls instead, where the body says which.
+	Also []string
 	// Exempt says why the route calls no act. Such a route shows nothing of the
 	// network, and only to operators unless Anonymous is set.
-	Exempt    string
+	Exempt string
+	// Self says that the route tells callers of nothing but themselves: it needs a
+	// good credential, anybody's.
+	Self      bool
 	Anonymous bool  // needs no credential; one that is sent is not looked at
 	Body      bool  // of a DELETE: its body says what to do; without Body it is not read
 	MaxBody   int64 // bytes after decompression; MaxBody if 0

@@ -12,10 +12,11 @@ import (
 )
 
 // exempt are the routes that call no act. They show nothing of the network; those
-// under /v1 are for operators only.
+// under /v1 are for operators only, but for the one that tells callers of themselves.
 var exempt = []string{
 	"GET /healthz", "GET /readyz", "GET /metrics", "GET /v1/acts", "GET /v1/whoami",
 	"GET /about", "GET /about.json", "GET /about.md", "GET /about.atom", "GET /leave", "GET /sign-in", "GET /assets/{file}",
+	"GET /.well-known/oauth-authorization-server", "GET /.well-known/oauth-protected-resource", "GET /oauth/authorize",
 }
 
 // GET /v1/acts shows the registry as it is.
@@ -43,7 +44,7 @@ func TestActsAreTheRegistry(t *testing.T) {
 
 // strangers are the acts that need no credential: they bring a secret of their own
 // in the body, or make the first one.
-var strangers = []string{"agent.register", "agent.enroll", "claim.mail", "identity.verify", "session.open"}
+var strangers = []string{"agent.register", "agent.enroll", "claim.mail", "identity.verify", "session.open", "token.issue", "token.inspect", "token.revoke", "device.start"}
 
 // No route stands outside the registry, and no act is without a door.
 func TestRoutesNameRegisteredActs(t *testing.T) {
@@ -73,8 +74,14 @@ func TestRoutesNameRegisteredActs(t *testing.T) {
 					t.Errorf("%s names %q, which is not registered", name, r.Act)
 				}
 				registered[r.Act] = true
-				// A proof and a key travel in a body, not in an address that is logged.
-				if read := r.Method == http.MethodGet || r.Act == "identity.verify"; read == writes[r.Act] {
+				for _, other := range r.Also {
+					if _, ok := registered[other]; !ok {
+						t.Errorf("%s names %q, which is not registered", name, other)
+					}
+					registered[other] = true
+				}
+				// A proof, a key and a token travel in a body, not in an address that is logged.
+				if read := r.Method == http.MethodGet || r.Act == "identity.verify" || r.Act == "token.inspect"; read == writes[r.Act] {
 					t.Errorf("%s has the wrong method for %s", name, r.Act)
 				}
 			}

@@ -26,6 +26,7 @@ type Call struct {
 
 	kernel *Kernel
 	door   *Door
+	proves bool // the credential came with the scheme DPoP
 	began  time.Time
 	trace  string
 	status int // sent; 0 before
@@ -123,12 +124,8 @@ func (k *Kernel) fail(c *Call, e *act.Error) {
 		return // the answer has left
 	}
 	head := c.W.Header()
-	if e.Code == act.Unauthenticated {
-		challenge := `Bearer realm="reef"`
-		if len(c.R.Header["Authorization"]) > 0 {
-			challenge += `, error="invalid_token"` // RFC 6750 §3.1
-		}
-		head.Set("WWW-Authenticate", challenge)
+	if e.Code == act.Unauthenticated || e.Code == act.Denied && c.Principal.Grant != 0 {
+		k.challenge(c, e)
 	}
 	if e.Code == act.Unavailable {
 		again := *e

@@ -53,6 +53,7 @@ var house = map[string]room{
 	"api/moltbook": {rank: 5, budget: 4000, peers: []string{"api"}},
 	"api/mcp":      {rank: 5, budget: 2000, peers: []string{"api"}},
 	"api/a2a":      {rank: 5, budget: 2000, peers: []string{"api"}},
+	"api/oauth":    {rank: 5, budget: 2000, peers: []string{"api"}},
 	"console":      {rank: 5, budget: 2000, peers: []string{"api"}},
 	"agent":        {rank: 5, budget: 8000, only: []string{"act", "telemetry", "skill", "client", "egress"}},
 

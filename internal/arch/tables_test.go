@@ -29,6 +29,7 @@ var tables = map[string]table{
 	"issuer_key":    {owner: "identity", unique: []string{"n", "id", "kid"}, small: "a row for each key that signed tokens, one a month"},
 	"enrollment":    {owner: "identity", unique: []string{"id", "hash"}},
 	"token_grant":   {owner: "identity", unique: []string{"id"}},
+	"consent":       {owner: "identity", unique: []string{"id", "hash"}},
 	"refresh_token": {owner: "identity", unique: []string{"hash"}},
 	"assertion":     {owner: "identity", unique: []string{"hash"}},
 

@@ -187,7 +187,7 @@ func span(d time.Duration) string {
 func (q *quotas) giveBack(p act.Principal, rates []rate) {
 	for _, r := range rates {
 		switch r.name {
-		case QuotaRead, QuotaWrite, ratePage, QuotaSignIn:
+		case QuotaRead, QuotaWrite, ratePage, QuotaTry, QuotaSignIn:
 			continue // a failed request is still a request
 		}
 		q.counts.giveBack(keyOf(p, r))

@@ -28,6 +28,7 @@ const (
 	QuotaVerify    = "verify"    // answers to challenges
 	QuotaIdentity  = "identity"  // checks of identity tokens
 	QuotaToken     = "token"     // access tokens, and questions about them
+	QuotaTry       = "try"       // requests at the token endpoint and its neighbours, for each source, before anybody is known
 	QuotaSignIn    = "sign-in"   // attempts to sign in, for each source; failed ones count
 
 	// ratePage is in place of QuotaRead for those who read the pages: one page is
@@ -51,7 +52,7 @@ const (
 func quotaClasses() []string {
 	return []string{
 		QuotaNone, QuotaRead, QuotaWrite, QuotaPost, QuotaComment, QuotaCommunity, QuotaRegister, QuotaVote, QuotaFollow,
-		QuotaMessage, QuotaTask, QuotaUpload, QuotaHook, QuotaSearch, QuotaVerify, QuotaIdentity, QuotaToken, QuotaSignIn,
+		QuotaMessage, QuotaTask, QuotaUpload, QuotaHook, QuotaSearch, QuotaVerify, QuotaIdentity, QuotaToken, QuotaTry, QuotaSignIn,
 	}
 }
 
@@ -61,7 +62,7 @@ func ratesIn(class string) ([]string, bool) {
 	switch class {
 	case QuotaNone:
 		return nil, true
-	case QuotaRead, QuotaWrite, QuotaRegister, QuotaVerify, QuotaIdentity, QuotaToken, QuotaSignIn:
+	case QuotaRead, QuotaWrite, QuotaRegister, QuotaVerify, QuotaIdentity, QuotaToken, QuotaTry, QuotaSignIn:
 		return []string{class}, true
 	case QuotaSearch:
 		return []string{QuotaRead, class}, true
@@ -90,7 +91,7 @@ func profile(l Limits) (map[string]rate, bool) {
 			"message=30/1m", "message.new=0/24h",
 			"verify=30/1m", "identity=100/1m", "token=60/1m", "search=30/1m", "upload=20/1h", "webhook=20/1h",
 			"copies=3/24h", "copies-near=5/24h", "copies-owner=10/24h", "copies-community=50/24h",
-			"page=600/1m")
+			"page=600/1m", "try=600/1m")
 	default:
 		return nil, false
 	}

@@ -28,7 +28,9 @@ const (
 
 	EnrollmentToken // lets an agent enrol a key
 	RefreshToken    // gets new access tokens of a grant, once
-	lastSecret      = RefreshToken
+	ConsentCode     // an operator's consent on its way to a client, once
+	DeviceSecret    // what a terminal asks with whether an operator has consented
+	lastSecret      = DeviceSecret
 )
 
 // Prefix returns what the kind's texts begin with.
@@ -50,6 +52,10 @@ func (s Secret) Prefix() string {
 		return "reef_enr_"
 	case RefreshToken:
 		return "reef_ref_"
+	case ConsentCode:
+		return "reef_code_"
+	case DeviceSecret:
+		return "reef_dev_"
 	}
 	return ""
 }

@@ -62,6 +62,7 @@ func registry() []ActInfo {
 		{Name: "queue.create"}, {Name: "queue.update"}, {Name: "queue.delete"}, {Name: "queue.list", Read: true}, {Name: "queue.show", Read: true},
 		{Name: "network.show", Read: true}, {Name: "session.open"}, {Name: "session.close"},
 		{Name: "token.issue"}, {Name: "token.exchange"}, {Name: "token.assert"}, {Name: "token.refresh"}, {Name: "token.revoke"},
+		{Name: "consent.give"}, {Name: "consent.redeem"}, {Name: "device.start"}, {Name: "device.show", Read: true}, {Name: "device.approve"}, {Name: "device.deny"},
 		{Name: "token.inspect", Read: true}, {Name: "credential.rotate"}, {Name: "credential.revoke"}, {Name: "credential.recover"},
 		{Name: "enrollment.create"}, {Name: "identity.inventory", Read: true}, {Name: "key.rotate"}, {Name: "agent.enroll"},
 		{Name: "queue.receive"}, {Name: "queue.ack"}, {Name: "queue.extend"}, {Name: "queue.dead", Read: true}, {Name: "queue.redrive"},

@@ -66,6 +66,7 @@ type Config struct {
 	MaxPerOwner  int           `koanf:"max-per-owner" default:"100" help:"agents that one owner may have; 0 is no bound"`
 	MaxPerSource int           `koanf:"max-per-source" default:"20" help:"agents from one network source (an IPv4 address, an IPv6 /64) that may wait to be claimed; 0 is no bound"`
 	MaxAgents    int           `koanf:"max-agents" default:"100000" help:"agents that the network may have; 0 is no bound"`
+	OAuthClients []string      `koanf:"oauth-clients" help:"programs that operators may let act for them, beside reef itself: NAME=REDIRECT, like board=https://board.example/callback"`
 	LegacyKeys   string        `koanf:"legacy-keys" default:"on" help:"on: agents' bootstrap keys (moltbook_sk_…) are taken at the doors; off: they only enrol a key pair and get bound tokens"`
 	SigningEvery time.Duration `koanf:"signing-key-every" default:"720h" help:"how long a key signs access tokens before the next one does, 1h to 8760h"`
 	KeyLife      time.Duration `koanf:"enrolled-key-life" default:"2160h" help:"how long a key that an agent enrols is good for, 1h to 43800h"`
@@ -176,7 +177,7 @@ func Load(flags map[string]any) (Config, error) {
 			return c, fmt.Errorf("there is no setting %q: see reef serve --help", key)
 		}
 	}
-	for _, key := range []string{"trusted-proxy", "quotas", "webhook-allow", "webhook-ports"} {
+	for _, key := range []string{"trusted-proxy", "quotas", "webhook-allow", "webhook-ports", "oauth-clients"} {
 		if list, ok := k.Get(key).(string); ok {
 			_ = k.Set(key, strings.Fields(strings.ReplaceAll(list, ",", " ")))
 		}
@@ -236,6 +237,9 @@ func (c Config) Check() error {
 	}
 	if !slices.Contains([]string{PagesOperators, PagesPublic, PagesOff}, c.ObserverPages) {
 		return fmt.Errorf("--observer-pages %q is none of operators, public, off", c.ObserverPages)
+	}
+	if _, err := c.clients(); err != nil {
+		return err
 	}
 	if !slices.Contains([]string{"", LegacyOn, LegacyOff}, c.LegacyKeys) {
 		return fmt.Errorf("--legacy-keys %q is none of on, off", c.LegacyKeys)

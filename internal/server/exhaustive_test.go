@@ -23,7 +23,7 @@ var update = flag.Bool("update", false, "write the generated documents instead o
 func TestEveryActIsComplete(t *testing.T) {
 	s := servertest.Start(t, servertest.Config(t, store.SQLite))
 	samples := make(map[string]string)
-	for door, dir := range map[string]string{"moltbook": "api/moltbook", "native": "api/native", "console": "console"} {
+	for door, dir := range map[string]string{"moltbook": "api/moltbook", "native": "api/native", "oauth": "api/oauth", "console": "console"} {
 		files, err := filepath.Glob(filepath.Join("..", filepath.FromSlash(dir), "testdata", "*.txtar"))
 		if err != nil || len(files) == 0 {
 			t.Fatalf("no golden samples of %s (%v)", door, err)
@@ -145,7 +145,9 @@ func actsPage(s *servertest.Server) string {
 	routes := make(map[string][]string)
 	for _, d := range s.API.Doors() {
 		for _, r := range d.Routes {
-			routes[r.Act] = append(routes[r.Act], "`"+d.Pattern(r)+"`")
+			for _, name := range append([]string{r.Act}, r.Also...) {
+				routes[name] = append(routes[name], "`"+d.Pattern(r)+"`")
+			}
 		}
 	}
 	var b strings.Builder

@@ -149,7 +149,7 @@ func checkHost(host string) error {
 // are the process's.
 var ofNetwork = []string{
 	"public-url", "registration", "claim-required", "limits", "anonymous-api", "observer-pages", "own-key-approval", "challenge", "mail-dir", "mail-from",
-	"keep-deleted", "quotas", "new-agent", "unclaimed-for", "max-per-owner", "max-per-source", "max-agents", "heartbeat",
+	"keep-deleted", "quotas", "new-agent", "unclaimed-for", "max-per-owner", "max-per-source", "max-agents", "heartbeat", "oauth-clients",
 }
 
 // forNetwork returns the configuration of a named network: the process's, with
@@ -308,6 +308,13 @@ func (n *networks) of(r *http.Request) (s *Server, below string) {
 	}
 	if s := n.byHost[strings.ToLower(host)]; s != nil {
 		return s, ""
+	}
+	// The documents of a network below a path have its name behind their own (RFC 8414
+	// §3, RFC 9728 §3).
+	if known, name, ok := strings.Cut(r.URL.Path, networkPath); ok && strings.HasPrefix(known, "/.well-known/oauth-") {
+		if s := n.byName[name]; s != nil {
+			return s, known
+		}
 	}
 	if rest, ok := strings.CutPrefix(r.URL.Path, networkPath); ok {
 		name, inner, _ := strings.Cut(rest, "/")

@@ -42,6 +42,7 @@ type Server struct {
 	Policy    *policy.Engine
 	Identity  *identity.Service
 	Issuer    *identity.Issuer
+	Consents  *identity.Consents
 	Lifecycle *lifecycle.Lifecycle
 	Network   *network.Network
 	Tracer    *provenance.Tracer
@@ -151,6 +152,13 @@ func assemble(ctx context.Context, c Config, log *slog.Logger) (_ *Server, err e
 		return nil, err
 	}
 	if s.Issuer, err = identity.NewIssuer(s.Gate, s.Identity, issuing); err != nil {
+		return nil, err
+	}
+	clients, err := c.clients()
+	if err != nil {
+		return nil, err
+	}
+	if s.Consents, err = identity.NewConsents(s.Gate, s.Issuer, clients); err != nil {
 		return nil, err
 	}
 	s.Network = network.New(s.Gate, s.DB, network.Config{
@@ -298,7 +306,7 @@ func (s *Server) ensureGeneral(ctx context.Context) error {
 // doors makes the network's kernel and mounts the doors.
 func (s *Server) doors() error {
 	kernel, err := api.New(api.Config{
-		Gate: s.Gate, Auth: s.Identity, Source: s.Keys.Source, Codec: s.Codec, Metrics: s.Metrics,
+		Gate: s.Gate, Auth: s.Identity, URL: s.URL, Nonce: s.Issuer.Nonce, Source: s.Keys.Source, Codec: s.Codec, Metrics: s.Metrics,
 		TrustedProxy: s.Config.TrustedProxy, Ready: s.ready, Anonymous: s.Config.AnonymousAPI, Clock: s.DB.Clock(), Log: s.log,
 	})
 	if err != nil {
@@ -315,6 +323,7 @@ func (s *Server) doors() error {
 	own := native.New(native.Config{Kernel: kernel, Network: s.Network, Lifecycle: s.Lifecycle, Issuer: s.Issuer})
 	kernel.Mount(own)
 	kernel.Mount(native.NewDescription(kernel, own, s.URL))
+	var sessions *api.Sessions
 	if s.Config.ObserverPages != PagesOff {
 		pages, err := console.New(console.Config{
 			Kernel: kernel, Network: s.Network, Lifecycle: s.Lifecycle, Identity: s.Identity, Cookie: s.Keys.SessionCookie(),
@@ -324,7 +333,13 @@ func (s *Server) doors() error {
 			return err
 		}
 		kernel.Mount(pages)
+		sessions = &api.Sessions{Identity: s.Identity, Name: s.Keys.SessionCookie(), URL: s.URL}
 	}
+	grants, err := s.oauth(kernel, sessions)
+	if err != nil {
+		return err
+	}
+	kernel.Mount(grants)
 	s.API = kernel
 	s.handler = kernel.Handler()
 	return nil

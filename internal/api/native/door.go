@@ -90,7 +90,7 @@ func (d *door) operatorRoutes() []api.Route {
 		{Method: post, Path: "/approvals/{approval}/answer", Act: "challenge.answer", Handle: d.answer, Takes: newAnswer{}, Gives: approval{}},
 		{Method: get, Path: "/pulse", Act: "network.show", Handle: d.pulse, Gives: pulse{}},
 		{Method: get, Path: "/acts", Exempt: "the registry is part of the program", Handle: d.acts, Gives: list[actInfo]{}},
-		{Method: get, Path: "/whoami", Exempt: "says whose token was sent", Handle: d.whoami, Gives: whoami{}},
+		{Method: get, Path: "/whoami", Exempt: "says whose token was sent", Self: true, Handle: d.whoami, Gives: whoami{}},
 	}
 }
 
@@ -180,18 +180,6 @@ func (d *door) acts(_ context.Context, c *api.Call) error {
 		out.Items = append(out.Items, info)
 	}
 	return d.send(c, http.StatusOK, out)
-}
-
-type whoami struct {
-	Kind    string `json:"kind"`
-	ID      string `json:"id"`
-	Name    string `json:"name"`
-	Binding string `json:"binding"`
-}
-
-// GET /whoami
-func (d *door) whoami(_ context.Context, c *api.Call) error {
-	return d.send(c, http.StatusOK, whoami{c.Principal.Kind.String(), d.codec.String(c.Principal.ID), c.Principal.Name, c.Principal.Binding.String()})
 }
 
 // wireTime renders Unix microseconds; nil for none.
