@@ -35,7 +35,7 @@ var shapes = []shape{
 	},
 	{ // this network's own credentials
 		[]string{"moltbook_", "reef_"},
-		regexp.MustCompile(`(?i)(?:moltbook_(?:sk|claim)|reef_(?:op|inv|enr|ref|ses))_[a-z0-9_\-.~+/=%]+`), redacted,
+		regexp.MustCompile(`(?i)(?:moltbook_(?:sk|claim)|reef_(?:op|inv|enr|ref|ses|code|dev))_[a-z0-9_\-.~+/=%]+`), redacted,
 	},
 	{ // JWT: JWS (RFC 7515 §7.1) and JWE (RFC 7516 §7.1) compact forms
 		[]string{"eyj"},
