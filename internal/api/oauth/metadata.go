@@ -64,7 +64,6 @@ func (d *door) metadataRoutes() []api.Route {
 				if err != nil {
 					return err
 				}
-				c.W.Header()["Cache-Control"] = []string{"public, max-age=300"}
 				c.Send(http.StatusOK, d.json, body)
 				return nil
 			},
