@@ -317,6 +317,8 @@ func TestDefaultBundle(t *testing.T) {
 		"token.refresh": {"active, own", "operator, own"}, "token.revoke": append([]string{"active, own"}, operators...), "token.inspect": both,
 		"credential.rotate": {"active, own"}, "credential.revoke": append([]string{"active, own"}, operators...),
 		"key.rotate":   append([]string{"issuer"}, operators...),
+		"consent.give": operators, "consent.redeem": operators, "device.start": strangers,
+		"device.show": operators, "device.approve": operators, "device.deny": operators,
 		"queue.create": actives, "queue.update": actives, "queue.delete": actives, "queue.list": both, "queue.show": both,
 		"queue.receive": actives, "queue.ack": actives, "queue.extend": actives, "queue.dead": actives, "queue.redrive": actives,
 	}

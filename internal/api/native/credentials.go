@@ -17,7 +17,7 @@ func (d *door) credentialRoutes() []api.Route {
 	const get, post = http.MethodGet, http.MethodPost
 	return []api.Route{
 		{Method: post, Path: "/enrollments", Act: "enrollment.create", Handle: d.makeEnrollment, Takes: newEnrollment{}, Gives: enrollment{}},
-		{Method: post, Path: "/agents/enroll", Act: "agent.enroll", Anonymous: true, Handle: d.enroll, Takes: newMember{}, Gives: member{}},
+		{Method: post, Path: "/enroll", Act: "agent.enroll", Anonymous: true, Handle: d.enroll, Takes: newMember{}, Gives: member{}},
 		{Method: post, Path: "/agents/{agent}/recover", Act: "credential.recover", Handle: d.recoverAgent, Takes: newRecovery{}, Gives: recovered{}},
 		{Method: post, Path: "/me/keys/rotate", Act: "credential.rotate", Handle: d.rotateOwnKey, Takes: newKey{}, Gives: credential{}},
 		{Method: post, Path: "/credentials/{credential}/revoke", Act: "credential.revoke", Handle: d.revokeCredential, Takes: newOrder{}, Gives: revokedCredential{}},
@@ -81,7 +81,7 @@ type member struct {
 	ExpiresAt  *string `json:"expires_at"` // of the key
 }
 
-// POST /agents/enroll
+// POST /enroll
 func (d *door) enroll(ctx context.Context, c *api.Call) error {
 	var in newMember
 	if err := c.Decode(&in); err != nil {
