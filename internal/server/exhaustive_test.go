@@ -71,7 +71,22 @@ var notNative = map[string]string{
 
 	"session.open":  "a session is a cookie of the pages; programs send the operator's token",
 	"session.close": "a session is a cookie of the pages; programs send the operator's token",
+
+	"token.issue":    atOAuth,
+	"token.exchange": atOAuth,
+	"token.refresh":  atOAuth,
+	"token.assert":   atOAuth,
+	"token.inspect":  atOAuth,
+	"token.revoke":   atOAuth,
+	"device.start":   atOAuth,
+	"consent.redeem": atOAuth,
+	"consent.give":   "a human says yes on a page, where nothing can say it in their place",
+	"device.show":    "a human says yes on a page, where nothing can say it in their place",
+	"device.approve": "a human says yes on a page, where nothing can say it in their place",
+	"device.deny":    "a human says yes on a page, where nothing can say it in their place",
 }
+
+const atOAuth = "clients do it at the endpoints under /oauth, whose form the RFCs fix"
 
 // Whatever agents and operators may do they can do under /v1. What is not offered
 // there stands on the list above.
