@@ -257,6 +257,17 @@ func (c *Consents) check(in NewConsent, browser bool) error {
 	return nil
 }
 
+// Delegate names the agent that a consent with this audience lets act for the human,
+// beside the program that asks; "" for none. Whoever is asked is told.
+func (c *Consents) Delegate(audience []string) string {
+	_, delegate := c.issuer.audience(audience)
+	if delegate == 0 {
+		return ""
+	}
+	name, _, _ := c.issuer.cfg.Agents.AgentFacts(delegate)
+	return name
+}
+
 // add stores a consent under the hash of the code or device code that stands for it.
 func (c *Consents) add(tx *store.Tx, in NewConsent, row consent, hash []byte) (act.ID, error) {
 	if _, err := tx.Exec(qConsentOver, tx.Now()-keepSpent.Microseconds(), int64(consentsSwept)); err != nil {
@@ -403,6 +414,11 @@ func (c *Consents) redeem(_ context.Context, tx *store.Tx, p act.Principal, in R
 	if err := holdCredential(tx, row.credential); err != nil {
 		return out, fx, err
 	}
+	rests, _, err := credentialBy(&tx.View, qKeyByID, row.credential)
+	if err != nil {
+		return out, fx, err
+	}
+	rests.Scope = string(token.ScopeAll)
 	kind := GrantCode
 	if row.redirect == "" {
 		kind = GrantDevice
@@ -414,7 +430,7 @@ func (c *Consents) redeem(_ context.Context, tx *store.Tx, p act.Principal, in R
 	_, delegate := c.issuer.audience(row.audience)
 	g := Grant{Kind: kind, Holder: row.operator, Delegate: delegate, Credential: row.credential, Confirm: in.Confirm}
 	end := act.FromMicros(tx.Now()).Add(HumanLife).Truncate(time.Second)
-	if g.Authority, err = token.Narrow(c.issuer.held(token.ScopeAll, end), want); err != nil {
+	if g.Authority, err = token.Narrow(c.issuer.held(rests, end), want); err != nil {
 		return out, fx, err
 	}
 	if err := addGrant(tx, &g); err != nil {

@@ -56,8 +56,10 @@ func (t *Trusted) Check() error {
 type Fetch func(ctx context.Context, url string) ([]byte, error)
 
 const (
-	keysKept  = time.Hour   // how long fetched keys are used
-	keysPause = time.Minute // between two fetches, whatever is asked
+	keysKept  = time.Hour // how long fetched keys are used
+	keysWait  = 10 * time.Second
+	keysPause = time.Minute    // between two fetches, whatever is asked
+	keysUsed  = 24 * time.Hour // how long keys are used on that cannot be fetched anew
 
 	kindFederated = "federated"
 
@@ -73,7 +75,9 @@ type trustedIssuer struct {
 
 	mu      sync.Mutex
 	keys    *token.KeySet // guarded by mu
-	fetched time.Time     // guarded by mu: when keys were asked for last
+	fetched time.Time     // guarded by mu: when keys were had last
+	tried   time.Time     // guarded by mu: when keys were asked for last
+	failed  error         // guarded by mu: of the last try, nil if it went well
 }
 
 func newTrusted(list []Trusted, fetch Fetch, clock act.Clock) ([]*trustedIssuer, error) {
@@ -104,26 +108,42 @@ func (t *trustedIssuer) set(ctx context.Context, again bool) (*token.KeySet, err
 	defer t.mu.Unlock()
 	now := t.clock()
 	age := now.Sub(t.fetched)
-	if t.KeysFile != "" || t.keys != nil && (age < keysPause || !again && age < keysKept) {
+	if t.KeysFile != "" || t.keys != nil && !again && age < keysKept {
 		return t.keys, nil
 	}
 	if t.fetch == nil {
 		return nil, act.Errorf(act.Unavailable, "the keys of %q cannot be fetched", t.Name).WithRule("grant.unchecked").WithRetry(keysPause).
 			WithHint("tell the network's operator")
 	}
-	text, err := t.fetch(ctx, t.KeysURL)
-	var keys *token.KeySet
-	if err == nil {
-		keys, err = token.ParseKeySet(text)
+	// Strangers decide how often this is called: whatever came of the last try stands
+	// for a while.
+	if since := now.Sub(t.tried); since < 0 || since >= keysPause {
+		t.tried = now
+		t.failed = t.load(ctx, now)
 	}
-	switch {
+	switch err := t.failed; {
 	case err == nil:
-		t.keys, t.fetched = keys, now
-	case t.keys == nil || age > 24*time.Hour:
+	case t.keys == nil || age > keysUsed:
 		return nil, act.Errorf(act.Unavailable, "the keys of %q cannot be fetched: %w", t.Name, err).WithRule("grant.unchecked").
 			WithRetry(keysPause).WithHint("that says nothing about your assertion; retry")
 	}
 	return t.keys, nil
+}
+
+// load fetches the keys. The caller holds t.mu. A client that goes away does not end
+// it: the next one needs the keys, too.
+func (t *trustedIssuer) load(ctx context.Context, now time.Time) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), keysWait)
+	defer cancel()
+	text, err := t.fetch(ctx, t.KeysURL)
+	if err != nil {
+		return err
+	}
+	keys, err := token.ParseKeySet(text)
+	if err == nil {
+		t.keys, t.fetched = keys, now
+	}
+	return err
 }
 
 // NewAssertion asks for a grant on the word of another issuer, which has been
@@ -177,11 +197,18 @@ func (i *Issuer) runAssert(_ context.Context, tx *store.Tx, p act.Principal, in 
 	if !found || c.Subject != p.ID {
 		return out, fx, refused("grant.subject", "the issuer spoke of this subject for another agent before", "an operator gives the trusted issuer another revision when agents change")
 	}
-	if err := holdCredential(tx, c.ID); err != nil {
+	// What is wrong with the issuer's word is the grant's fault, not a client's.
+	if err := holdCredential(tx, c.ID); act.CodeOf(err) == act.Unauthenticated {
+		return out, fx, refused("grant.revoked", "what this issuer's word was good for was revoked", "an operator gives the trusted issuer another revision to take it up again")
+	} else if err != nil {
 		return out, fx, err
 	}
 	if t.Once {
-		if err := i.ids.takeOnce(tx, token.Assertion{Client: "issuer " + t.Name, ID: in.ID, Until: act.FromMicros(in.Until)}); err != nil {
+		err := i.ids.takeOnce(tx, token.Assertion{Client: "issuer " + t.Name, ID: in.ID, Until: act.FromMicros(in.Until)})
+		if act.CodeOf(err) == act.Unauthenticated {
+			err = refused("grant.replayed", "this assertion was shown before", "have the issuer make another one")
+		}
+		if err != nil {
 			return out, fx, err
 		}
 	}
@@ -190,7 +217,8 @@ func (i *Issuer) runAssert(_ context.Context, tx *store.Tx, p act.Principal, in 
 		return out, fx, err
 	}
 	out.Grant = Grant{Kind: GrantAsserted, Holder: p.ID, Delegate: in.Delegate, Credential: c.ID, Confirm: in.Confirm}
-	if out.Grant.Authority, err = token.Narrow(i.held(scope, ends(tx, in.Delegate)), want); err != nil {
+	c.Scope = string(scope) // as it is configured now
+	if out.Grant.Authority, err = token.Narrow(i.held(c, ends(tx, in.Delegate)), want); err != nil {
 		return out, fx, err
 	}
 	err = addGrant(tx, &out.Grant)

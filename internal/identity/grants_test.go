@@ -350,3 +350,56 @@ func TestSigningKeysRotate(t *testing.T) {
 		}
 	})
 }
+
+// A token that was narrowed stays narrow, whatever its grant has: who is handed it, or
+// shows it as actor, carves out of what it says (T14).
+func TestNarrowedTokenStaysNarrow(t *testing.T) {
+	eachDesk(t, func(t *testing.T, d *desk) {
+		a, b, c := d.agent("ada"), d.agent("bea"), d.agent("cid")
+		given := d.issue(a, "agent.me agent.update", d.Codec.String(b.id))
+		whole, err := d.exchange(b, given, "agent.me agent.update", d.Codec.String(c.id))
+		if err != nil || whole.Refresh == "" {
+			t.Fatalf("%v (%s)", err, ruleOf(err))
+		}
+		narrow, err := d.ask(b, identity.TokenRequest{Type: identity.TypeRefresh, Refresh: whole.Refresh, Scope: "agent.me"})
+		if err != nil || narrow.Scope != "agent.me" || narrow.Grant != whole.Grant {
+			t.Fatalf("%q, %v", narrow.Scope, err)
+		}
+		got, err := d.exchange(c, narrow, "agent.me agent.update")
+		if err != nil || got.Scope != "agent.me" {
+			t.Errorf("carved out of a narrowed token: %q, %v", got.Scope, err)
+		}
+		_, err = d.exchange(c, narrow, "agent.update")
+		refusedAs(t, "what the token had left out", err, "scope.beyond")
+		if got, err := d.exchange(c, whole, "agent.me agent.update"); err != nil || got.Scope != "agent.me agent.update" {
+			t.Errorf("carved out of the whole token: %q, %v", got.Scope, err)
+		}
+		handed := d.issue(a, "agent.me agent.update", d.Codec.String(b.id))
+		got, err = d.ask(b, identity.TokenRequest{Type: identity.TypeExchange, Subject: handed.AccessToken, Actor: narrow.AccessToken, Scope: "agent.me agent.update"})
+		if err != nil || got.Scope != "agent.me" {
+			t.Errorf("with a narrowed actor token: %q, %v", got.Scope, err)
+		}
+	})
+}
+
+// Nothing that a key was good for outlasts it.
+func TestGrantsEndWithTheKey(t *testing.T) {
+	clocked(t, func(t *testing.T, d *desk, jump func(time.Duration)) {
+		a, b := d.agent("ada"), d.agent("bea")
+		jump(identity.DefaultKeyLife - 2*time.Minute)
+		end := act.FromMicros(a.member.ExpiresAt)
+		own, handed := d.issue(a, ""), d.issue(a, "", d.Codec.String(b.id))
+		carved, err := d.exchange(a, own, "agent.me", d.Codec.String(b.id))
+		if err != nil {
+			t.Fatalf("%v (%s)", err, ruleOf(err))
+		}
+		for what, tok := range map[string]identity.TokenAnswer{"its own": own, "for a delegate": handed, "carved out": carved} {
+			if tok.Expires.After(end) || !tok.Expires.After(d.now()) {
+				t.Errorf("a token %s ends at %s, the key at %s", what, tok.Expires, end)
+			}
+		}
+		jump(2 * time.Minute)
+		_, err = d.ask(a, identity.TokenRequest{Type: identity.TypeClient})
+		refusedAs(t, "a key that is over", err, "assertion.key")
+	})
+}

@@ -87,8 +87,8 @@ func (i *Issuer) Token(ctx context.Context, r TokenRequest) (TokenAnswer, error)
 		out, err = i.Issue.Do(ctx, p, NewGrant{Scope: r.Scope, Audience: audience, Delegate: delegate, Confirm: confirm, Shown: shown})
 	case TypeExchange:
 		in := NewExchange{Scope: r.Scope, Audience: audience, Delegate: delegate, Confirm: confirm, Shown: shown}
-		if in.Subject, err = i.subject(r.Subject); err == nil && r.Actor != "" {
-			in.Actor, err = i.subject(r.Actor)
+		if in.Subject, in.Shows.Subject, err = i.subject(r.Subject); err == nil && r.Actor != "" {
+			in.Actor, in.Shows.Actor, err = i.subject(r.Actor)
 		}
 		if err != nil {
 			i.refuse(ctx, p, name, err)
@@ -221,15 +221,15 @@ func (i *Issuer) audience(list []string) (urls []string, delegate act.ID) {
 	return urls, delegate
 }
 
-// subject returns the grant behind a subject or actor token.
-func (i *Issuer) subject(text string) (act.ID, error) {
+// subject returns the grant behind a subject or actor token, and the token's scope.
+func (i *Issuer) subject(text string) (act.ID, token.Scope, error) {
 	claims, ok := i.claims(text)
 	if ok {
 		if id, err := i.cfg.Codec.ParseKind(claims.Grant, act.KindGrant); err == nil {
-			return id, nil
+			return id, claims.Scope, nil
 		}
 	}
-	return 0, refused("grant.subject", "the subject or actor token is no good access token of this network", "send one that has not expired, exactly as it was given to you")
+	return 0, "", refused("grant.subject", "the subject or actor token is no good access token of this network", "send one that has not expired, exactly as it was given to you")
 }
 
 // Answer signs an access token for a grant.

@@ -32,12 +32,17 @@ type NewGrant struct {
 type NewExchange struct {
 	Subject  act.ID // the grant behind the subject token
 	Actor    act.ID // the grant behind the actor token, 0 without one; it bounds, too
+	Shows    Scopes // what the tokens themselves hold, which may be less than their grants
 	Scope    string // required: nothing is asked for in the caller's place
 	Audience []string
 	Delegate act.ID // who may carve its own out of the new one
 	Confirm  token.Confirm
 	Shown    Shown
 }
+
+// Scopes are those of the tokens that are shown in an exchange. A refreshed token may
+// have been narrowed: whoever holds it carves out of what it says, not of its grant.
+type Scopes struct{ Subject, Actor token.Scope }
 
 // NewRefresh asks for another access token of a grant.
 type NewRefresh struct {
@@ -152,11 +157,14 @@ func asked(scope string, audience []string) (token.Authority, error) {
 	return a, nil
 }
 
-// held is the authority of an agent by its key alone. Clearance is none until
-// classes give one.
-func (i *Issuer) held(scope token.Scope, end time.Time) token.Authority {
+// held is the authority of an agent by its key alone, which ends with the key at the
+// latest. Clearance is none until classes give one.
+func (i *Issuer) held(c Credential, end time.Time) token.Authority {
+	if c.ExpiresAt != 0 && c.ExpiresAt < act.Micros(end) {
+		end = act.FromMicros(c.ExpiresAt).Truncate(time.Second)
+	}
 	return token.Authority{
-		Scope: scope, Audience: token.Audience{i.URL()}, Expires: end, Budget: token.Unbounded, Site: token.Everywhere, Depth: token.MaxDepth,
+		Scope: token.Scope(c.Scope), Audience: token.Audience{i.URL()}, Expires: end, Budget: token.Unbounded, Site: token.Everywhere, Depth: token.MaxDepth,
 	}
 }
 
@@ -171,24 +179,24 @@ func ends(tx *store.Tx, delegate act.ID) time.Time {
 
 // useUp uses up what a call was authenticated with, in the transaction of its act,
 // and holds the credential's row so that it cannot be revoked before that is over.
-func (i *Issuer) useUp(tx *store.Tx, p act.Principal, s Shown) (scope token.Scope, err error) {
+func (i *Issuer) useUp(tx *store.Tx, p act.Principal, s Shown) (c Credential, err error) {
 	if p.Credential == 0 {
-		return "", refused("client.missing", "nobody has authenticated", "sign a client assertion with a key that is enrolled (RFC 7523)")
+		return c, refused("client.missing", "nobody has authenticated", "sign a client assertion with a key that is enrolled (RFC 7523)")
 	}
 	if err := holdCredential(tx, p.Credential); err != nil {
-		return "", err
+		return c, err
 	}
 	if s.Until != 0 {
 		if err := i.ids.takeOnce(tx, token.Assertion{Client: s.Client, ID: s.ID, Until: act.FromMicros(s.Until)}); err != nil {
-			return "", err
+			return c, err
 		}
 	}
-	c, _, err := credentialBy(&tx.View, qKeyByID, p.Credential)
-	return token.Scope(c.Scope), err
+	c, _, err = credentialBy(&tx.View, qKeyByID, p.Credential)
+	return c, err
 }
 
 func (i *Issuer) issue(_ context.Context, tx *store.Tx, p act.Principal, in NewGrant) (out Issued, fx gate.Effects, err error) {
-	scope, err := i.useUp(tx, p, in.Shown)
+	key, err := i.useUp(tx, p, in.Shown)
 	if err != nil {
 		return out, fx, err
 	}
@@ -197,7 +205,7 @@ func (i *Issuer) issue(_ context.Context, tx *store.Tx, p act.Principal, in NewG
 		return out, fx, err
 	}
 	out.Grant = Grant{Kind: GrantClient, Holder: p.ID, Delegate: in.Delegate, Credential: p.Credential, Confirm: in.Confirm}
-	if out.Grant.Authority, err = token.Narrow(i.held(scope, ends(tx, in.Delegate)), want); err != nil {
+	if out.Grant.Authority, err = token.Narrow(i.held(key, ends(tx, in.Delegate)), want); err != nil {
 		return out, fx, err
 	}
 	err = addGrant(tx, &out.Grant)
@@ -205,7 +213,7 @@ func (i *Issuer) issue(_ context.Context, tx *store.Tx, p act.Principal, in NewG
 }
 
 func (i *Issuer) exchange(_ context.Context, tx *store.Tx, p act.Principal, in NewExchange) (out Issued, fx gate.Effects, err error) {
-	scope, err := i.useUp(tx, p, in.Shown)
+	key, err := i.useUp(tx, p, in.Shown)
 	if err != nil {
 		return out, fx, err
 	}
@@ -213,12 +221,13 @@ func (i *Issuer) exchange(_ context.Context, tx *store.Tx, p act.Principal, in N
 	if err != nil {
 		return out, fx, err
 	}
+	from.Authority.Scope = from.Authority.Scope.Intersect(in.Shows.Subject)
 	want, err := asked(in.Scope, in.Audience)
 	if err != nil {
 		return out, fx, err
 	}
 	// What the caller may do itself bounds what it gets, whoever it acts for.
-	if want, err = token.Narrow(i.held(scope, from.Authority.Expires), want); err != nil {
+	if want, err = token.Narrow(i.held(key, from.Authority.Expires), want); err != nil {
 		return out, fx, err
 	}
 	if in.Actor != 0 {
@@ -230,6 +239,7 @@ func (i *Issuer) exchange(_ context.Context, tx *store.Tx, p act.Principal, in N
 			return out, fx, act.Errorf(act.Denied, "the actor token is somebody else's").WithRule("exchange.actor").
 				WithHint("send a token of your own, or none: you have authenticated")
 		}
+		actor.Authority.Scope = actor.Authority.Scope.Intersect(in.Shows.Actor)
 		if want, err = token.Narrow(actor.Authority, want); err != nil {
 			return out, fx, err
 		}
