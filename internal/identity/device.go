@@ -41,7 +41,8 @@ type DeviceQuery struct{ User string }
 type DeviceAsk struct {
 	Client    string
 	Scope     string
-	CreatedAt int64 // Unix microseconds
+	Delegate  string // the agent that will act for the human, too; "" for none
+	CreatedAt int64  // Unix microseconds
 }
 
 func (c *Consents) registerDevice(g *gate.Gate) {
@@ -61,7 +62,7 @@ func (c *Consents) registerDevice(g *gate.Gate) {
 		},
 		Run: func(_ context.Context, v *store.View, _ act.Principal, in DeviceQuery) (DeviceAsk, error) {
 			row, err := c.waiting(v, in.User)
-			return DeviceAsk{Client: row.client, Scope: row.scope, CreatedAt: row.created}, err
+			return DeviceAsk{Client: row.client, Scope: row.scope, Delegate: c.Delegate(row.audience), CreatedAt: row.created}, err
 		},
 	})
 	c.Approve = c.registerAnswer(g, "device.approve", "Let the terminal that shows a code act for you, within a scope and for eight hours.", consentGiven)

@@ -7,6 +7,9 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/url"
 	"os"
 	"os/exec"
 	"strings"
@@ -122,4 +125,55 @@ func TestThirdPartyOAuthClients(t *testing.T) {
 			t.Logf("%s", out)
 		})
 	}
+}
+
+// Codes that a human types in are short, so guessing them counts as trying to sign in
+// does, for operators as for anybody (RFC 8628 §5.1), and is on record.
+func TestDeviceCodesAreNotGuessed(t *testing.T) {
+	servertest.Each(t, func(t *testing.T, s *servertest.Server) {
+		client := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+		var cookie *http.Cookie
+		visit := func(method, path string, form url.Values) *http.Response {
+			t.Helper()
+			r, err := http.NewRequestWithContext(t.Context(), method, s.URL+path, strings.NewReader(form.Encode()))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if form != nil {
+				r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+				r.Header.Set("Origin", s.URL)
+			}
+			if cookie != nil {
+				r.AddCookie(cookie)
+			}
+			a, err := client.Do(r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_ = a.Body.Close()
+			return a
+		}
+		a := visit(http.MethodPost, "/sign-in", url.Values{"token": {s.Token}, "next": {"/"}})
+		if len(a.Cookies()) != 1 {
+			t.Fatalf("sign in: %d", a.StatusCode)
+		}
+		cookie = a.Cookies()[0]
+		guesses, last := 0, http.StatusNotFound
+		for ; last == http.StatusNotFound && guesses < 20; guesses++ {
+			if guesses%2 == 0 {
+				last = visit(http.MethodGet, fmt.Sprintf("/oauth/device?user_code=BCDF-GH%02d", guesses), nil).StatusCode
+			} else {
+				last = visit(http.MethodPost, "/oauth/device", url.Values{"user_code": {"BCDF-GHJK"}, "answer": {"allow"}}).StatusCode
+			}
+		}
+		if last != http.StatusTooManyRequests || guesses > 10 {
+			t.Errorf("after %d guesses: %d", guesses, last)
+		}
+		for _, l := range leaves(t, s) {
+			if l.Outcome != "done" && l.Rule == "quota.sign-in" && strings.HasPrefix(l.Act, "device.") {
+				return
+			}
+		}
+		t.Error("the refusal is not on record")
+	})
 }

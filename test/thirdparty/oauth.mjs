@@ -225,6 +225,19 @@ check(answer === 'invalid_token', `a code that was used twice ends what it gave 
 asked = await code('allow');
 error = await refused(() => client.authorizationCodeGrant(human, asked.to, { pkceCodeVerifier: client.randomPKCECodeVerifier(), expectedState: asked.state }, {}, { DPoP: humanDPoP }));
 check(error === "invalid_grant", `another verifier (${error}, ${asked.to.searchParams.get("error_description")})`);
+// A human lets an agent act for them, too: the page says which, and the chain shows who.
+asked = await code('allow', { audience: b.agent.id });
+check(asked.text.includes('The agent <strong>strong</strong> may do it on your behalf'), 'the page of consent names the agent that may act, too');
+const consented = await client.authorizationCodeGrant(human, asked.to, { pkceCodeVerifier: asked.verifier, expectedState: asked.state }, {}, { DPoP: humanDPoP });
+const behalf = await client.genericGrantRequest(b.config, exchange, { subject_token: consented.access_token, subject_token_type: access, scope: 'agent.list' }, { DPoP: b.DPoP });
+answer = await client.fetchProtectedResource(b.config, behalf.access_token, new URL(`${base}/v1/whoami`), 'GET', undefined, undefined, { DPoP: b.DPoP });
+said = await answer.json();
+check(said.id === b.agent.id && said.kind === 'agent' && said.chain.length === 1 && said.subject !== b.agent.id && said.scopes.join() === 'agent.list', "whoami on a human's behalf");
+error = await refused(() => client.genericGrantRequest(a.config, exchange, { subject_token: consented.access_token, subject_token_type: access, scope: 'agent.list' }, { DPoP: a.DPoP }));
+check(error === 'invalid_request', `an agent that the human has not named (${error})`);
+await client.tokenRevocation(human, consented.refresh_token);
+answer = await refusedCall(() => client.fetchProtectedResource(b.config, behalf.access_token, new URL(`${base}/v1/whoami`), 'GET', undefined, undefined, { DPoP: b.DPoP }));
+check(answer === 'invalid_token', `what an agent had of a consent that was taken back (${answer})`);
 asked = await code('deny');
 check(asked.to.searchParams.get('error') === 'access_denied' && asked.to.searchParams.get('state') === asked.state, 'the human says no');
 for (const [more, want] of [[{ code_challenge_method: 'plain' }, 'invalid_request'], [{ response_type: 'token' }, 'unsupported_response_type'],

@@ -79,7 +79,7 @@ func (d *door) authorize(ctx context.Context, c *api.Call) error {
 		return d.comeBack(c)
 	}
 	return d.show(c, http.StatusOK, view{
-		Page: "consent", Title: "Let a program act for you", Who: p.Name, Client: r.Client, Host: hostOf(r.Redirect), Words: strings.Fields(r.Scope), Fields: fields(f), To: r.Redirect,
+		Page: "consent", Title: "Let a program act for you", Who: p.Name, Client: r.Client, Host: hostOf(r.Redirect), Words: strings.Fields(r.Scope), Delegate: d.Consents.Delegate(r.Audience), Fields: fields(f), To: r.Redirect,
 	})
 }
 

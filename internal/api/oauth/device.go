@@ -9,6 +9,7 @@ import (
 
 	"github.com/reefwarden/reefwarden/internal/act"
 	"github.com/reefwarden/reefwarden/internal/api"
+	"github.com/reefwarden/reefwarden/internal/gate"
 	"github.com/reefwarden/reefwarden/internal/identity"
 )
 
@@ -64,6 +65,9 @@ func (d *door) showDevice(ctx context.Context, c *api.Call) error {
 	if code == "" {
 		return d.show(c, http.StatusOK, v)
 	}
+	if err := d.guess(ctx, c); err != nil {
+		return err
+	}
 	ask, err := d.Consents.Show.Do(ctx, c.Principal, identity.DeviceQuery{User: code})
 	switch {
 	case act.CodeOf(err) == act.NotFound:
@@ -72,14 +76,23 @@ func (d *door) showDevice(ctx context.Context, c *api.Call) error {
 	case err != nil:
 		return err
 	}
-	v.Page, v.Client, v.Words, v.Code = "device", ask.Client, strings.Fields(ask.Scope), code
+	v.Page, v.Client, v.Words, v.Delegate, v.Code = "device", ask.Client, strings.Fields(ask.Scope), ask.Delegate, code
 	v.Age = d.Kernel.Clock().Sub(act.FromMicros(ask.CreatedAt)).Truncate(time.Second).String()
 	return d.show(c, http.StatusOK, v)
+}
+
+// guess counts a code that was typed in against its source, as an attempt to sign in:
+// codes are short, and operators are held to no other rate (RFC 8628 §5.1).
+func (d *door) guess(ctx context.Context, c *api.Call) error {
+	return d.Kernel.Gate.Knock(ctx, act.Principal{Source: c.Principal.Source}, c.Route.Act, gate.QuotaSignIn)
 }
 
 // POST /oauth/device
 func (d *door) answerDevice(ctx context.Context, c *api.Call) error {
 	if err := d.Sessions.FromHere(c.R); err != nil {
+		return err
+	}
+	if err := d.guess(ctx, c); err != nil {
 		return err
 	}
 	f, err := form(c)

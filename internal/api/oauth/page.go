@@ -46,6 +46,7 @@ type view struct {
 	Client      string
 	Host        string // where the browser goes after
 	Words       []string
+	Delegate    string // the agent that will act, too
 	Fields      []field
 	Code        string // that the terminal shows
 	Age         string // since the terminal asked
