@@ -3,11 +3,15 @@ package api_test
 import (
 	"maps"
 	"net/http"
+	"net/http/httptest"
+	"net/url"
 	"os"
 	"strings"
 	"testing"
 
 	"github.com/reefwarden/reefwarden/internal/act"
+	"github.com/reefwarden/reefwarden/internal/identity"
+	"github.com/reefwarden/reefwarden/internal/identity/token"
 	"github.com/reefwarden/reefwarden/internal/server/servertest"
 	"github.com/reefwarden/reefwarden/internal/store"
 )
@@ -75,6 +79,11 @@ var nativeBodies = map[string]any{
 	"challenge.answer": map[string]any{"answer": "1"},
 
 	"community.appoint": map[string]any{"role": "moderator"},
+
+	"enrollment.create":  map[string]any{"owner": "x"},
+	"credential.recover": map[string]any{"owner": "x", "reason": "x"},
+	"credential.revoke":  map[string]any{"reason": "x"},
+	"key.rotate":         map[string]any{"reason": "x"},
 }
 
 // T06: when storage stops, nobody is told that a good key is bad.
@@ -113,11 +122,14 @@ func stoppedStorage(t *testing.T, s *servertest.Server) {
 	approval, given := nobodys(act.KindApproval), nobodys(act.KindDelivery)
 	paths := strings.NewReplacer("{$}", "", "/comments/{id}", "/comments/"+comment, "{comment}", comment, "/approvals/{id}", "/approvals/"+approval,
 		"{approval}", approval, "{webhook}", nobodys(act.KindWebhook), "{image}", nobodys(act.KindImage), "{label}", nobodys(act.KindLabel),
+		"{credential}", nobodys(act.KindCredential),
 		"{id}", post, "{post}", post, "{agent}", agent, "{name}", "general", "{community}", "general")
 	own := map[string]any{ // of the native door, with ids
 		"kill.note":    map[string]any{"agent": agent, "name": "late", "reason": "x"},
 		"label.attach": map[string]any{"target": post},
 	}
+	own["agent.enroll"], own["credential.rotate"] = newKeys(t, s)
+	tokens := newTokenForms(t, s)
 	maps.Copy(own, nativeBodies)
 	receipts := map[string]any{"receipts": []string{"1." + given}}
 	if err := s.DB.Close(); err != nil {
@@ -132,7 +144,7 @@ func stoppedStorage(t *testing.T, s *servertest.Server) {
 	for range rounds {
 		for _, d := range s.API.Doors() {
 			for _, r := range d.Routes {
-				if r.Act == "" {
+				if r.Act == "" || d.Name == "oauth" {
 					continue
 				}
 				path := d.Prefix + paths.Replace(r.Path)
@@ -180,6 +192,12 @@ func stoppedStorage(t *testing.T, s *servertest.Server) {
 				}
 			}
 		}
+		for _, send := range tokens {
+			asked++
+			if a := send(); a.Code != http.StatusServiceUnavailable || a.Header().Get("Retry-After") == "" || !strings.Contains(a.Body.String(), `"temporarily_unavailable"`) {
+				t.Fatalf("a request for a token is answered %d, want 503 with Retry-After: %s", a.Code, a.Body)
+			}
+		}
 		if a := s.Call(t, "GET", "/readyz", "", nil); a.Status != http.StatusServiceUnavailable {
 			t.Fatalf("/readyz answers %d, want 503", a.Status)
 		}
@@ -197,4 +215,71 @@ func stoppedStorage(t *testing.T, s *servertest.Server) {
 		}
 	}
 	t.Logf("%d valid requests on every route: all 503 with Retry-After", asked)
+}
+
+// newKeys returns good bodies to enrol a key and to replace one.
+func newKeys(t *testing.T, s *servertest.Server) (enroll, rotate map[string]any) {
+	t.Helper()
+	invite := s.Call(t, "POST", "/v1/enrollments", s.Token, map[string]any{"owner": "x"})
+	if invite.Status != http.StatusCreated {
+		t.Fatalf("enrolment token: %d %s", invite.Status, invite.Raw)
+	}
+	voucher, _ := invite.JSON["token"].(string)
+	k := newKey(t)
+	proof := asserted(t, s, k, identity.Voucher(voucher))
+	enroll = map[string]any{"token": voucher, "key": string(k.Public().JWK()), "proof": proof, "name": "enrolled"}
+	return enroll, map[string]any{"key": string(k.Public().JWK()), "proof": proof, "old": proof}
+}
+
+func newKey(t *testing.T) token.Private {
+	t.Helper()
+	k, err := token.NewKey(token.EdDSA)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return k
+}
+
+func asserted(t *testing.T, s *servertest.Server, k token.Private, client string) string {
+	t.Helper()
+	text, err := k.Assert(client, s.Server.URL(), s.DB.Clock()())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text
+}
+
+// newTokenForms enrols an agent and returns requests that would be answered well: for
+// a token by its key, about a token, and to end one.
+func newTokenForms(t *testing.T, s *servertest.Server) (list []func() *httptest.ResponseRecorder) {
+	t.Helper()
+	body, _ := newKeys(t, s)
+	k := newKey(t)
+	body["key"], body["name"] = string(k.Public().JWK()), "keyed"
+	body["proof"] = asserted(t, s, k, identity.Voucher(body["token"].(string)))
+	made := s.Call(t, "POST", "/v1/enroll", "", body)
+	if made.Status != http.StatusCreated {
+		t.Fatalf("enrol: %d %s", made.Status, made.Raw)
+	}
+	id, _ := made.JSON["id"].(string)
+	handler := s.API.Handler()
+	for _, path := range []string{"/oauth/token", "/oauth/introspect", "/oauth/revoke"} {
+		list = append(list, func() *httptest.ResponseRecorder {
+			form := url.Values{
+				"grant_type": {identity.TypeClient}, "token": {"x"}, "client_assertion": {asserted(t, s, k, id)},
+				"client_assertion_type": {"urn:ietf:params:oauth:client-assertion-type:jwt-bearer"},
+			}
+			r := httptest.NewRequest(http.MethodPost, path, strings.NewReader(form.Encode()))
+			r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+			proof, err := k.Prove(token.Prove{Method: http.MethodPost, URL: s.Server.URL() + path, Nonce: s.Issuer.Nonce(), Now: s.DB.Clock()()})
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.Header.Set("DPoP", proof)
+			w := httptest.NewRecorder()
+			handler.ServeHTTP(w, r)
+			return w
+		})
+	}
+	return list
 }

@@ -1,6 +1,7 @@
 package server_test
 
 import (
+	"encoding/json"
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
@@ -89,6 +90,45 @@ func TestT15_ProofsAreTakenOnce(t *testing.T) {
 		h.s = nodes[0]
 		if w := send(0, http.MethodGet, path, h.token, h.proof(http.MethodGet, path)); w.Code != http.StatusOK {
 			t.Errorf("with a nonce of its own: %d %s", w.Code, w.Body)
+		}
+	})
+}
+
+// T15: what is true of proofs is true of client assertions, which storage remembers: one
+// that is sent to both nodes at once, each time with a fresh proof, is taken once.
+func TestT15_AssertionsAreTakenOnce(t *testing.T) {
+	t.Run("postgres", func(t *testing.T) {
+		cfg := servertest.Config(t, store.Postgres)
+		cfg.KeyFile, cfg.NATS, cfg.PublicURL = filepath.Join(t.TempDir(), "network.key"), startNATS(t), "http://reef.example"
+		one := servertest.Start(t, cfg)
+		cfg.Data = t.TempDir()
+		nodes := []*wire{{t: t, s: one, handler: one.API.Handler()}}
+		two := servertest.Open(t, cfg)
+		nodes = append(nodes, &wire{t: t, s: two, handler: two.API.Handler()})
+		m := enrol(t, one, "recorded", token.ES256)
+		form := nodes[0].asks(m, grantClient, "scope", "agent.me").Encode()
+		var wg sync.WaitGroup
+		var mu sync.Mutex
+		answers := map[string]int{}
+		for n := range 40 {
+			w := nodes[n%2]
+			proof := w.proof(m.key, "")
+			wg.Go(func() {
+				r := httptest.NewRequest(http.MethodPost, tokenPath, strings.NewReader(form))
+				r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+				r.Header.Set("DPoP", proof)
+				a := httptest.NewRecorder()
+				w.handler.ServeHTTP(a, r)
+				var out tokens
+				_ = json.Unmarshal(a.Body.Bytes(), &out)
+				mu.Lock()
+				answers[out.Error+" "+out.Rule]++
+				mu.Unlock()
+			})
+		}
+		wg.Wait()
+		if answers[" "] != 1 || answers["invalid_client assertion.replayed"] != 39 {
+			t.Errorf("%v", answers)
 		}
 	})
 }

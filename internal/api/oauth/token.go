@@ -48,15 +48,17 @@ func (d *door) begin(ctx context.Context, c *api.Call) (f url.Values, who identi
 		return nil, who, err
 	}
 	sent, err := clientOf(c, f)
-	if err != nil {
-		return nil, who, err
+	if err == nil {
+		who.Proof, err = proofOf(c.R)
 	}
-	proof, err := proofOf(c.R)
 	if err != nil {
+		if act.CodeOf(err) == act.Unauthenticated {
+			d.Kernel.Gate.Refuse(ctx, c.Principal, c.Route.Act, err)
+		}
 		return nil, who, err
 	}
 	return f, identity.Client{
-		ID: sent.id, Assertion: sent.assertion, Proof: proof, Method: c.R.Method, URL: d.URL() + c.R.URL.EscapedPath(), Cert: certificate(c.R),
+		ID: sent.id, Assertion: sent.assertion, Proof: who.Proof, Method: c.R.Method, URL: d.URL() + c.R.URL.EscapedPath(), Cert: certificate(c.R),
 	}, nil
 }
 
