@@ -60,7 +60,7 @@ var house = map[string]room{
 	"server": {rank: 6, budget: 2500},
 
 	"cli":   {rank: 7, budget: 4000},
-	"bench": {rank: 7, budget: 7000, peers: []string{"world"}},
+	"bench": {rank: 7, budget: 8000, peers: []string{"world"}},
 	"world": {rank: 7, budget: 2500},
 
 	"cmd/reef": {rank: 8, budget: 100},

@@ -201,6 +201,34 @@ func TestSearch(t *testing.T) {
 	})
 }
 
+// TestToken: tokens that the product has issued are verified by it, for agents that
+// acts made and for the rows beside them.
+func TestToken(t *testing.T) {
+	for _, db := range []string{dbSQLite, dbPostgres} {
+		t.Run(db, func(t *testing.T) {
+			args := append(slices.Clone(small), "token", "--base", "1000", "--scale", "1,2", "--db", db)
+			if db == dbPostgres {
+				args = append(args, "--db-url", storetest.URL(t))
+			}
+			figures := bench(t, args...)
+			for _, name := range []string{"issue", "verify_cold", "verify_cold_dpop", "proof"} {
+				for _, alg := range []string{"EdDSA", "ES256"} {
+					want(t, figures, "", name, alg, "time_per_op")
+					want(t, figures, "", name, alg, "ratio_bare")
+				}
+			}
+			first := slices.DeleteFunc(figures, func(f figure) bool { return f.Scale == 2 })
+			for _, name := range []string{"issue", "exchange", "verify_cold", "verify_cold_dpop", "verify_cached", "verify_cached_dpop"} {
+				want(t, first, db, name, "governed", "time_per_op")
+				want(t, first, db, name, "governed", "ratio_bare")
+				if !slices.ContainsFunc(figures, func(f figure) bool { return f.DB == db && f.Variant == name && f.Metric == "growth_time" }) {
+					t.Errorf("%s without its growth", name)
+				}
+			}
+		})
+	}
+}
+
 func TestStart(t *testing.T) {
 	for _, db := range []string{dbSQLite, dbPostgres} {
 		t.Run(db, func(t *testing.T) {
@@ -336,7 +364,7 @@ func TestFlags(t *testing.T) {
 	if !o.json || !slices.Equal(o.dbs, []string{dbSQLite, dbPostgres}) || !slices.Equal(o.scales, []int{1, 10, 100}) {
 		t.Errorf("%+v", o)
 	}
-	for _, name := range []string{"post", "feed", "votes", "home", "search", "messages", "start"} {
+	for _, name := range []string{"post", "feed", "votes", "home", "search", "messages", "token", "start"} {
 		c, _, err := Command(io.Discard, io.Discard).Find([]string{name})
 		if err != nil {
 			t.Fatal(err)

@@ -60,6 +60,7 @@ type task struct {
 	IDs     map[string]act.ID   // raw: what is named in paths
 	Finds   map[string][]string // raw: queries to what the index is asked in turn, until something is found
 	OwnKeys bool                // governed: agents approve conversations themselves
+	Public  string              // governed: the network's URL, where it must outlast a start
 
 	Settings map[string]any // served: the flags of reef serve
 }
@@ -235,7 +236,7 @@ func (t task) product(ctx context.Context, diag io.Writer) (*server.Server, erro
 	}
 	return server.New(ctx, server.Config{
 		Data: t.Data, Addr: "127.0.0.1:0", DB: t.URL, Schema: schema,
-		Registration: "open", Claim: true, AutoClaim: "bench", Limits: "open", Bare: t.Kind == ungoverned, OwnKeyApproval: t.OwnKeys,
+		Registration: "open", Claim: true, AutoClaim: "bench", Limits: "open", Bare: t.Kind == ungoverned, OwnKeyApproval: t.OwnKeys, PublicURL: t.Public,
 		ObserverPages: server.PagesOff,
 	}, telemetry.NewLogger(diag, telemetry.Options{Level: slog.LevelWarn}))
 }

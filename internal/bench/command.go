@@ -40,6 +40,7 @@ func Command(out, diag io.Writer) *cobra.Command {
 		scenarioCommand(out, diag, "search", "Measure governed search against the same reads of the index", search),
 		scenarioCommand(out, diag, "messages", "Measure governed sealed messages against bare net/http with the same rows", messages),
 		scenarioCommand(out, diag, "backup", "Measure governed posts while backups are taken against the same without", backups),
+		scenarioCommand(out, diag, "token", "Measure what tokens cost to issue and to verify against the signatures alone", tokens),
 		scenarioCommand(out, diag, "start", "Measure the start of an empty network", start),
 		worldCommand(out, diag),
 		mixCommand(out, diag),
@@ -73,6 +74,9 @@ func scenarioCommand(out, diag io.Writer, name, short string, scenario func(*run
 		f.IntVar(&o.agents, "agents", 1000, "agents that take turns")
 		f.IntVar(&o.base, "base", 10_000, "the least data of votes, home, search, backup (posts) and messages (messages)")
 		f.StringVar(&o.profile, "profile", "", "write a CPU profile of the governed side to this file, and print where the time goes")
+	}
+	if name == "token" {
+		f.Lookup("base").Usage, f.Lookup("base").DefValue, o.base = "the least number of agents, each with a key and a grant", "16000", 16_000
 	}
 	c.RunE = func(cmd *cobra.Command, _ []string) error {
 		if err := o.set(output, db, scales, name != "start"); err != nil {

@@ -1,6 +1,6 @@
 // Package bench measures Reefwarden beside what it is compared with: `reef
-// bench post`, `feed`, `votes`, `home`, `search`, `messages`, `backup` and `start`. It
-// hides how a measurement is kept fair.
+// bench post`, `feed`, `votes`, `home`, `search`, `messages`, `backup`, `token` and
+// `start`. It hides how a measurement is kept fair.
 //
 // A scenario has sides: the governed server and its baselines. Every side is a
 // process of its own on loopback, started for one repetition on its own copy of
@@ -25,6 +25,10 @@
 // `reef bench world` makes networks of any size, and `reef bench mix` measures daily
 // life on one that was kept: reef serve in a process of its own, and here the agents
 // of that world, who come by themselves at a rate and as herds. It has no baseline.
+//
+// `reef bench token` has no sides: it is done in this process, in turns with the
+// signatures that nothing can do without; ratio_bare says how much of their rate is left.
+// What waits for a commit is asked for by many at once, and so are its signatures.
 //
 // After each repetition the rows in the database are counted: a side that
 // answered more than it stored fails the run. It stops by itself and removes
