@@ -175,10 +175,15 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 0, $11, $12, $13)`
 
 	qSessionParent store.Q = `SELECT parent FROM credential WHERE id = $1`
 
-	// consentsSwept is how many that are over a new one takes away, and keepSpent how
-	// long one stays, so that a code that is shown again ends what it was spent for.
+	// QOldestConsent is when what has been over for longest was so, for doctor.
+	QOldestConsent store.Q = `SELECT expires_at FROM consent ORDER BY expires_at, id LIMIT 1`
+
+	// consentsSwept is how many that are over a new one takes away.
 	consentsSwept = 8
-	keepSpent     = 15 * time.Minute
+
+	// KeepConsent is how long one that is over stays, so that a code that is shown again
+	// ends what it was spent for.
+	KeepConsent = 2 * time.Hour
 )
 
 func scanConsent(r *store.Row) consent {
@@ -270,7 +275,7 @@ func (c *Consents) Delegate(audience []string) string {
 
 // add stores a consent under the hash of the code or device code that stands for it.
 func (c *Consents) add(tx *store.Tx, in NewConsent, row consent, hash []byte) (act.ID, error) {
-	if _, err := tx.Exec(qConsentOver, tx.Now()-keepSpent.Microseconds(), int64(consentsSwept)); err != nil {
+	if _, err := tx.Exec(qConsentOver, tx.Now()-KeepConsent.Microseconds(), int64(consentsSwept)); err != nil {
 		return 0, err
 	}
 	id, err := tx.Mint(act.KindCredential)

@@ -135,14 +135,14 @@ const (
 )
 
 // Housekeep drops what has been over for a day: grants, refresh tokens, enrolment
-// tokens, and at once the assertions that nobody can show again. The record keeps
+// tokens; consents sooner, and at once the assertions that nobody can show again. The record keeps
 // what was done with them. The server calls it now and then.
 func (i *Issuer) Housekeep(ctx context.Context) error {
 	now := i.ids.clock()
 	for _, sweep := range []struct {
 		q      store.Q
 		before time.Time
-	}{{qTakenOver, now}, {qRefreshOver, now.Add(-KeepOver)}, {qGrantOver, now.Add(-KeepOver)}, {qEnrollOver, now.Add(-KeepOver)}} {
+	}{{qTakenOver, now}, {qRefreshOver, now.Add(-KeepOver)}, {qGrantOver, now.Add(-KeepOver)}, {qEnrollOver, now.Add(-KeepOver)}, {qConsentOver, now.Add(-KeepConsent)}} {
 		for {
 			var n int64
 			if err := i.ids.db.Write(ctx, func(tx *store.Tx) (err error) {

@@ -71,6 +71,7 @@ func Retention(c Config) []Kept {
 		{Table: "token_grant", Owner: "identity", Grows: "an access token that was asked for", Ages: []Age{{"over", identity.KeepOver, identity.QOldestGrant}}, Note: "for the inventory; the record keeps who was granted what"},
 		{Table: "refresh_token", Owner: "identity", Grows: "a grant that is refreshed, each time", Ages: []Age{{"over", identity.KeepOver, identity.QOldestRefresh}}},
 		{Table: "assertion", Owner: "identity", Grows: "a client assertion that was taken", Ages: []Age{{"over", 0, identity.QOldestAssertion}}},
+		{Table: "consent", Owner: "identity", Grows: "a program that asks a human to let it act", Ages: []Age{{"over", identity.KeepConsent, identity.QOldestConsent}}},
 
 		{Table: "agent", Owner: "lifecycle", Grows: "a registration", Stays: "ids stand in the record and in what agents wrote",
 			Note: fmt.Sprintf("registrations that nobody claimed go %d days after they expired, unless something points at them; at most max-agents are alive", closed/oneDay)},
