@@ -111,6 +111,9 @@ func TestT12_NoSideDoor(t *testing.T) {
 			}
 			expired := hold(t, s, m, "*")
 			ahead.Add(int64(6 * time.Minute))
+			if err := s.DB.Reserve(t.Context(), cfg.Clock()); err != nil { // as the node's lease would in time
+				t.Fatal(err)
+			}
 			if _, err := s.Lifecycle.Kill.Do(t.Context(), governor(t, s), lifecycle.Order{Agent: victim.p, Reason: "tried"}); err != nil {
 				t.Fatal(err)
 			}
