@@ -131,8 +131,8 @@ func (f *family) step() {
 			f.fail("%s: %v", what, err)
 		}
 	}
-	switch dice := f.r.IntN(20); {
-	case dice < 5:
+	switch dice := f.r.IntN(24); {
+	case dice < 6:
 		names, scope := pick(f.r, f.agents), f.some()
 		what := fmt.Sprintf("%s asks for %q, for %s", a.name, scope, names.name)
 		tok, err := d.ask(a, identity.TokenRequest{Type: identity.TypeClient, Scope: scope, Audience: []string{d.Codec.String(names.id)}})
@@ -143,7 +143,7 @@ func (f *family) step() {
 		f.note("%s: %q", what, tok.Scope)
 		f.take(a, nil, names, tok)
 		f.made["issued"]++
-	case dice < 13:
+	case dice < 14:
 		from := pick(f.r, append(f.live(), f.all...)) // ended ones, too
 		if from == nil {
 			return
@@ -162,7 +162,7 @@ func (f *family) step() {
 		}
 		f.take(by, from, names, tok)
 		f.made["exchanged"]++
-	case dice < 16:
+	case dice < 20:
 		from := pick(f.r, slices.DeleteFunc(append(f.live(), f.all...), func(b *born) bool { return b.Refresh == "" }))
 		if from == nil {
 			return
@@ -189,7 +189,7 @@ func (f *family) step() {
 		// Both are tokens of one grant: the first one's refresh token is used up, and
 		// stays in the list to be tried again.
 		f.made["refreshed"]++
-	case dice < 18:
+	case dice < 22:
 		b := pick(f.r, f.live())
 		if b == nil {
 			return
@@ -200,7 +200,7 @@ func (f *family) step() {
 		n := f.end(func(up *born) bool { return up.Grant == b.Grant })
 		f.note("a grant of %s is revoked: %d tokens end", b.by.name, n)
 		f.made["revoked"] += n
-	case dice < 19:
+	case dice < 23:
 		if _, err := d.Issuer.Revoke.Do(ctx, d.operator, identity.Revocation{Agent: a.id, Reason: "a test"}); err != nil {
 			f.fail("revoke an agent's grants: %v", err)
 		}
@@ -287,7 +287,7 @@ func (f *family) grow(steps int) {
 // more than any that it came from; and after any revocation, kill or recovery, nothing
 // that came from what ended works on any node, while everything else does (T13, T17).
 func TestAnySequenceOfHandOvers(t *testing.T) {
-	steps, seed := 200, uint64(53)
+	steps, seed := 400, uint64(53)
 	if os.Getenv("REEF_SOAK") != "" {
 		steps, seed = 5_000, uint64(time.Now().UnixNano())
 	}
