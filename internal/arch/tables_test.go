@@ -148,6 +148,7 @@ var scans = map[string]string{
 	"identity.QOldestRefresh refresh_token": "LIMIT 1: the first entry of an index, for doctor",
 	"identity.QOldestAssertion assertion":   "LIMIT 1: the first entry of an index, for doctor",
 
+	"identity.QOldestConsent consent":     "LIMIT 1 on the index of that order",
 	"identity.QOldestSession credential":  "LIMIT 1 on the index of that order",
 	"lifecycle.QOldestApproval approval":  "LIMIT 1 on the index of that order",
 	"store.qRestoreExposures exposure":    "once, when a backup is restored",
