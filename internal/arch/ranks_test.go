@@ -27,7 +27,7 @@ var house = map[string]room{
 	"picture":   {rank: 1, budget: 1000},
 	"legible":   {rank: 1, budget: 500},
 	"skill":     {rank: 1, budget: 1500},
-	"client":    {rank: 1, budget: 2500},
+	"client":    {rank: 1, budget: 2500, peers: []string{"identity/token"}}, // it makes proofs with agents' keys
 
 	"identity/token": {rank: 1, budget: 3500}, // below the gate, which looks at scopes, and below clients, which make proofs
 

@@ -122,6 +122,9 @@ func (c conn) once(ctx context.Context, method, target, key string, body []byte,
 	}
 	req.Header.Set("User-Agent", agentName)
 	resp, err := c.http.Do(req)
+	if e, ok := errors.AsType[*act.Error](err); ok { // a Holder has told already
+		return e
+	}
 	if err != nil {
 		return act.Errorf(act.Unavailable, "the server does not answer: %w", err).
 			WithHint("check that it runs and that the address is right: " + c.base)

@@ -39,9 +39,9 @@ func TestOperator(t *testing.T) {
 	ctx := t.Context()
 	op, err := client.New(s.URL+"/", s.Token)
 	check(t, err)
-	name, err := op.Whoami(ctx)
-	if err != nil || name != "operator" {
-		t.Fatalf("whoami: %q, %v", name, err)
+	who, err := op.Whoami(ctx)
+	if err != nil || who.Name != "operator" || who.Kind != "operator" {
+		t.Fatalf("whoami: %+v, %v", who, err)
 	}
 	check(t, op.Ready(ctx))
 

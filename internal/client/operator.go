@@ -155,15 +155,6 @@ func (c *Client) Acts(ctx context.Context) ([]Act, error) {
 	return out.Items, err
 }
 
-// Whoami names the operator behind the token.
-func (c *Client) Whoami(ctx context.Context) (name string, err error) {
-	var out struct {
-		Name string `json:"name"`
-	}
-	err = c.conn.call(ctx, http.MethodGet, "/v1/whoami", nil, nil, &out)
-	return out.Name, err
-}
-
 // Ready reports why the server should get no requests; nil when it should.
 func (c *Client) Ready(ctx context.Context) error {
 	return c.conn.call(ctx, http.MethodGet, "/readyz", nil, nil, nil)
