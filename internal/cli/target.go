@@ -12,9 +12,10 @@ import (
 	"github.com/reefwarden/reefwarden/internal/client"
 )
 
-// target says which network an operator's command talks to.
+// target says which network a command talks to, and as whom.
 type target struct {
 	url, data, tokenFile string
+	keys, agent          string // of commands that act with the key of an agent of this machine
 }
 
 const defaultURL = "http://127.0.0.1:7333"
