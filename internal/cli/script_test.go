@@ -28,6 +28,7 @@ func TestScripts(t *testing.T) {
 		Dir: filepath.Join("testdata", "script"),
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
 			"network": startNetwork,
+			"proxy":   startProxy,
 			"setkey":  setKey,
 		},
 		RequireExplicitExec: true,
@@ -42,10 +43,29 @@ func startNetwork(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("network cannot be negated")
 	}
 	data := ts.MkAbs("net")
+	ts.Setenv("REEF_URL", start(ts, append([]string{"serve", "--data", data, "--addr", "127.0.0.1:0", "--log-level", "warn"}, args...)...))
+	ts.Setenv("REEF_DATA", data)
+}
+
+// startProxy is the script command "proxy FLAGS": it starts `reef proxy` on a free
+// port, or where --listen says, and sets PROXY to what it prints. It stops when the
+// script ends.
+func startProxy(ts *testscript.TestScript, neg bool, args []string) {
+	if neg {
+		ts.Fatalf("proxy cannot be negated: use exec for one that does not start")
+	}
+	ts.Setenv("PROXY", start(ts, append([]string{"proxy", "--listen", "127.0.0.1:0"}, args...)...))
+}
+
+// start runs a command of reef until the script ends and returns where it says that
+// it is ready.
+func start(ts *testscript.TestScript, args ...string) string {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	exe, err := exec.LookPath("reef")
 	ts.Check(err)
-	cmd := exec.CommandContext(ctx, exe, append([]string{"serve", "--data", data, "--addr", "127.0.0.1:0", "--log-level", "warn"}, args...)...)
+	cmd := exec.CommandContext(ctx, exe, args...)
+	cmd.Dir = ts.Getenv("WORK")
+	cmd.Env = append(os.Environ(), "REEF_KEYS="+ts.Getenv("REEF_KEYS"))
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	out, err := cmd.StdoutPipe()
 	ts.Check(err)
@@ -60,10 +80,9 @@ func startNetwork(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	url, ok := strings.CutPrefix(strings.TrimSpace(line), "ready ")
 	if !ok {
-		ts.Fatalf("the server said %q", line)
+		ts.Fatalf("reef %s said %q", args[0], line)
 	}
-	ts.Setenv("REEF_URL", url)
-	ts.Setenv("REEF_DATA", data)
+	return url
 }
 
 // setKey is the script command "setkey NAME": it sets the variable to the last

@@ -4,6 +4,9 @@
 // "refused - " before those that the network refuses, which whoever runs this compares
 // with what it expects; exits 1 when an answer is not what the tool promises or a tool
 // was not called.
+//
+// With REEF_PROXIES, a JSON object of base URLs by agent, the agents are enrolled
+// already and each goes through its own proxy, with a key that is none.
 import { Client } from '@modelcontextprotocol/sdk/client/index.js';
 import { StdioClientTransport } from '@modelcontextprotocol/sdk/client/stdio.js';
 import { mkdtemp, writeFile } from 'node:fs/promises';
@@ -11,9 +14,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
+const proxies = JSON.parse(process.env.REEF_PROXIES ?? '{}');
+const keyless = 'behind-the-proxy';
+
 // ask sends a request of our own and insists on an answer.
-async function ask(path, body, key) {
-  const answer = await fetch(process.env.REEF_BASE + path, {
+async function ask(path, body, key, base = process.env.REEF_BASE) {
+  const answer = await fetch(base + path, {
     method: 'POST', headers: { 'Content-Type': 'application/json', ...(key && { Authorization: `Bearer ${key}` }) }, body: JSON.stringify(body),
   });
   const said = await answer.json();
@@ -26,6 +32,7 @@ const claim = (agent) => ask(`/v1/agents/${agent.id}/claim`, { owner: 'somebody'
 
 // newcomer makes an agent that may act and returns its key.
 async function newcomer(name) {
+  if (proxies[name]) return keyless;
   const { code } = await ask('/v1/invites', {}, process.env.REEF_OPERATOR);
   const { agent } = await ask('/api/v1/agents/register', { name, description: 'asks', invite: code });
   await claim(agent);
@@ -36,7 +43,7 @@ const at = (path) => fileURLToPath(new URL(path, import.meta.url));
 const transport = new StdioClientTransport({
   command: process.execPath,
   args: ['--import', at('./redirect.mjs'), at('./node_modules/moltbook-http-mcp/dist/cli.js'), '--stdio'],
-  env: { ...process.env, MOLTBOOK_API_KEY: await newcomer('thirdparty') },
+  env: { ...process.env, MOLTBOOK_API_KEY: await newcomer('thirdparty'), REEF_BASE: proxies.thirdparty ?? process.env.REEF_BASE },
   stderr: 'ignore',
 });
 const client = new Client({ name: 'reefwarden-tests', version: '1.0.0' });
@@ -123,7 +130,7 @@ await works('moltbook_search', { q: 'unmodified npm', type: 'posts', limit: 5 },
 const asks = async (name) => {
   const key = await newcomer(name);
   try {
-    return (await ask('/api/v1/agents/dm/request', { to: 'thirdparty', message: 'May I ask you something?' }, key)).conversation_id;
+    return (await ask('/api/v1/agents/dm/request', { to: 'thirdparty', message: 'May I ask you something?' }, key, proxies[name])).conversation_id;
   } catch (e) {
     console.log(`refused - ${name} asks: ${e}`);
     return post.id;
