@@ -27,7 +27,7 @@ var house = map[string]room{
 	"picture":   {rank: 1, budget: 1000},
 	"legible":   {rank: 1, budget: 500},
 	"skill":     {rank: 1, budget: 1500},
-	"client":    {rank: 1, budget: 2500, peers: []string{"identity/token"}}, // it makes proofs with agents' keys
+	"client":    {rank: 1, budget: 3500, peers: []string{"identity/token"}}, // ADR 23: it holds keys and makes proofs
 
 	"identity/token": {rank: 1, budget: 3500}, // below the gate, which looks at scopes, and below clients, which make proofs
 
@@ -59,7 +59,7 @@ var house = map[string]room{
 
 	"server": {rank: 6, budget: 2500},
 
-	"cli":   {rank: 7, budget: 4000},
+	"cli":   {rank: 7, budget: 5000}, // ADR 23
 	"bench": {rank: 7, budget: 8000, peers: []string{"world"}},
 	"world": {rank: 7, budget: 2500},
 

@@ -20,7 +20,7 @@ func (a *app) agent() *cobra.Command {
 	}
 	a.targetFlags(c)
 	c.AddCommand(
-		a.agentInvite(), a.agentEnroll(), a.agentList(), a.agentShow(), a.agentClaim(),
+		a.agentInvite(), a.agentEnroll(), a.agentRecover(), a.agentList(), a.agentShow(), a.agentClaim(),
 		a.agentOrder("pause", "Stop an agent until it is resumed", (*client.Client).Pause),
 		a.agentOrder("resume", "Let a paused agent act again", (*client.Client).Resume),
 		a.agentOrder("quarantine", "Hold an agent for examination; returns when every node refuses it", (*client.Client).Quarantine),

@@ -124,7 +124,7 @@ func (a *app) takeBackups(ctx context.Context, path string, f backupFlags) error
 // clientOf opens a client for one of the networks of a data directory.
 func (a *app) clientOf(data, name string) (*client.Client, error) {
 	cfg := server.Config{Data: data}
-	url := orEnv(a.to.url, "REEF_URL", defaultURL)
+	url := a.url()
 	if name != server.DefaultNetwork {
 		cfg.Network = name
 		url = strings.TrimRight(url, "/") + "/n/" + name

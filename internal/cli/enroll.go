@@ -64,8 +64,45 @@ func (a *app) enrollmentCreate() *cobra.Command {
 	return c
 }
 
+func (a *app) agentRecover() *cobra.Command {
+	var owner, reason string
+	c := &cobra.Command{
+		Use: "recover NAME|ID --owner NAME --reason TEXT", Short: "End an agent's lost keys at its owner's word, and let it enrol a new one", Args: cobra.ExactArgs(1),
+		Long: "End every key and token of an agent whose key was lost, or lost to somebody, and make a token\n" +
+			"under which it enrols a new one (reef agent enroll NAME --replace). The agent stays who it is.\n" +
+			"It is done at the word of its owner, who is named; the token is printed once.",
+	}
+	a.outputFlag(c)
+	c.Flags().StringVar(&owner, "owner", "", "the agent's owner, who asks for it")
+	c.Flags().StringVar(&reason, "reason", "", "why; goes on record")
+	c.RunE = func(cmd *cobra.Command, args []string) error {
+		if owner == "" || reason == "" {
+			return usageError{errors.New("--owner and --reason are required: they go on record")}
+		}
+		api, err := a.client()
+		if err != nil {
+			return err
+		}
+		id, err := agentID(cmd.Context(), api, args[0])
+		if err != nil {
+			return err
+		}
+		r, err := api.Recover(cmd.Context(), id, owner, reason)
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(a.diag, "%d credentials ended\n", r.Ended)
+		return a.print(table{
+			header: []string{"TOKEN", "EXPIRES"}, rows: [][]string{{r.Token, r.ExpiresAt.Format(time.RFC3339)}},
+			names: []string{r.Token}, items: []any{r}, whole: r,
+		})
+	}
+	return c
+}
+
 func (a *app) agentEnroll() *cobra.Command {
 	var from, description, algorithm string
+	var replace bool
 	c := &cobra.Command{
 		Use: "enroll NAME", Short: "Make a key pair for an agent of this machine and enrol it", Args: cobra.ExactArgs(1),
 		Long: "Make a key pair, keep it in a file that nobody else can read, and enrol its public half\n" +
@@ -78,6 +115,7 @@ func (a *app) agentEnroll() *cobra.Command {
 	a.keysFlag(c)
 	c.Flags().StringVar(&from, "enrollment-file", "-", "file with the enrolment token or bootstrap key; - is stdin")
 	c.Flags().StringVar(&description, "description", "", "of a new agent")
+	c.Flags().BoolVar(&replace, "replace", false, "take the place of the agent's key that is here, which is no good any more")
 	c.Flags().StringVar(&algorithm, "algorithm", "EdDSA", "of the key: EdDSA or ES256")
 	c.RunE = func(cmd *cobra.Command, args []string) error {
 		alg, ok := map[string]token.Algorithm{"EdDSA": token.EdDSA, "ES256": token.ES256}[algorithm]
@@ -89,9 +127,9 @@ func (a *app) agentEnroll() *cobra.Command {
 			return err
 		}
 		file, next := filepath.Join(dir, keyName), filepath.Join(dir, nextName)
-		if _, err := os.Lstat(file); err == nil {
+		if _, err := os.Lstat(file); err == nil && !replace {
 			return act.Errorf(act.Conflict, "the agent has a key here already: %s", file).WithRule("key.known").
-				WithHint("reef key rotate --agent " + args[0] + " replaces it; remove the file if it is of another network or was lost to somebody")
+				WithHint("reef key rotate --agent " + args[0] + " replaces it; --replace does when it is no good any more")
 		}
 		text, err := a.secret(from, "enrolment token or bootstrap key")
 		if err != nil {
@@ -103,7 +141,7 @@ func (a *app) agentEnroll() *cobra.Command {
 		}
 		// The key is on the disk before the network knows it: a token that was used for
 		// a key that nobody has would be lost.
-		ask := client.Enrolling{URL: orEnv(a.to.url, "REEF_URL", defaultURL), Token: text, Name: args[0], Description: description, Key: key, Now: time.Now()}
+		ask := client.Enrolling{URL: a.url(), Token: text, Name: args[0], Description: description, Key: key, Now: time.Now()}
 		if err := (client.Member{URL: ask.URL, Name: args[0], Key: key}).Write(next); err != nil {
 			return err
 		}

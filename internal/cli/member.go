@@ -45,17 +45,27 @@ func (a *app) agentDir(name string) (string, error) {
 	}
 	keys := orEnv(a.to.keys, "REEF_KEYS", "")
 	if keys == "" {
-		home := os.Getenv("XDG_DATA_HOME")
-		if !filepath.IsAbs(home) { // the specification has others ignored
-			user, err := os.UserHomeDir()
-			if err != nil {
-				return "", configError{fmt.Errorf("where are the agents' keys? give --keys DIR: %w", err)}
-			}
-			home = filepath.Join(user, ".local", "share")
+		home, err := dataHome()
+		if err != nil {
+			return "", err
 		}
-		keys = filepath.Join(home, "reefwarden", "agents")
+		keys = filepath.Join(home, "agents")
 	}
 	return filepath.Join(keys, name), nil
+}
+
+// dataHome is where this user's keys and sessions are unless they are said to be
+// elsewhere.
+func dataHome() (string, error) {
+	home := os.Getenv("XDG_DATA_HOME")
+	if !filepath.IsAbs(home) { // the specification has others ignored
+		user, err := os.UserHomeDir()
+		if err != nil {
+			return "", configError{fmt.Errorf("where is your home? set XDG_DATA_HOME: %w", err)}
+		}
+		home = filepath.Join(user, ".local", "share")
+	}
+	return filepath.Join(home, "reefwarden"), nil
 }
 
 // holder opens the key of the agent that --agent names.

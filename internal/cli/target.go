@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -44,7 +43,7 @@ func (a *app) client() (*client.Client, error) {
 	if path == "" {
 		data := orEnv(a.to.data, "REEF_DATA", "")
 		if data == "" {
-			return nil, usageError{errors.New("who are you? give --data DIR (or REEF_DATA), where operator.token is, or --token-file FILE")}
+			return a.session()
 		}
 		path = filepath.Join(data, "operator.token")
 	}
@@ -52,5 +51,5 @@ func (a *app) client() (*client.Client, error) {
 	if err != nil {
 		return nil, configError{fmt.Errorf("operators' token: %w; is that the data directory of the network?", err)}
 	}
-	return client.New(orEnv(a.to.url, "REEF_URL", defaultURL), strings.TrimSpace(string(raw)))
+	return client.New(a.url(), strings.TrimSpace(string(raw)))
 }

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
 
@@ -87,6 +88,27 @@ func (c *Client) NewEnrollment(ctx context.Context, n NewEnrollment) (out Enroll
 		ValidFor int64  `json:"valid_for,omitempty"`
 	}{n.Agent, n.Owner, n.Scope, int64(n.ValidFor.Round(time.Second) / time.Second)}
 	err = c.conn.call(ctx, http.MethodPost, "/v1/enrollments", nil, in, &out)
+	return out, err
+}
+
+// Recovered is what an agent begins again with after its keys were ended. Both secrets
+// are shown once.
+type Recovered struct {
+	ID        string    `json:"id"`
+	Token     string    `json:"token"` // enrols a new key
+	ExpiresAt time.Time `json:"expires_at"`
+	Key       *string   `json:"key"`   // bootstrap key, nil unless asked for
+	Ended     int64     `json:"ended"` // credentials that were good until now
+}
+
+// Recover ends all credentials and tokens of the agent with the id at its owner's word
+// and lets it enrol a new key; it stays who it is.
+func (c *Client) Recover(ctx context.Context, id, owner, reason string) (out Recovered, err error) {
+	in := struct {
+		Owner  string `json:"owner"`
+		Reason string `json:"reason"`
+	}{owner, reason}
+	err = c.conn.call(ctx, http.MethodPost, "/v1/agents/"+url.PathEscape(id)+"/recover", nil, in, &out)
 	return out, err
 }
 

@@ -31,6 +31,7 @@ type Holder struct {
 	me    atomic.Pointer[Member]
 	scope string
 	file  string // of the key, "" unless Follow was called
+	mint  func(ctx context.Context, refused string) (Token, error)
 	clock act.Clock
 	conn  conn // without a credential
 
@@ -40,6 +41,7 @@ type Holder struct {
 
 	mu     sync.Mutex
 	held   Token     // the newest token; guarded by mu
+	bad    string    // the last token that the network did not take; guarded by mu
 	renew  time.Time // when it is time for another one; guarded by mu
 	flight *flight   // a request for a token that is under way, nil otherwise; guarded by mu
 	nonce  string    // the last one that the network gave; guarded by mu
@@ -83,6 +85,7 @@ func NewHolder(ctx context.Context, m Member, scope string, clock act.Clock) (*H
 	c.http.Transport = t
 	h := &Holder{scope: scope, clock: clock, conn: c}
 	h.me.Store(&m)
+	h.mint = h.byKey
 	h.life, h.end = context.WithCancel(ctx)
 	return h, nil
 }
@@ -102,6 +105,15 @@ func (h *Holder) Member() Member { return *h.me.Load() }
 // Follow has the key file read again when the network does not take the key any more:
 // it may have been replaced meanwhile. It is called before the first request.
 func (h *Holder) Follow(file string) { h.file = file }
+
+// byKey gets a token with the key of an agent.
+func (h *Holder) byKey(ctx context.Context, _ string) (Token, error) {
+	t, err := h.Mint(ctx, TokenRequest{Scope: h.scope})
+	if act.CodeOf(err) == act.Unauthenticated && h.reread() {
+		t, err = h.Mint(ctx, TokenRequest{Scope: h.scope})
+	}
+	return t, err
+}
 
 // reread takes another key of the same agent from the file, and reports whether there
 // was one.
@@ -134,7 +146,7 @@ func (h *Holder) token(ctx context.Context, refused string) (Token, error) {
 	now := h.clock()
 	h.mu.Lock()
 	if h.held.Text != "" && h.held.Text == refused {
-		h.held = Token{}
+		h.held, h.bad = Token{}, refused
 	}
 	if h.held.Text != "" && now.Add(tokenLeast).Before(h.held.Expires) {
 		t := h.held
@@ -171,13 +183,11 @@ func (h *Holder) launch() *flight {
 		return f
 	}
 	h.flight = f
+	bad := h.bad
 	h.work.Go(func() {
 		ctx, cancel := context.WithTimeout(h.life, tokenTries)
 		defer cancel()
-		f.token, f.err = h.Mint(ctx, TokenRequest{Scope: h.scope})
-		if act.CodeOf(f.err) == act.Unauthenticated && h.reread() {
-			f.token, f.err = h.Mint(ctx, TokenRequest{Scope: h.scope})
-		}
+		f.token, f.err = h.mint(ctx, bad)
 		now := h.clock()
 		h.mu.Lock()
 		if h.flight = nil; f.err == nil {

@@ -40,21 +40,28 @@ func (h *Holder) Mint(ctx context.Context, r TokenRequest) (t Token, err error) 
 	if r.Scope != "" {
 		f.Set("scope", r.Scope)
 	}
+	t, _, err = h.redeem(ctx, f)
+	return t, err
+}
+
+// redeem gets tokens for what a form has.
+func (h *Holder) redeem(ctx context.Context, f url.Values) (t Token, refresh string, err error) {
 	var out struct {
 		Text      string `json:"access_token"`
 		Type      string `json:"token_type"`
 		ExpiresIn int64  `json:"expires_in"`
 		Scope     string `json:"scope"`
+		Refresh   string `json:"refresh_token"`
 	}
 	sent := h.clock() // the life is counted from before the answer
 	if err := h.ask(ctx, pathToken, f, &out); err != nil {
-		return t, err
+		return t, "", err
 	}
 	if out.Text == "" || !strings.EqualFold(out.Type, schemeDPoP) {
-		return t, act.Errorf(act.Internal, "the network gave a token of the type %.20q", out.Type).WithRule("token.type").
+		return t, "", act.Errorf(act.Internal, "the network gave a token of the type %.20q", out.Type).WithRule("token.type").
 			WithHint("check that the server is of the same version")
 	}
-	return Token{out.Text, out.Type, out.Scope, sent.Add(time.Duration(out.ExpiresIn) * time.Second)}, nil
+	return Token{out.Text, out.Type, out.Scope, sent.Add(time.Duration(out.ExpiresIn) * time.Second)}, out.Refresh, nil
 }
 
 // Inspect asks the network what a token is good for (RFC 7662). It returns the answer
@@ -70,16 +77,21 @@ func (h *Holder) Revoke(ctx context.Context, text string) error {
 	return h.ask(ctx, pathRevoke, url.Values{"token": {text}}, nil)
 }
 
-// ask sends a form to an endpoint, once more when it wants another nonce.
+// ask sends a form to an endpoint, once more when it wants another nonce. An agent
+// authenticates with its key; who acts for an operator is the command line, which has
+// no key that the network knows before.
 func (h *Holder) ask(ctx context.Context, path string, f url.Values, out any) error {
-	f.Set("client_assertion_type", typeAssertion)
 	for try := 1; ; try++ {
-		m := h.me.Load()
-		assertion, err := m.Key.Assert(m.ID, m.Issuer, h.clock())
-		if err != nil {
-			return err
+		if m := h.me.Load(); m.ID == "" {
+			f.Set("client_id", commandLine)
+		} else {
+			assertion, err := m.Key.Assert(m.ID, m.Issuer, h.clock())
+			if err != nil {
+				return err
+			}
+			f.Set("client_assertion_type", typeAssertion)
+			f.Set("client_assertion", assertion)
 		}
-		f.Set("client_assertion", assertion)
 		proof, err := h.prove(http.MethodPost, path, "")
 		if err != nil {
 			return err

@@ -49,8 +49,11 @@ func (h *Holder) RoundTrip(req *http.Request) (*http.Response, error) {
 			if _, err := h.token(req.Context(), refused); act.CodeOf(err) == act.Unavailable {
 				discard(resp)
 				return nil, err // it could not be asked whether the agent is refused
-			} else if err != nil {
+			} else if err != nil && h.Member().ID != "" {
 				return resp, nil // what the network says of the request is nearer to the truth
+			} else if err != nil {
+				discard(resp)
+				return nil, err // the session is over, which is what its operator has to know
 			}
 		default:
 			return resp, nil
