@@ -529,14 +529,14 @@ func (w *wire) skew(ada member, ahead func(time.Duration)) {
 	tok := w.gives("a token", w.asks(ada, grantClient, "scope", "agent.me"), w.proof(ada.key, "")).Access
 	_, body := opened(w.t, tok)
 	end := time.Unix(int64(body["exp"].(float64)), 0)
-	ahead(end.Add(29 * time.Second).Sub(time.Now()))
+	ahead(time.Until(end.Add(29 * time.Second)))
 	if err := w.s.DB.Reserve(w.t.Context(), w.now()); err != nil { // as the node's lease would in time
 		w.t.Fatal(err)
 	}
 	if a := w.call("DPoP "+tok, w.proof(ada.key, tok)); a.Code != http.StatusOK {
 		w.t.Errorf("29 s after its end: %d %s", a.Code, a.Body)
 	}
-	ahead(end.Add(31 * time.Second).Sub(time.Now()))
+	ahead(time.Until(end.Add(31 * time.Second)))
 	w.refuses("token: 31 s after its end", "DPoP "+tok, []string{w.proof(ada.key, tok)}, "invalid_token", "token.expired")
 	later := w.gives("a later one", w.asks(ada, grantClient, "scope", "agent.me"), w.proof(ada.key, "")).Access
 	if a := w.call("DPoP "+later, w.proof(ada.key, later)); a.Code != http.StatusOK {
