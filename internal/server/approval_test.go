@@ -206,14 +206,15 @@ func TestApprovedActSurvivesFaultsAndRestart(t *testing.T) {
 				op := operator(t, s)
 				amend(t, s, holdPosts)
 				w := held(t, s, agent, "Once")
-				// The decision itself goes through; everything after its commit fails.
-				var commits atomic.Int32
+				// The decision itself goes through; everything after its commit fails,
+				// and nothing before it, which other writers of the server may commit.
+				var armed atomic.Bool
 				f := func(at store.Step) error {
-					if commits.Load() > 0 && at == step {
+					if armed.Load() && at == step {
 						return errInjected
 					}
-					if at == store.StepCommitted {
-						commits.Add(1)
+					if at == store.StepCommitted && decided(s, w.Approval) {
+						armed.Store(true)
 					}
 					return nil
 				}
@@ -239,6 +240,17 @@ func TestApprovedActSurvivesFaultsAndRestart(t *testing.T) {
 			})
 		}
 	}
+}
+
+// decided tells whether an approval no longer waits, as the database has it.
+func decided(s *servertest.Server, id act.ID) (is bool) {
+	return s.DB.View(context.Background(), func(v *store.View) error {
+		_, err := v.One(qTestState, func(r *store.Row) error {
+			is = lifecycle.ApprovalState(r.Int(0)) != lifecycle.ApprovalPending
+			return nil
+		}, id)
+		return err
+	}) == nil && is
 }
 
 // Nothing comes of what an agent that was killed or paused had waiting.
@@ -275,6 +287,7 @@ func TestApprovalEndsWithItsAgent(t *testing.T) {
 
 const (
 	qTestSealed store.Q = `UPDATE approval SET sealed = $2 WHERE id = $1`
+	qTestState  store.Q = `SELECT state FROM approval WHERE id = $1`
 	qTestRead   store.Q = `SELECT sealed, digest FROM approval WHERE id = $1`
 	qTestDigest store.Q = `UPDATE approval SET digest = $2 WHERE id = $1`
 	qTestAct    store.Q = `UPDATE approval SET act = $2 WHERE id = $1`
