@@ -57,7 +57,7 @@ func valueOf(t *testing.T, figures []figure, data, variant, side, metric string)
 func TestMix(t *testing.T) {
 	worlds := []string{keepWorld(t, 1000), keepWorld(t, 2000)}
 	figures := bench(t, "mix", "--world", strings.Join(worlds, ","), "--minutes", "0.05", "--conns", "16",
-		"--herd", "300", "--herd-conns", "40", "--outage", "300ms")
+		"--visit", "300", "--herd", "300", "--herd-conns", "40", "--outage", "300ms")
 	for _, agents := range []string{"1000 agents,", "2000 agents,"} {
 		for _, phase := range []string{"closed", "open"} {
 			sum := 0.0
@@ -86,7 +86,7 @@ func TestMix(t *testing.T) {
 				t.Errorf("%v answers of the %s phase are wrong", v, phase)
 			}
 		}
-		for _, phase := range []string{"herd", "outage"} {
+		for _, phase := range []string{"visit", "herd", "outage"} {
 			for metric, want := range map[string]float64{"agents": 300, "served": 300, "answered_401": 0, "wrong_answers": 0} {
 				if v := valueOf(t, figures, agents, phase, "all", metric); v != want {
 					t.Errorf("%s after the %s is %v, want %v", metric, phase, v, want)

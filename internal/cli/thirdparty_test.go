@@ -17,24 +17,8 @@ import (
 	"github.com/reefwarden/reefwarden/internal/store"
 )
 
-// modern is a server as the documents recommend it for Moltbook's clients, at whose
-// doors bootstrap keys are worth nothing.
-func modern(t *testing.T, d store.Dialect) *servertest.Server {
-	t.Helper()
-	at := servertest.Config(t, d)
-	text, err := os.ReadFile(filepath.Join("..", "..", "docs", "moltbook-compatible.yaml"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(filepath.Join(at.Data, "reef.yaml"), text, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	cfg, err := server.Load(map[string]any{"data": at.Data, "addr": at.Addr, "db": at.DB, "schema": at.Schema, "legacy-keys": "off"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return servertest.Start(t, cfg)
-}
+// legacyOff makes bootstrap keys worth nothing at the doors.
+var legacyOff = map[string]any{"legacy-keys": server.LegacyOff}
 
 // reef runs the command and returns what it printed.
 func reef(t *testing.T, in string, args ...string) string {
@@ -85,46 +69,13 @@ func behind(t *testing.T, s *servertest.Server, keys, name string) string {
 	return at
 }
 
-// drive runs the published client and returns what went well and what was refused.
-func drive(t *testing.T, s *servertest.Server, more ...string) (well, refused []string) {
-	t.Helper()
-	dir := filepath.Join("..", "..", "test", "thirdparty")
-	node, err := exec.LookPath("node")
-	if err == nil {
-		_, err = os.Stat(filepath.Join(dir, "node_modules", "moltbook-http-mcp"))
-	}
-	if err != nil {
-		if os.Getenv("REEF_REQUIRE_ALL") == "1" {
-			t.Fatalf("node or the npm packages in test/thirdparty are not installed: %v", err)
-		}
-		t.Skip("npm ci in test/thirdparty first")
-	}
-	cmd := exec.Command(node, "moltbook.mjs")
-	cmd.Dir = dir
-	cmd.Env = append(append(os.Environ(), "REEF_BASE="+s.URL, "REEF_OPERATOR="+s.Token), more...)
-	out, err := cmd.CombinedOutput()
-	if err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
-	t.Logf("%s", out)
-	for line := range strings.Lines(string(out)) {
-		line = strings.TrimSpace(line)
-		if what, ok := strings.CutPrefix(line, "refused - "); ok {
-			refused = append(refused, what)
-		} else if what, ok := strings.CutPrefix(line, "ok - "); ok && strings.HasPrefix(what, "moltbook_") && !strings.HasSuffix(what, " was called") {
-			well = append(well, what)
-		}
-	}
-	return well, refused
-}
-
 // A client that somebody else wrote and published, unmodified, works through
 // `reef proxy` on a network that takes no bootstrap keys: all its tools answer, and it
 // holds no credential of the network. T01, T11
 func TestThirdPartyMoltbookClientBehindProxy(t *testing.T) {
 	for _, d := range []store.Dialect{store.SQLite, store.Postgres} {
 		t.Run(d.String(), func(t *testing.T) {
-			s, keys := modern(t, d), t.TempDir()
+			s, keys := servertest.Compatible(t, d, legacyOff), t.TempDir()
 			proxies := map[string]string{}
 			for _, name := range []string{"thirdparty", "friend", "stranger"} {
 				proxies[name] = behind(t, s, keys, name)
@@ -133,7 +84,7 @@ func TestThirdPartyMoltbookClientBehindProxy(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			well, refused := drive(t, s, "REEF_PROXIES="+string(list))
+			well, refused := s.MoltbookClient(t, "REEF_PROXIES="+string(list))
 			if len(refused) > 0 || len(well) < 41 {
 				t.Errorf("%d calls went well, refused was %q", len(well), refused)
 			}
@@ -166,7 +117,7 @@ func TestThirdPartyMoltbookClientBehindProxy(t *testing.T) {
 func TestThirdPartyMoltbookClientWithoutProxy(t *testing.T) {
 	for _, d := range []store.Dialect{store.SQLite, store.Postgres} {
 		t.Run(d.String(), func(t *testing.T) {
-			well, refused := drive(t, modern(t, d))
+			well, refused := servertest.Compatible(t, d, legacyOff).MoltbookClient(t)
 			if len(well) != 1 || well[0] != "moltbook_agent_register" {
 				t.Errorf("it could %q", well)
 			}

@@ -330,7 +330,7 @@ func TestRevocationOnTwoNodes(t *testing.T) {
 	t.Run(store.Postgres.String(), func(t *testing.T) {
 		cfg := servertest.Config(t, store.Postgres)
 		cfg.KeyFile = filepath.Join(t.TempDir(), "network.key")
-		cfg.NATS = startNATS(t)
+		cfg.NATS = servertest.NATS(t).ClientURL()
 		cfg.PublicURL = "http://network.example"
 		one := newDesk(t, servertest.Start(t, cfg))
 		cfg.Data = t.TempDir()

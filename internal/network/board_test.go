@@ -423,15 +423,7 @@ func TestMemoryIsBounded(t *testing.T) {
 // which is returned to be stopped.
 func nodes(t *testing.T, count int) (list []*servertest.Server, cfg server.Config, bus *natsserver.Server) {
 	t.Helper()
-	bus, err := natsserver.NewServer(&natsserver.Options{Host: "127.0.0.1", Port: -1, NoLog: true, NoSigs: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	go bus.Start()
-	if !bus.ReadyForConnections(10 * time.Second) {
-		t.Fatal("NATS does not start")
-	}
-	t.Cleanup(func() { bus.Shutdown(); bus.WaitForShutdown() })
+	bus = servertest.NATS(t)
 	cfg = servertest.Config(t, store.Postgres)
 	cfg.KeyFile = filepath.Join(t.TempDir(), "network.key")
 	cfg.NATS = bus.ClientURL()

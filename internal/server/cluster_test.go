@@ -224,7 +224,7 @@ func newSite(t *testing.T) *site {
 	if strings.HasPrefix(pc.Host, "/") {
 		network, addr = "unix", filepath.Join(pc.Host, ".s.PGSQL."+strconv.Itoa(int(pc.Port)))
 	}
-	nats := strings.TrimPrefix(startNATS(t), "nats://")
+	nats := strings.TrimPrefix(servertest.NATS(t).ClientURL(), "nats://")
 	return &site{
 		cfg: cfg, keyFile: filepath.Join(t.TempDir(), "network.key"), user: pc.User, base: pc.Database,
 		toDB:   func() (net.Conn, error) { return net.Dial(network, addr) },

@@ -117,7 +117,7 @@ func Settings() []Setting {
 	t := reflect.TypeFor[Config]()
 	var list []Setting
 	for f := range t.Fields() {
-		if key := f.Tag.Get("koanf"); key != "-" {
+		if key := f.Tag.Get("koanf"); f.IsExported() && key != "-" {
 			list = append(list, Setting{Key: key, Default: f.Tag.Get("default"), Help: f.Tag.Get("help"), Kind: f.Type.Kind()})
 		}
 	}

@@ -198,7 +198,7 @@ func (r *reader) run(t *testing.T, e example) {
 	})
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, need(t, "bash"), "-euo", "pipefail", "-c",
+	cmd := exec.CommandContext(ctx, servertest.Program(t, "bash"), "-euo", "pipefail", "-c",
 		`curl() { command curl -sS --noproxy '*' --max-time 30 -w '\n%{http_code}' "$@"; }`+"\n"+script)
 	cmd.Dir, cmd.Env = dir, append(os.Environ(), "REEF_KEY="+key)
 	out, err := cmd.CombinedOutput()
@@ -230,7 +230,7 @@ func (r *reader) run(t *testing.T, e example) {
 // every document that skill.json lists, with a real shell and curl, under the two
 // ways that registration and approval can be set up.
 func TestEveryCurlExampleOfTheDocumentsRuns(t *testing.T) {
-	need(t, "curl")
+	servertest.Program(t, "curl")
 	for _, d := range []store.Dialect{store.SQLite, store.Postgres} {
 		for name, change := range map[string]func(*server.Config){
 			"dev":    func(c *server.Config) { c.Claim, c.OwnKeyApproval = true, true }, // as `reef dev` is set up

@@ -9,8 +9,6 @@ import (
 	"testing"
 	"time"
 
-	natsserver "github.com/nats-io/nats-server/v2/server"
-
 	"github.com/reefwarden/reefwarden/internal/act"
 	"github.com/reefwarden/reefwarden/internal/identity"
 	"github.com/reefwarden/reefwarden/internal/provenance"
@@ -19,28 +17,13 @@ import (
 	"github.com/reefwarden/reefwarden/internal/store"
 )
 
-// startNATS starts a real NATS server on a free loopback port.
-func startNATS(t testing.TB) string {
-	t.Helper()
-	s, err := natsserver.NewServer(&natsserver.Options{Host: "127.0.0.1", Port: -1, NoLog: true, NoSigs: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	go s.Start()
-	if !s.ReadyForConnections(10 * time.Second) {
-		t.Fatal("NATS does not start")
-	}
-	t.Cleanup(func() { s.Shutdown(); s.WaitForShutdown() })
-	return s.ClientURL()
-}
-
 // twoNodes starts two servers of one network: one PostgreSQL schema, one key,
 // one NATS.
 func twoNodes(t *testing.T) (a, b *servertest.Server) {
 	t.Helper()
 	cfg := servertest.Config(t, store.Postgres)
 	cfg.KeyFile = filepath.Join(t.TempDir(), "network.key")
-	cfg.NATS = startNATS(t)
+	cfg.NATS = servertest.NATS(t).ClientURL()
 	a = servertest.Start(t, cfg)
 	cfg.Data = t.TempDir()
 	return a, servertest.Open(t, cfg)
@@ -74,7 +57,7 @@ func eventually(t *testing.T, what string, cond func() bool) {
 func TestNodesThatStartTogetherAgree(t *testing.T) {
 	cfg := servertest.Config(t, store.Postgres)
 	cfg.KeyFile = filepath.Join(t.TempDir(), "network.key")
-	cfg.NATS = startNATS(t)
+	cfg.NATS = servertest.NATS(t).ClientURL()
 	if _, err := identity.LoadKeys(cfg.KeyFile); err != nil {
 		t.Fatal(err)
 	}
@@ -114,7 +97,7 @@ func TestNodesThatStartTogetherAgree(t *testing.T) {
 func TestNodesHearEachOtherWhateverTheirURL(t *testing.T) {
 	cfg := servertest.Config(t, store.Postgres)
 	cfg.KeyFile = filepath.Join(t.TempDir(), "network.key")
-	cfg.NATS = startNATS(t)
+	cfg.NATS = servertest.NATS(t).ClientURL()
 	a := servertest.Open(t, cfg)
 	cfg.Data = t.TempDir()
 	cfg.DB += "&application_name=other"

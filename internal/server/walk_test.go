@@ -10,31 +10,17 @@ import (
 	"github.com/reefwarden/reefwarden/internal/store"
 )
 
-// need finds a program that a test runs; without it the test is skipped, or
-// fails where everything is required.
-func need(t *testing.T, program string) string {
-	t.Helper()
-	path, err := exec.LookPath(program)
-	if err != nil {
-		if os.Getenv("REEF_REQUIRE_ALL") == "1" {
-			t.Fatalf("%s is required", program)
-		}
-		t.Skipf("no %s", program)
-	}
-	return path
-}
-
 // The walk of an ordinary client, with curl and jq, under the defaults of serve
 // but for the rates.
 func TestShellWalk(t *testing.T) {
-	need(t, "curl")
-	need(t, "jq")
+	servertest.Program(t, "curl")
+	servertest.Program(t, "jq")
 	for _, d := range []store.Dialect{store.SQLite, store.Postgres} {
 		t.Run(d.String(), func(t *testing.T) {
 			cfg := servertest.Config(t, d)
 			cfg.Registration, cfg.Claim, cfg.AutoClaim = "invite", true, ""
 			s := servertest.Start(t, cfg)
-			cmd := exec.Command(need(t, "bash"), filepath.Join("..", "..", "test", "walk", "walk.sh"))
+			cmd := exec.Command(servertest.Program(t, "bash"), filepath.Join("..", "..", "test", "walk", "walk.sh"))
 			cmd.Env = append(os.Environ(), "BASE="+s.URL, "TOKEN="+cfg.TokenFile())
 			out, err := cmd.CombinedOutput()
 			if err != nil {

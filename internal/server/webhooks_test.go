@@ -208,7 +208,7 @@ func TestPauseStopsWebhooks(t *testing.T) {
 func TestWebhookSurvivesLeaderMoves(t *testing.T) {
 	cfg := servertest.Config(t, store.Postgres)
 	cfg.KeyFile = t.TempDir() + "/network.key"
-	cfg.NATS = startNATS(t)
+	cfg.NATS = servertest.NATS(t).ClientURL()
 	cfg.WebhookAllow = []string{"127.0.0.0/8"}
 	a := servertest.Open(t, cfg)
 	_, author := a.Agent(t, "author")

@@ -41,28 +41,25 @@ var rules = map[string]string{
 	"assertion": invalidClient,
 	"client":    invalidClient,
 
-	"client.unauthorized": unauthorizedClient,
-	"grant.type":          unsupportedGrant,
-	"grant":               invalidGrant,
-	"exchange":            invalidRequest, // RFC 8693 §2.2.2
-	"scope":               invalidScope,
-	"token.scope":         invalidScope,
-	"token.audience":      invalidTarget,
-	"token":               invalidRequest, // a subject or actor token that is no good, RFC 8693 §2.2.2
-	"target":              invalidTarget,
+	"grant.type":     unsupportedGrant,
+	"grant":          invalidGrant,
+	"exchange":       invalidRequest, // RFC 8693 §2.2.2
+	"scope":          invalidScope,
+	"token.scope":    invalidScope,
+	"token.audience": invalidTarget,
+	"token":          invalidRequest, // a subject or actor token that is no good, RFC 8693 §2.2.2
+	"target":         invalidTarget,
 
-	"device.pending":  authorizationPending,
-	"device.slow":     slowDown,
-	"device.denied":   accessDenied,
-	"device.expired":  expiredToken,
-	"device":          invalidGrant,
-	"consent.denied":  accessDenied,
-	"response.type":   unsupportedResponse,
-	"revoke.type":     unsupportedToken,
-	"session":         accessDenied,
-	"standing":        invalidGrant,
-	"quota":           unavailable,
-	"identity.legacy": unauthorizedClient,
+	"device.pending": authorizationPending,
+	"device.slow":    slowDown,
+	"device.denied":  accessDenied,
+	"device.expired": expiredToken,
+	"device":         invalidGrant,
+	"consent.denied": accessDenied,
+	"response.type":  unsupportedResponse,
+	"revoke.type":    unsupportedToken,
+	"session":        accessDenied,
+	"standing":       invalidGrant,
 }
 
 // codeOf returns what the RFCs call an error.

@@ -7,5 +7,8 @@
 // equal their rows, no dead agent has a live credential (see [CheckInvariants]).
 // A test that uses [Open] checks when it wants to.
 //
+// What tests need beside the server is in peer.go: [NATS], programs and npm packages
+// ([Program], [Package]), and a client of others' ([Server.MoltbookClient]).
+//
 // Entry points: [Start], [Each], [Server.Agent], [Server.Call].
 package servertest
