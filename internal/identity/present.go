@@ -33,6 +33,21 @@ type shown struct {
 	expires   int64      // Unix microseconds, the skew included
 	stamp     uint32     // forget count of the holder
 	used      atomic.Int64
+	cert      atomic.Pointer[x509.Certificate] // the last that was found to bind it
+}
+
+// boundBy checks that a connection's certificate is the one that the token is bound to.
+// A connection shows one certificate for as long as it lasts, so that is worked out once
+// for it.
+func (t *shown) boundBy(cert *x509.Certificate) error {
+	if cert != nil && t.cert.Load() == cert {
+		return nil
+	}
+	err := t.confirm.CheckCertificate(cert)
+	if err == nil {
+		t.cert.Store(cert)
+	}
+	return err
 }
 
 // Present returns the principal behind what was presented: an access token bound to
@@ -71,7 +86,7 @@ func (s *Service) presentToken(ctx context.Context, c Presented, dpop bool) (p a
 		// The scheme of RFC 9449 §7.1 is asked for: nobody shall think that a bearer is enough.
 		return p, token.Refuse("token.binding")
 	case !dpop:
-		if err := t.confirm.CheckCertificate(c.Cert); err != nil {
+		if err := t.boundBy(c.Cert); err != nil {
 			return p, err
 		}
 	default:
