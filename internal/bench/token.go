@@ -19,9 +19,10 @@ import (
 )
 
 const (
-	tokenMost  = 8000 // requests that are prepared for two seconds; a proof is good for half a minute
-	tokenBatch = 64   // turns that one reading of the clock is for
-	tokenBytes = 480  // what a token has before its signature
+	tokenMost    = 8000 // requests that are prepared for two seconds; a proof is good for half a minute
+	tokenSeconds = 60   // of a repetition
+	tokenBatch   = 64   // turns that one reading of the clock is for
+	tokenBytes   = 480  // what a token has before its signature
 
 	tokenIssuer = "https://reef.example"
 	tokenPath   = "/oauth/token"
@@ -48,6 +49,9 @@ type timing struct {
 // tokens measures what tokens cost: `reef bench token`. First their mechanics alone,
 // for both algorithms; then the product, at each size.
 func tokens(r *runner, ctx context.Context) error {
+	if r.seconds > tokenSeconds {
+		return badFlag("seconds", fmt.Sprintf("tokens live for five minutes: give %d at most", tokenSeconds))
+	}
 	for _, alg := range []token.Algorithm{token.EdDSA, token.ES256} {
 		m, err := newMechanics(alg)
 		if err != nil {

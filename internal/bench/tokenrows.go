@@ -266,8 +266,10 @@ func (o *office) cold(proved bool) func(int) error {
 	}
 }
 
-// warm shows tokens of random agents once.
+// warm shows tokens of random agents once. They live for minutes, so each repetition
+// has its own.
 func (o *office) warm(ctx context.Context, proved bool) error {
+	o.known, o.proved = nil, nil
 	for _, at := range someOf(o.has/2, min(officeKnown, o.has/4)) {
 		a, err := o.token(at, proved)
 		if err != nil {
@@ -340,17 +342,10 @@ func (o *office) deals(ctx context.Context) []deal {
 		{name: "exchange", most: officeMost, prepare: o.asks(ctx, true), do: ask, signatures: func() { k.verify(); k.verify(); k.verify(); k.sign() }, committed: true},
 		{name: "verify_cold", most: tokenMost, prepare: o.cold(false), do: present(&o.shown), signatures: k.verify},
 		{name: "verify_cold_dpop", most: tokenMost, prepare: o.cold(true), do: present(&o.shown), signatures: func() { k.verify(); k.verify() }},
-		{name: "verify_cached", do: present(&o.known), signatures: k.verify, prepare: func(int) error {
-			if len(o.known) > 0 {
-				return nil
-			}
-			return o.warm(ctx, false)
-		}},
+		{name: "verify_cached", do: present(&o.known), signatures: k.verify, prepare: func(int) error { return o.warm(ctx, false) }},
 		{name: "verify_cached_dpop", most: tokenMost, do: present(&o.shown), signatures: k.verify, prepare: func(n int) error {
-			if len(o.proved) == 0 {
-				if err := o.warm(ctx, true); err != nil {
-					return err
-				}
+			if err := o.warm(ctx, true); err != nil {
+				return err
 			}
 			o.shown = make([]identity.Presented, n)
 			for i := range n {

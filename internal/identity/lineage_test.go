@@ -133,7 +133,7 @@ func (f *family) step() {
 	}
 	switch dice := f.r.IntN(24); {
 	case dice < 6:
-		names, scope := pick(f.r, f.agents), f.some()
+		names, scope := pick(f.r, f.agents), pick(f.r, []string{"*", f.some()})
 		what := fmt.Sprintf("%s asks for %q, for %s", a.name, scope, names.name)
 		tok, err := d.ask(a, identity.TokenRequest{Type: identity.TypeClient, Scope: scope, Audience: []string{d.Codec.String(names.id)}})
 		if err != nil {
