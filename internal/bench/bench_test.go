@@ -15,6 +15,7 @@ import (
 
 	"github.com/reefwarden/reefwarden/internal/act"
 	"github.com/reefwarden/reefwarden/internal/cli"
+	"github.com/reefwarden/reefwarden/internal/server/servertest"
 	"github.com/reefwarden/reefwarden/internal/store/storetest"
 )
 
@@ -229,6 +230,23 @@ func TestToken(t *testing.T) {
 	}
 }
 
+// TestRevoke: nothing is done with a token after its revocation, and each takes some time.
+func TestRevoke(t *testing.T) {
+	for _, db := range []string{dbSQLite, dbPostgres} {
+		t.Run(db, func(t *testing.T) {
+			args := append(slices.Clone(small), "revoke", "--base", "1000", "--db", db)
+			if db == dbPostgres {
+				args = append(args, "--db-url", storetest.URL(t), "--nats", servertest.NATS(t).ClientURL())
+			}
+			figures := bench(t, args...)
+			variant := map[string]string{dbSQLite: "1 nodes", dbPostgres: "2 nodes"}[db]
+			for _, metric := range []string{"revoke", "revoke_p99", "acts_beside"} {
+				want(t, figures, db, variant, "governed", metric)
+			}
+		})
+	}
+}
+
 func TestStart(t *testing.T) {
 	for _, db := range []string{dbSQLite, dbPostgres} {
 		t.Run(db, func(t *testing.T) {
@@ -364,7 +382,7 @@ func TestFlags(t *testing.T) {
 	if !o.json || !slices.Equal(o.dbs, []string{dbSQLite, dbPostgres}) || !slices.Equal(o.scales, []int{1, 10, 100}) {
 		t.Errorf("%+v", o)
 	}
-	for _, name := range []string{"post", "feed", "votes", "home", "search", "messages", "token", "start"} {
+	for _, name := range []string{"post", "feed", "votes", "home", "search", "messages", "token", "revoke", "start"} {
 		c, _, err := Command(io.Discard, io.Discard).Find([]string{name})
 		if err != nil {
 			t.Fatal(err)

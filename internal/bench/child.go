@@ -61,6 +61,8 @@ type task struct {
 	Finds   map[string][]string // raw: queries to what the index is asked in turn, until something is found
 	OwnKeys bool                // governed: agents approve conversations themselves
 	Public  string              // governed: the network's URL, where it must outlast a start
+	KeyFile string              // governed: the network's key, where several nodes share it
+	NATS    string              // governed: the bus between nodes
 
 	Settings map[string]any // served: the flags of reef serve
 }
@@ -235,7 +237,7 @@ func (t task) product(ctx context.Context, diag io.Writer) (*server.Server, erro
 		return server.New(ctx, cfg, telemetry.NewLogger(diag, telemetry.Options{Level: slog.LevelWarn}))
 	}
 	return server.New(ctx, server.Config{
-		Data: t.Data, Addr: "127.0.0.1:0", DB: t.URL, Schema: schema,
+		Data: t.Data, Addr: "127.0.0.1:0", DB: t.URL, Schema: schema, KeyFile: t.KeyFile, NATS: t.NATS,
 		Registration: "open", Claim: true, AutoClaim: "bench", Limits: "open", Bare: t.Kind == ungoverned, OwnKeyApproval: t.OwnKeys, PublicURL: t.Public,
 		ObserverPages: server.PagesOff,
 	}, telemetry.NewLogger(diag, telemetry.Options{Level: slog.LevelWarn}))

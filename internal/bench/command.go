@@ -41,6 +41,7 @@ func Command(out, diag io.Writer) *cobra.Command {
 		scenarioCommand(out, diag, "messages", "Measure governed sealed messages against bare net/http with the same rows", messages),
 		scenarioCommand(out, diag, "backup", "Measure governed posts while backups are taken against the same without", backups),
 		scenarioCommand(out, diag, "token", "Measure what tokens cost to issue and to verify against the signatures alone", tokens),
+		scenarioCommand(out, diag, "revoke", "Measure how long a token's revocation takes on every node, beside acts of other agents", revocations),
 		scenarioCommand(out, diag, "start", "Measure the start of an empty network", start),
 		worldCommand(out, diag),
 		mixCommand(out, diag),
@@ -75,7 +76,12 @@ func scenarioCommand(out, diag io.Writer, name, short string, scenario func(*run
 		f.IntVar(&o.base, "base", 10_000, "the least data of votes, home, search, backup (posts) and messages (messages)")
 		f.StringVar(&o.profile, "profile", "", "write a CPU profile of the governed side to this file, and print where the time goes")
 	}
-	if name == "token" {
+	switch name {
+	case "revoke":
+		f.Lookup("base").Usage, f.Lookup("base").DefValue, o.base = "the least number of agents, each with a token that every node has seen", "10000", 10_000
+		f.Lookup("scale").DefValue, scales = "1,10", "1,10"
+		f.StringVar(&o.nats, "nats", "", "NATS server between the two nodes on PostgreSQL; without it they ask the database alone")
+	case "token":
 		f.Lookup("base").Usage, f.Lookup("base").DefValue, o.base = "the least number of agents, each with a key and a grant", "16000", 16_000
 	}
 	c.RunE = func(cmd *cobra.Command, _ []string) error {

@@ -29,6 +29,7 @@ type options struct {
 	dir     string // parent of temporary directories
 	profile string
 	json    bool
+	nats    string // URL of the bus between nodes; "" has them ask the database alone
 	onWorld string // directory of a kept world to measure on; "" makes what it needs
 }
 

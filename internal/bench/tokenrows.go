@@ -130,12 +130,18 @@ func (o *office) close() {
 	}
 }
 
-// open starts the network with n agents.
-func (o *office) open(ctx context.Context, n int) (err error) {
+// task says how nodes of the network are started. They share its key.
+func (o *office) task() task {
 	t := task{Kind: governed, Data: o.st.dir, Public: officeURL}
 	if o.st.db == dbPostgres {
-		t.URL = o.r.pg.url(o.st.name)
+		t.URL, t.NATS, t.KeyFile = o.r.pg.url(o.st.name), o.r.nats, filepath.Join(o.st.dir, "keys", "network.key")
 	}
+	return t
+}
+
+// open starts the network with n agents.
+func (o *office) open(ctx context.Context, n int) (err error) {
+	t := o.task()
 	if len(o.agents) == 0 {
 		if o.srv, err = t.product(ctx, o.r.diag); err != nil {
 			return err
@@ -158,11 +164,7 @@ func (o *office) open(ctx context.Context, n int) (err error) {
 
 // enrol makes the agents that ask for tokens, by acts, and the grant that is copied.
 func (o *office) enrol(ctx context.Context) error {
-	text, err := os.ReadFile(filepath.Join(o.st.dir, "operator.token"))
-	if err != nil {
-		return err
-	}
-	operator, err := o.srv.Identity.Authenticate(ctx, strings.TrimSpace(string(text)))
+	operator, err := o.governor(ctx)
 	if err != nil {
 		return err
 	}
@@ -193,6 +195,15 @@ func (o *office) enrol(ctx context.Context) error {
 	out, err := o.srv.Issuer.Issue.Do(ctx, p, identity.NewGrant{Scope: "agent.me feed.read post.*", Confirm: token.Confirm{X5T: token.CertificateThumbprint(o.cert)}})
 	o.grant = out.Grant
 	return err
+}
+
+// governor is the network's first operator.
+func (o *office) governor(ctx context.Context) (act.Principal, error) {
+	text, err := os.ReadFile(filepath.Join(o.st.dir, "operator.token"))
+	if err != nil {
+		return act.Principal{}, err
+	}
+	return o.srv.Identity.Authenticate(ctx, strings.TrimSpace(string(text)))
 }
 
 // fill adds rows up to n while no server runs.
