@@ -18,9 +18,10 @@ import (
 )
 
 const (
-	revokePause   = 20 * time.Millisecond // of a caller between two acts
-	revokeSeconds = 120                   // of all repetitions
-	revokeTries   = 3                     // acts with a token on each node after its revocation
+	revokePause   = 20 * time.Millisecond  // between two revocations
+	revokeRest    = 100 * time.Millisecond // of a caller between two acts
+	revokeSeconds = 120                    // of all repetitions
+	revokeTries   = 3                      // acts with a token on each node after its revocation
 )
 
 // patrol is an office whose tokens are shown to all nodes of a network, while some of
@@ -176,7 +177,7 @@ func (p *patrol) repeat(ctx context.Context) (took []uint32, acts int64, err err
 		node := p.nodes[at%len(p.nodes)]
 		g.Go(func() error {
 			for span.Err() == nil {
-				time.Sleep(revokePause)
+				time.Sleep(revokeRest)
 				if err := p.see(ctx, node, rand.IntN(callers)); err != nil {
 					return fmt.Errorf("with a token that is good: %w", err)
 				}
