@@ -66,6 +66,7 @@ var house = map[string]room{
 	"cmd/reef": {rank: 8, budget: 100},
 
 	// For tests only.
+	"secret/secrettest": {rank: 3, budget: 1000, tests: true}, // the doubles of stores: for secret's conformance test and the server's rotation under load
 	"store/storetest":   {rank: 1, budget: 1000, peers: []string{"store"}, tests: true},
 	"server/servertest": {rank: 6, budget: 1000, peers: []string{"server"}, tests: true},
 	"arch":              {rank: 8, budget: 100, tests: true},

@@ -17,7 +17,6 @@ import (
 	"github.com/reefwarden/reefwarden/internal/act"
 	"github.com/reefwarden/reefwarden/internal/backup"
 	"github.com/reefwarden/reefwarden/internal/client"
-	"github.com/reefwarden/reefwarden/internal/identity"
 	"github.com/reefwarden/reefwarden/internal/lifecycle"
 	"github.com/reefwarden/reefwarden/internal/server"
 	"github.com/reefwarden/reefwarden/internal/store"
@@ -151,7 +150,7 @@ func fromServer(api *client.Client, reason string) take {
 // the operator whose token is in the data directory.
 func (a *app) fromStopped(data, name, reason string) take {
 	return func(ctx context.Context, w io.Writer) error {
-		cfg, err := server.Load(map[string]any{"data": data})
+		cfg, err := a.settings(map[string]any{"data": data})
 		if err == nil {
 			cfg, err = cfg.For(name)
 		}
@@ -285,7 +284,7 @@ func backupTable(list []summary, whole any) table {
 const keyApart = "the network's key is not in it: keep a copy of the key elsewhere, nothing opens a backup without it"
 
 func (a *app) backupVerify() *cobra.Command {
-	var key string
+	var key, unlock string
 	c := &cobra.Command{
 		Use: "verify FILE", Short: "Check that a backup is whole and, with the key, that it opens", Args: cobra.ExactArgs(1),
 		Long: "Read a backup from end to end. Without --key it is checked that nothing is missing or was\n" +
@@ -294,16 +293,14 @@ func (a *app) backupVerify() *cobra.Command {
 	}
 	a.outputFlag(c)
 	c.Flags().StringVar(&key, "key", "", "file with the network's key")
+	c.Flags().StringVar(&unlock, "key-unlock", "", "what opens that file, if it is sealed; see reef key seal")
 	c.RunE = func(cmd *cobra.Command, args []string) error {
 		archive, err := a.openBackup(cmd.Context(), args[0])
 		if err != nil {
 			return err
 		}
 		if key != "" {
-			if _, err := os.Stat(key); err != nil { // or one would be made
-				return configError{fmt.Errorf("the network's key: %w", err)}
-			}
-			keys, err := identity.LoadKeys(key)
+			keys, err := a.keysOf(cmd.Context(), key, unlock)
 			if err != nil {
 				return err
 			}

@@ -17,11 +17,11 @@ import (
 
 	"github.com/reefwarden/reefwarden/internal/act"
 	"github.com/reefwarden/reefwarden/internal/audit"
-	"github.com/reefwarden/reefwarden/internal/identity"
 	"github.com/reefwarden/reefwarden/internal/lifecycle"
 	"github.com/reefwarden/reefwarden/internal/network"
 	"github.com/reefwarden/reefwarden/internal/policy"
 	"github.com/reefwarden/reefwarden/internal/provenance"
+	"github.com/reefwarden/reefwarden/internal/secret"
 	"github.com/reefwarden/reefwarden/internal/server"
 	"github.com/reefwarden/reefwarden/internal/store"
 )
@@ -52,7 +52,8 @@ func (a *app) doctor() *cobra.Command {
 	a.outputFlag(c)
 	given := settingFlags(c.Flags())
 	c.RunE = func(cmd *cobra.Command, _ []string) error {
-		found := examine(cmd.Context(), given())
+		cfg, err := a.settings(given())
+		found := examine(cmd.Context(), cfg, err)
 		t := table{header: []string{"#", "CHECK", "RESULT", "DETAIL"}, whole: found}
 		failed := 0
 		for i, f := range found {
@@ -79,11 +80,10 @@ func (a *app) doctor() *cobra.Command {
 }
 
 // examine runs the checks in the order in which one explains the next.
-func examine(ctx context.Context, flags map[string]any) (found []finding) {
+func examine(ctx context.Context, cfg server.Config, err error) (found []finding) {
 	add := func(check, result, detail, fix string) {
 		found = append(found, finding{check, result, detail, fix})
 	}
-	cfg, err := server.Load(flags)
 	if err == nil {
 		err = cfg.Check()
 	}
@@ -96,7 +96,7 @@ func examine(ctx context.Context, flags map[string]any) (found []finding) {
 		add("data directory", "fail", "it is not there", "start the network once: reef serve --data "+cfg.Data)
 		return found
 	}
-	for _, path := range []string{cfg.TokenFile(), filepath.Join(cfg.Data, "keys", "network.key")} {
+	for _, path := range []string{cfg.TokenFile(), cfg.KeyPath()} {
 		name := filepath.Base(path)
 		info, err := os.Stat(path)
 		switch {
@@ -167,10 +167,15 @@ func running(ctx context.Context, cfg server.Config, add func(check, result, det
 }
 
 func examineStorage(ctx context.Context, cfg server.Config, add func(check, result, detail, fix string)) {
-	keys, err := identity.LoadKeys(cfg.KeyPath())
+	keys, err := cfg.OpenKeys(ctx, false)
 	if err != nil {
 		add("network key", "fail", err.Error(), "restore it from its backup: ids and credentials depend on it")
 		return
+	}
+	if form, err := secret.Form(cfg.KeyPath()); err == nil && form == secret.Plain {
+		add("network key", "ok", "it opens; it is in the clear (reef key seal encrypts it)", "")
+	} else {
+		add("network key", "ok", "it opens with "+cfg.KeyUnlock, "")
 	}
 	codec, err := act.NewCodec(keys.CodecKey())
 	if err != nil {

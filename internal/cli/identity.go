@@ -171,14 +171,14 @@ func age(seconds int64) string {
 	return fmt.Sprintf("%ds", seconds)
 }
 
-// key is the family of commands on keys that sign.
+// key is the family of commands on keys: those that sign, and the network's own.
 func (a *app) key() *cobra.Command {
 	c := &cobra.Command{
-		Use: "key", Short: "Replace keys: those that sign the network's tokens, or an agent's own",
+		Use: "key", Short: "Look after the network's key, and replace those that sign tokens or are an agent's own",
 		Args: cobra.NoArgs, RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	a.targetFlags(c)
-	c.AddCommand(a.keyRotate())
+	c.AddCommand(a.keyRotate(), a.keyShow(), a.keySeal())
 	return c
 }
 

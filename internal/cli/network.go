@@ -35,8 +35,8 @@ func (a *app) networkCreate() *cobra.Command {
 	var host string
 	c := &cobra.Command{
 		Use: "create NAME", Short: "Make a network", Args: cobra.ExactArgs(1),
-		Long: "Make a network's directory and key. A process that serves the data directory opens it\n" +
-			"within seconds, below /n/NAME/ and under --host if that is given. Its settings are in\n" +
+		Long: "Make a network's directory. A process that serves the data directory opens it and makes\n" +
+			"its key within seconds, below /n/NAME/ and under --host if that is given. Its settings are in\n" +
 			"DIR/networks/NAME/network.yaml, its operators' token is beside it once it is open.",
 	}
 	a.outputFlag(c)

@@ -31,7 +31,7 @@ func (a *app) restore() *cobra.Command {
 	c.Flags().StringVar(&network, "network", "", "name of the restored network; the default one if empty")
 	c.Flags().BoolVar(&dry, "dry-run", false, "check the backup, the key, the place and every row, and change nothing")
 	c.RunE = func(cmd *cobra.Command, args []string) error {
-		cfg, err := server.Load(given())
+		cfg, err := a.settings(given())
 		if err == nil {
 			err = cfg.Check()
 		}

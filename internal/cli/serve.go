@@ -59,7 +59,7 @@ func (a *app) serve() *cobra.Command {
 	}
 	given := settingFlags(c.Flags())
 	c.RunE = func(cmd *cobra.Command, _ []string) error {
-		cfg, err := server.Load(given())
+		cfg, err := a.settings(given())
 		if err != nil {
 			return configError{err}
 		}

@@ -22,6 +22,6 @@
 //   - a key is enrolled once, by who holds its private half.
 //
 // Tables: owner, operator, credential, issuer_key, enrollment, token_grant,
-// refresh_token, assertion. Entry points: [LoadKeys], [New], [NewIssuer],
+// refresh_token, assertion. Entry points: [OpenKeys], [New], [NewIssuer],
 // [Service.Present]. Read keys.go, secret.go, authenticate.go, then grant.go and tokens.go.
 package identity

@@ -1,25 +1,20 @@
 package identity
 
 import (
-	"bytes"
 	"crypto/cipher"
 	"crypto/ed25519"
 	"crypto/hkdf"
-	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
 	"errors"
 	"fmt"
-	"io/fs"
 	"net/netip"
-	"os"
-	"path/filepath"
 	"slices"
 
 	"github.com/reefwarden/reefwarden/internal/act"
 )
 
-// MasterKeySize is the length in bytes of a key file.
+// MasterKeySize is the length in bytes of a network's master key.
 const MasterKeySize = 32
 
 // The names under which keys are derived from the master key (RFC 5869 info).
@@ -59,46 +54,6 @@ type Keys struct {
 	wrap    cipher.AEAD
 	seal    cipher.AEAD
 	nonce   []byte // of the DPoP nonces
-}
-
-// LoadKeys reads the master key file at path, or makes one (mode 0600, whole or
-// not at all, never over another) when there is none. Nodes of one network use
-// copies of one file. A file that others may read is refused.
-func LoadKeys(path string) (*Keys, error) {
-	master, err := readSecretFile(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		fresh := make([]byte, MasterKeySize)
-		_, _ = rand.Read(fresh) // never fails (crypto/rand)
-		master, err = makeSecretFile(path, fresh)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("identity: master key: %w", err)
-	}
-	if len(master) != MasterKeySize {
-		return nil, fmt.Errorf("identity: master key: %s has %d bytes, want %d", path, len(master), MasterKeySize)
-	}
-	return deriveKeys(master)
-}
-
-// CopyKey puts the master key of one file into another, whole and readable by its
-// owner only. A file that is there already is left if it holds the same key, and an
-// error otherwise.
-func CopyKey(from, to string) error {
-	master, err := readSecretFile(from)
-	if err == nil && len(master) != MasterKeySize {
-		err = fmt.Errorf("%s has %d bytes, want %d", from, len(master), MasterKeySize)
-	}
-	if err != nil {
-		return fmt.Errorf("identity: master key: %w", err)
-	}
-	stored, err := makeSecretFile(to, master)
-	if err == nil && !bytes.Equal(stored, master) {
-		err = fmt.Errorf("%s holds another key than %s", to, from)
-	}
-	if err != nil {
-		return fmt.Errorf("identity: master key: %w", err)
-	}
-	return nil
 }
 
 func deriveKeys(master []byte) (*Keys, error) {
@@ -191,64 +146,4 @@ func sourceOf(addr string) string {
 		}
 	}
 	return ip.String()
-}
-
-// secretFileMask holds the permissions that a file with a secret may not give:
-// anything to everybody, writing to its group. Reading by the group is how
-// mounted secrets reach a service.
-const (
-	secretFileMask fs.FileMode = 0o027
-	secretFilePerm fs.FileMode = 0o600
-	secretDirPerm  fs.FileMode = 0o700
-	maxSecretFile              = 4096
-)
-
-func readSecretFile(path string) ([]byte, error) {
-	info, err := os.Stat(path)
-	if err != nil {
-		return nil, err
-	}
-	if loose := info.Mode().Perm() & secretFileMask; loose != 0 {
-		return nil, fmt.Errorf("%s is open to others (mode %04o): chmod 600 it, and replace the secret if others may have read it", path, info.Mode().Perm())
-	}
-	if info.Size() > maxSecretFile {
-		return nil, fmt.Errorf("%s is too large for a secret (%d bytes)", path, info.Size())
-	}
-	return os.ReadFile(path)
-}
-
-// makeSecretFile stores content under path unless a file is there already, and
-// returns what is there in the end. The file appears complete: it is written
-// under another name, synced, and linked to its own.
-func makeSecretFile(path string, content []byte) (stored []byte, err error) {
-	dir := filepath.Dir(path)
-	if err := os.MkdirAll(dir, secretDirPerm); err != nil {
-		return nil, err
-	}
-	draft := filepath.Join(dir, "."+filepath.Base(path)+"."+rand.Text())
-	f, err := os.OpenFile(draft, os.O_CREATE|os.O_EXCL|os.O_WRONLY, secretFilePerm)
-	if err != nil {
-		return nil, err
-	}
-	defer os.Remove(draft) //nolint:errcheck // a second name of the same file at worst
-	_, err = f.Write(content)
-	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return nil, err
-	}
-	if err := os.Link(draft, path); err != nil {
-		if errors.Is(err, fs.ErrExist) { // another process was faster
-			return readSecretFile(path)
-		}
-		return nil, err
-	}
-	return content, syncDir(dir)
-}
-
-// syncDir makes the directory's new entry durable.
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }

@@ -29,9 +29,9 @@ func (s *Service) EnsureOperator(ctx context.Context, name, tokenFile string) er
 	if err := CheckName("operator", name); err != nil {
 		return err
 	}
-	content, err := readSecretFile(tokenFile)
+	content, err := ReadSecretFile(tokenFile)
 	if errors.Is(err, fs.ErrNotExist) {
-		content, err = makeSecretFile(tokenFile, []byte(s.keys.mint(OperatorToken)+"\n"))
+		content, err = MakeSecretFile(tokenFile, []byte(s.keys.mint(OperatorToken)+"\n"))
 	}
 	if err != nil {
 		return fmt.Errorf("identity: operator token: %w", err)

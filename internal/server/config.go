@@ -36,6 +36,7 @@ type Config struct {
 	DB             string   `koanf:"db" help:"PostgreSQL URL without password (use PGPASSWORD or PGPASSFILE); SQLite in the data directory if empty"`
 	Schema         string   `koanf:"schema" default:"reef" help:"PostgreSQL schema of the network"`
 	KeyFile        string   `koanf:"key-file" help:"the network's key, shared by all its nodes; DATA/keys/network.key if empty"`
+	KeyUnlock      string   `koanf:"key-unlock" help:"what opens the key's file, if it is sealed: key:FILE, credential:NAME (of the service manager), passphrase:FILE or prompt; plain: it is in the clear; if empty, the credential reef-key if there is one, else plain, on loopback only"`
 	KillLog        string   `koanf:"kill-log" help:"file outside the database in which every kill is noted before it is acknowledged; on another disk it outlives this one; DATA/kills.log if empty"`
 	NATS           string   `koanf:"nats" help:"NATS URL; needed when several nodes serve one network"`
 	TLSCert        string   `koanf:"tls-cert" help:"certificate file (PEM)"`
@@ -90,7 +91,12 @@ type Config struct {
 	Clock act.Clock              `koanf:"-"`
 	Fault func(store.Step) error `koanf:"-"`
 
-	unfinished bool // opens a network that is being restored
+	// Ask asks the operator for the passphrase of the key's file, nil where nobody can
+	// be asked.
+	Ask func() ([]byte, error) `koanf:"-"`
+
+	credentials string // directory of the service manager's credentials
+	unfinished  bool   // opens a network that is being restored
 }
 
 // Who may read the observer pages.
@@ -185,6 +191,7 @@ func Load(flags map[string]any) (Config, error) {
 	if err := k.Unmarshal("", &c); err != nil {
 		return c, fmt.Errorf("settings: %w", err)
 	}
+	c.findCredential(os.Getenv("CREDENTIALS_DIRECTORY"))
 	return c, nil
 }
 
@@ -210,6 +217,9 @@ func (c Config) Check() error {
 		if _, err := parsePrefix(p); err != nil {
 			return fmt.Errorf("--trusted-proxy %q is neither an address nor a CIDR", p)
 		}
+	}
+	if err := c.checkKeys(); err != nil {
+		return err
 	}
 	if _, err := c.egress(); err != nil {
 		return err

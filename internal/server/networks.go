@@ -20,7 +20,6 @@ import (
 	"github.com/knadh/koanf/v2"
 
 	"github.com/reefwarden/reefwarden/internal/act"
-	"github.com/reefwarden/reefwarden/internal/identity"
 )
 
 // A process serves a default network and any number of named ones. Each has a
@@ -60,8 +59,8 @@ type NetworkInfo struct {
 	Dir  string `json:"dir"`
 }
 
-// CreateNetwork makes the directory and the key of a named network. A process
-// that serves the data directory opens it within seconds.
+// CreateNetwork makes the directory of a named network. A process that serves the
+// data directory opens it within seconds, and makes its key.
 func CreateNetwork(data, name, host string) (NetworkInfo, error) {
 	out := NetworkInfo{Name: name, Host: host, Dir: NetworkDir(data, name)}
 	if err := CheckNetworkName(name); err != nil {
@@ -82,7 +81,7 @@ func CreateNetwork(data, name, host string) (NetworkInfo, error) {
 			return out, act.Errorf(act.Conflict, "the host %q belongs to the network %q", host, n.Name).WithRule("network.host").WithHint("choose another host")
 		}
 	}
-	if _, err := identity.LoadKeys(Config{Data: data, Network: name}.KeyPath()); err != nil {
+	if err := os.MkdirAll(out.Dir, 0o700); err != nil {
 		return out, err
 	}
 	// The settings come last: a directory without them is not opened.

@@ -94,12 +94,18 @@ func (c Config) canRestore(ctx context.Context, r Restoring) (*identity.Keys, er
 			return nil, occupied(store.ErrOccupied)
 		}
 	}
-	from := cmp.Or(r.Key, c.KeyPath())
-	if _, err := os.Stat(from); err != nil { // LoadKeys would make one
-		return nil, act.Errorf(act.NotFound, "the network's key is not in %s", from).WithRule("backup.key").
+	from, err := c.KeyStore()
+	if err == nil && r.Key != "" {
+		from, err = c.KeyCopy(r.Key)
+	}
+	if err != nil {
+		return nil, err
+	}
+	keys, err := identity.OpenKeys(ctx, from, false)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, act.Errorf(act.NotFound, "the network's key is not in %s", cmp.Or(r.Key, c.KeyPath())).WithRule("backup.key").
 			WithHint("give the file with --key: a backup does not hold the key, and nothing opens without it")
 	}
-	keys, err := identity.LoadKeys(from)
 	if err != nil {
 		return nil, err
 	}
@@ -107,7 +113,7 @@ func (c Config) canRestore(ctx context.Context, r Restoring) (*identity.Keys, er
 		return nil, err
 	}
 	if other, err := os.Stat(c.KeyPath()); err == nil && other.Mode().IsRegular() {
-		there, err := identity.LoadKeys(c.KeyPath())
+		there, err := c.OpenKeys(ctx, false)
 		if err != nil {
 			return nil, err
 		}
@@ -180,7 +186,7 @@ func Restore(ctx context.Context, c Config, r Restoring, log *slog.Logger) (out 
 		}
 	}()
 	if r.Key != "" {
-		if err := identity.CopyKey(r.Key, c.KeyPath()); err != nil {
+		if err := c.bringKey(ctx, r.Key); err != nil {
 			return out, err
 		}
 	}
@@ -234,6 +240,19 @@ func Restore(ctx context.Context, c Config, r Restoring, log *slog.Logger) (out 
 	}
 	out.Settings = name
 	return out, nil
+}
+
+// bringKey puts the ring of a file that was brought where the network's is kept.
+func (c Config) bringKey(ctx context.Context, path string) error {
+	from, err := c.KeyCopy(path)
+	if err != nil {
+		return err
+	}
+	to, err := c.KeyStore()
+	if err != nil {
+		return err
+	}
+	return identity.CopyRing(ctx, from, to)
 }
 
 // missing lists what a restore makes beside the database, as far as it is not

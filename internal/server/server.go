@@ -108,8 +108,8 @@ func assemble(ctx context.Context, c Config, log *slog.Logger) (_ *Server, err e
 	}()
 
 	// Keys and storage. A node with another key than the network's own refuses.
-	if s.Keys, err = identity.LoadKeys(c.KeyPath()); err != nil {
-		return nil, fmt.Errorf("network key: %w", err)
+	if s.Keys, err = c.OpenKeys(ctx, true); err != nil {
+		return nil, err
 	}
 	if s.Codec, err = act.NewCodec(s.Keys.CodecKey()); err != nil {
 		return nil, err
