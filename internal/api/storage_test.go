@@ -84,6 +84,7 @@ var nativeBodies = map[string]any{
 	"credential.recover": map[string]any{"owner": "x", "reason": "x"},
 	"credential.revoke":  map[string]any{"reason": "x"},
 	"key.rotate":         map[string]any{"reason": "x"},
+	"key.renew":          map[string]any{"reason": "x"},
 }
 
 // T06: when storage stops, nobody is told that a good key is bad.

@@ -39,7 +39,7 @@ var house = map[string]room{
 	"policy":     {rank: 3, budget: 4000},
 	"audit":      {rank: 3, budget: 3000},
 	"provenance": {rank: 3, budget: 5000},
-	"network":    {rank: 3, budget: 12000},
+	"network":    {rank: 3, budget: 12200}, // ADR 22: it wraps anew what it has wrapped
 	"lifecycle":  {rank: 3, budget: 5000, peers: []string{"identity"}},
 	"secret":     {rank: 3, budget: 3000, peers: []string{"identity"}},
 
@@ -57,7 +57,7 @@ var house = map[string]room{
 	"console":      {rank: 5, budget: 2000, peers: []string{"api"}},
 	"agent":        {rank: 5, budget: 8000, only: []string{"act", "telemetry", "skill", "client", "egress"}},
 
-	"server": {rank: 6, budget: 2500},
+	"server": {rank: 6, budget: 2800}, // ADR 22: where keys are kept, and how they are opened
 
 	"cli":   {rank: 7, budget: 5000}, // ADR 23
 	"bench": {rank: 7, budget: 8000, peers: []string{"world"}},

@@ -27,6 +27,7 @@ var tables = map[string]table{
 	"credential": {owner: "identity", unique: []string{"id", "hash"}},
 
 	"issuer_key":    {owner: "identity", unique: []string{"n", "id", "kid"}, small: "a row for each key that signed tokens, one a month"},
+	"wrapping_key":  {owner: "identity", unique: []string{"version"}, small: "a row for each version of the wrapping key, 64 at most"},
 	"enrollment":    {owner: "identity", unique: []string{"id", "hash"}},
 	"token_grant":   {owner: "identity", unique: []string{"id"}},
 	"consent":       {owner: "identity", unique: []string{"id", "hash"}},

@@ -160,7 +160,7 @@ func (a *app) fromStopped(data, name, reason string) take {
 		if err != nil {
 			return configError{err}
 		}
-		if _, err := os.Stat(cfg.KeyPath()); err != nil { // or one would be made
+		if _, err := cfg.OpenKeys(ctx, false); errors.Is(err, fs.ErrNotExist) { // or one would be made
 			return configError{fmt.Errorf("there is no network in %s: %w", data, err)}
 		}
 		cfg.LogLevel, cfg.Program = "warn", Version()

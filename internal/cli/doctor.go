@@ -96,7 +96,11 @@ func examine(ctx context.Context, cfg server.Config, err error) (found []finding
 		add("data directory", "fail", "it is not there", "start the network once: reef serve --data "+cfg.Data)
 		return found
 	}
-	for _, path := range []string{cfg.TokenFile(), cfg.KeyPath()} {
+	files := []string{cfg.TokenFile()}
+	if cfg.KeyStore == "" {
+		files = append(files, cfg.KeyPath())
+	}
+	for _, path := range files {
 		name := filepath.Base(path)
 		info, err := os.Stat(path)
 		switch {
@@ -172,10 +176,13 @@ func examineStorage(ctx context.Context, cfg server.Config, add func(check, resu
 		add("network key", "fail", err.Error(), "restore it from its backup: ids and credentials depend on it")
 		return
 	}
-	if form, err := secret.Form(cfg.KeyPath()); err == nil && form == secret.Plain {
+	switch form, _ := cfg.KeyForm(); form {
+	case secret.Plain:
 		add("network key", "ok", "it opens; it is in the clear (reef key seal encrypts it)", "")
-	} else {
+	case secret.Sealed:
 		add("network key", "ok", "it opens with "+cfg.KeyUnlock, "")
+	default:
+		add("network key", "ok", "it comes from "+cfg.KeyPlace(), "")
 	}
 	codec, err := act.NewCodec(keys.CodecKey())
 	if err != nil {

@@ -178,7 +178,7 @@ func (a *app) key() *cobra.Command {
 		Args: cobra.NoArgs, RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	a.targetFlags(c)
-	c.AddCommand(a.keyRotate(), a.keyShow(), a.keySeal())
+	c.AddCommand(a.keyRotate(), a.keyRenew(), a.keyShow(), a.keySeal(), a.keyCopy())
 	return c
 }
 

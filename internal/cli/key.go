@@ -71,32 +71,33 @@ func (a *app) keysOf(ctx context.Context, path, unlock string) (*identity.Keys, 
 
 // keyState is what can be told of a key without telling the key.
 type keyState struct {
-	Network string `json:"network"`
-	Place   string `json:"place"`
-	Form    string `json:"form"` // plain or sealed
-	Opens   string `json:"opens"`
-	Check   string `json:"check"` // the same on every node of a network
+	Network  string `json:"network"`
+	Place    string `json:"place"`
+	Form     string `json:"form"` // plain, sealed or store
+	Opens    string `json:"opens"`
+	Versions int    `json:"versions"` // of the wrapping key
+	Check    string `json:"check"`    // the same on every node of a network
 }
 
 // printKeys opens the keys of networks and says what they are.
 func (a *app) printKeys(ctx context.Context, list []server.Config) error {
-	t := table{header: []string{"NETWORK", "PLACE", "FORM", "OPENS WITH", "CHECK VALUE"}}
+	t := table{header: []string{"NETWORK", "PLACE", "FORM", "OPENS WITH", "VERSIONS", "CHECK VALUE"}}
 	var all []keyState
 	for _, cfg := range list {
 		keys, err := cfg.OpenKeys(ctx, false)
 		if err != nil {
 			return err
 		}
-		form, err := secret.Form(cfg.KeyPath())
+		form, err := cfg.KeyForm()
 		if err != nil {
 			return err
 		}
-		s := keyState{Network: cfg.Network, Place: cfg.KeyPath(), Form: form, Opens: cfg.KeyUnlock, Check: hex.EncodeToString(keys.Check())}
+		s := keyState{Network: cfg.Network, Place: cfg.KeyPlace(), Form: form, Opens: cfg.KeyUnlock, Versions: keys.Versions(), Check: hex.EncodeToString(keys.Check())}
 		if s.Network == "" {
 			s.Network = server.DefaultNetwork
 		}
 		all = append(all, s)
-		t.rows = append(t.rows, []string{s.Network, s.Place, s.Form, s.Opens, s.Check})
+		t.rows = append(t.rows, []string{s.Network, s.Place, s.Form, s.Opens, fmt.Sprint(s.Versions), s.Check})
 		t.names, t.items = append(t.names, s.Place), append(t.items, s)
 	}
 	t.whole = all
@@ -190,6 +191,72 @@ func (a *app) keySeal() *cobra.Command {
 		}
 		fmt.Fprintf(a.diag, "say so from now on: key-unlock: %s\n", to)
 		return a.printKeys(cmd.Context(), list)
+	}
+	return c
+}
+
+func (a *app) keyCopy() *cobra.Command {
+	var to string
+	c := &cobra.Command{
+		Use: "copy --data DIR --to-store FILE", Short: "Copy the networks' keys into Vault or AWS Secrets Manager", Args: cobra.NoArgs,
+		Long: "Copy the keys of all networks of a data directory from where they are into the store that\n" +
+			"FILE names (see key-store). What is there already is left: if it is another key, nothing\n" +
+			"is changed. Then set key-store, leave out key-file and key-unlock, start, and remove the\n" +
+			"files. The other flags are those of reef serve.",
+	}
+	given := settingFlags(c.Flags())
+	a.outputFlag(c)
+	c.Flags().StringVar(&to, "to-store", "", "JSON file that names the store")
+	c.RunE = func(cmd *cobra.Command, _ []string) error {
+		cfg, err := a.keySettings(given())
+		if err != nil {
+			return err
+		}
+		if to == "" {
+			return usageError{errors.New("--to-store is required: the JSON file that names the store")}
+		}
+		list, err := cfg.WithKeys()
+		if err != nil {
+			return err
+		}
+		for i, c := range list {
+			next := c
+			next.KeyStore, next.KeyFile, next.KeyUnlock = to, "", ""
+			if err := c.CopyKey(cmd.Context(), next); err != nil {
+				return err
+			}
+			list[i] = next
+		}
+		return a.printKeys(cmd.Context(), list)
+	}
+	return c
+}
+
+func (a *app) keyRenew() *cobra.Command {
+	var reason string
+	c := &cobra.Command{
+		Use: "renew --reason TEXT", Short: "Have a new version of the key that wraps conversation keys and other secrets", Args: cobra.NoArgs,
+		Long: "Have the server make a new version of its wrapping key: the key under which the keys of\n" +
+			"conversations, the keys that sign tokens, what authors deleted and the secrets of webhooks\n" +
+			"are encrypted. It is used as soon as every node has it, within a minute or two, and what\n" +
+			"older versions wrapped is wrapped anew. Nobody is kept waiting. Older versions stay in the\n" +
+			"ring for the sake of backups. Ids and credentials do not change.",
+	}
+	c.Flags().StringVar(&reason, "reason", "", "why; goes on record")
+	c.RunE = func(cmd *cobra.Command, _ []string) error {
+		if reason == "" {
+			return usageError{errors.New("--reason is required: it goes on record")}
+		}
+		api, err := a.client()
+		if err != nil {
+			return err
+		}
+		version, err := api.RenewKey(cmd.Context(), reason)
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(a.diag, "version %d is used as soon as every node has it; keep the newest copy of the ring\n", version)
+		return nil
 	}
 	return c
 }

@@ -122,3 +122,15 @@ func (c *Client) Backup(ctx context.Context, reason string, w io.Writer) error {
 	_, err = io.Copy(w, resp.Body)
 	return err
 }
+
+// RenewKey asks for a new version of the network's wrapping key and returns its number.
+func (c *Client) RenewKey(ctx context.Context, reason string) (version int64, err error) {
+	in := struct {
+		Reason string `json:"reason"`
+	}{reason}
+	var out struct {
+		Version int64 `json:"version"`
+	}
+	err = c.conn.call(ctx, http.MethodPost, "/v1/keys/renew", nil, in, &out)
+	return out.Version, err
+}

@@ -37,6 +37,7 @@ type Config struct {
 	NewFor    time.Duration // how long an agent is held to the rates of new ones; DefaultNewFor if 0
 	Heartbeat time.Duration // how often agents are asked to look in; DefaultHeartbeat if 0
 	Log       *slog.Logger
+	Held      func() error // says why this node may serve nobody, nil while it may; nil asks nobody
 
 	// Bare switches decision, leaf and edges off, for the ungoverned side of
 	// `reef bench`. Config.Check of the server refuses it.
@@ -52,6 +53,7 @@ type Gate struct {
 	log       *slog.Logger
 	bare      bool
 	heartbeat time.Duration
+	held      func() error
 	acts      map[string]Info    // written only before Start
 	kept      map[string]keptAct // the writes among them; written only before Start
 	quota     *quotas
@@ -70,7 +72,7 @@ func New(db *store.DB, b *bus.Bus, c Config) *Gate {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
-	g := &Gate{db: db, bus: b, clock: db.Clock(), log: c.Log, bare: c.Bare, acts: make(map[string]Info), kept: make(map[string]keptAct), heartbeat: cmp.Or(c.Heartbeat, DefaultHeartbeat)}
+	g := &Gate{db: db, bus: b, held: c.Held, clock: db.Clock(), log: c.Log, bare: c.Bare, acts: make(map[string]Info), kept: make(map[string]keptAct), heartbeat: cmp.Or(c.Heartbeat, DefaultHeartbeat)}
 	var err error
 	if g.quota, err = newQuotas(c, g.clock); err != nil {
 		panic(err)
@@ -382,6 +384,11 @@ func (a *WriteAct[In, Out]) replay(ctx context.Context, p act.Principal, made ac
 func (g *Gate) admit(ctx context.Context, p act.Principal, i Info, via act.ID) (act.Principal, func(), error) {
 	if i.Write && p.Kind == act.Observer && i.On != act.KindOperator { // nobody is an operator before they have signed in
 		if err := g.Barred(); err != nil {
+			return p, nil, err
+		}
+	}
+	if g.held != nil && p.Kind != act.System {
+		if err := g.held(); err != nil {
 			return p, nil, err
 		}
 	}

@@ -19,9 +19,10 @@
 //     is closed, on every node at once;
 //   - a grant stands behind every access token; with it end, in one transaction, all
 //     that were carved out of it, and none carries or lasts more than its parent;
-//   - a key is enrolled once, by who holds its private half.
+//   - a key is enrolled once, by who holds its private half;
+//   - nothing is wrapped under a version of the wrapping key before every node has it.
 //
-// Tables: owner, operator, credential, issuer_key, enrollment, token_grant,
-// refresh_token, assertion. Entry points: [OpenKeys], [New], [NewIssuer],
+// Tables: owner, operator, credential, issuer_key, wrapping_key, enrollment,
+// token_grant, refresh_token, assertion. Entry points: [OpenKeys], [New], [NewIssuer],
 // [Service.Present]. Read keys.go, secret.go, authenticate.go, then grant.go and tokens.go.
 package identity

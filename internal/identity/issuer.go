@@ -59,12 +59,16 @@ type Issuer struct {
 
 	Inventory *gate.ReadAct[InventoryQuery, act.Page[Item]]
 
-	gate    *gate.Gate
-	ids     *Service
-	cfg     IssuerConfig
-	signing signing
-	proofs  *proofs
-	trusted []*trustedIssuer
+	RenewWrapping *gate.WriteAct[Renewal, Renewed]
+
+	gate     *gate.Gate
+	ids      *Service
+	cfg      IssuerConfig
+	signing  signing
+	renewing renewing // of the chore's goroutine
+	activate *gate.WriteAct[activation, act.ID]
+	proofs   *proofs
+	trusted  []*trustedIssuer
 }
 
 // NewIssuer registers the issuer's acts on g and itself with ids. Start makes it
@@ -81,6 +85,7 @@ func NewIssuer(g *gate.Gate, ids *Service, c IssuerConfig) (*Issuer, error) {
 	}
 	ids.issuer, ids.agents = i, c.Agents
 	i.registerRotate(g)
+	i.registerRenew(g)
 	i.registerCredentials(g)
 	i.registerTokens(g)
 	i.registerAssert(g)
@@ -94,8 +99,14 @@ func NewIssuer(g *gate.Gate, ids *Service, c IssuerConfig) (*Issuer, error) {
 	return i, nil
 }
 
-// Load reads the signing keys, for gate.Start.
-func (i *Issuer) Load(ctx context.Context) error { return i.loadKeys(ctx) }
+// Load reads the version of the wrapping key that is in use, and then the signing keys,
+// for gate.Start.
+func (i *Issuer) Load(ctx context.Context) error {
+	if err := i.loadWrapping(ctx); err != nil {
+		return err
+	}
+	return i.loadKeys(ctx)
+}
 
 // Start makes the first signing key if there is none, and begins to answer other
 // nodes. The gate must have started.

@@ -27,17 +27,16 @@ const (
 	infoPolicy  = "reefwarden/1/policy signature"
 	infoOutside = "reefwarden/1/outside signature"
 	infoIndex   = "reefwarden/1/search index"
-	infoSeal    = "reefwarden/1/webhook secret"
 	infoCheck   = "reefwarden/1/check value"
-	infoSealed  = "reefwarden/1/sealed content"
 	infoHeld    = "reefwarden/1/held acts"
 	infoProof   = "reefwarden/1/held acts digest"
 	infoBackup  = "reefwarden/1/backup"
 	infoNonce   = "reefwarden/1/dpop nonce"
 )
 
-// Keys are the keys of one network, all derived from its master key. They are
-// safe for concurrent use and are never logged or stored.
+// Keys are the keys of one network: those that its master key gives, which are
+// permanent, and the versions of the wrapping key, of which the newest is in use. They
+// are safe for concurrent use and are never logged or stored.
 type Keys struct {
 	codec   []byte
 	index   []byte
@@ -47,16 +46,16 @@ type Keys struct {
 	pepper  *mac
 	tag     *mac
 	source  *mac
-	sealed  []byte
 	backup  []byte
 	held    cipher.AEAD // seals acts that wait
 	proof   *mac        // their digests, questions and answers
-	wrap    cipher.AEAD
-	seal    cipher.AEAD
-	nonce   []byte // of the DPoP nonces
+	nonce   []byte      // of the DPoP nonces
+	wrap    wraps
+	kept    keeping
 }
 
-func deriveKeys(master []byte) (*Keys, error) {
+func deriveKeys(from ring) (*Keys, error) {
+	master := from.Root
 	var failed error
 	derive := func(info string, size int) []byte {
 		key, err := hkdf.Key(sha256.New, master, nil, info, size)
@@ -67,7 +66,6 @@ func deriveKeys(master []byte) (*Keys, error) {
 		codec:  derive(infoCodec, act.CodecKeySize),
 		index:  derive(infoIndex, 32),
 		check:  derive(infoCheck, 16),
-		sealed: derive(infoSealed, 32),
 		backup: derive(infoBackup, 32),
 		nonce:  derive(infoNonce, 32),
 		pepper: newMAC(derive(infoPepper, sha256.Size)),
@@ -80,21 +78,15 @@ func deriveKeys(master []byte) (*Keys, error) {
 		k.held, failed = newSeal(held)
 	}
 	outside := derive(infoOutside, ed25519.SeedSize)
-	wrap := derive(infoWrap, 32)
-	sealed := derive(infoSeal, 32)
 	if failed != nil {
 		return nil, fmt.Errorf("identity: derive keys: %w", failed)
-	}
-	var err error
-	if k.seal, err = newSeal(sealed); err != nil {
-		return nil, fmt.Errorf("identity: sealing key: %w", err)
 	}
 	k.policy = ed25519.NewKeyFromSeed(seed)
 	if k.outside, failed = newSigner(ed25519.NewKeyFromSeed(outside)); failed != nil {
 		return nil, fmt.Errorf("identity: signing key: %w", failed)
 	}
-	if k.wrap, failed = newWrap(wrap); failed != nil {
-		return nil, fmt.Errorf("identity: wrapping key: %w", failed)
+	if err := k.wrap.take(from); err != nil {
+		return nil, fmt.Errorf("identity: wrapping key: %w", err)
 	}
 	return k, nil
 }
@@ -107,9 +99,6 @@ func (k *Keys) IndexKey() []byte { return slices.Clone(k.index) }
 
 // PolicyKey returns the key that signs policy bundles made here.
 func (k *Keys) PolicyKey() ed25519.PrivateKey { return slices.Clone(k.policy) }
-
-// SealKey returns the key under which deleted content is kept for responders.
-func (k *Keys) SealKey() []byte { return slices.Clone(k.sealed) }
 
 // BackupKey returns the key from which those of backups are derived.
 func (k *Keys) BackupKey() []byte { return slices.Clone(k.backup) }

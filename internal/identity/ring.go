@@ -107,21 +107,26 @@ func parseRing(text []byte) (ring, error) {
 }
 
 // OpenKeys reads a network's keys from a store. Where there are none it makes them,
-// if create is set; of several processes that do so at once, one wins.
+// if create is set; of several processes that do so at once, one wins. See Refresh for
+// what is kept of the store.
 func OpenKeys(ctx context.Context, s KeyStore, create bool) (*Keys, error) {
 	kept, err := s.Read(ctx)
 	if create && errors.Is(err, fs.ErrNotExist) {
 		kept, err = makeRing(ctx, s)
 	}
+	var r ring
+	if err == nil {
+		r, err = parseRing(kept.Ring)
+		clear(kept.Ring)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("identity: the network's key: %w", err)
 	}
-	r, err := parseRing(kept.Ring)
-	clear(kept.Ring)
-	if err != nil {
-		return nil, fmt.Errorf("identity: the network's key: %w", err)
+	k, err := deriveKeys(r)
+	if err == nil {
+		k.kept.store = s
 	}
-	return deriveKeys(r.Root)
+	return k, err
 }
 
 func makeRing(ctx context.Context, s KeyStore) (Kept, error) {
@@ -178,5 +183,5 @@ func LoadKeys(path string) (*Keys, error) {
 	if err != nil {
 		return nil, fmt.Errorf("identity: master key: %w", err)
 	}
-	return deriveKeys(r.Root)
+	return deriveKeys(r)
 }

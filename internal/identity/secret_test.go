@@ -89,7 +89,7 @@ func TestMACOfLongText(t *testing.T) {
 }
 
 func FuzzGenuine(f *testing.F) {
-	k, err := deriveKeys(make([]byte, MasterKeySize))
+	k, err := deriveKeys(ring{Root: make([]byte, MasterKeySize)})
 	if err != nil {
 		f.Fatal(err)
 	}

@@ -82,7 +82,7 @@ func (i *Issuer) registerRotate(g *gate.Gate) {
 	})
 	// Fences of credentials are made by nobody else: keys of agents are fenced by
 	// their agents.
-	g.OnFence(act.KindCredential, func(ctx context.Context, _ []act.ID) error { return i.loadKeys(ctx) })
+	g.OnFence(act.KindCredential, func(ctx context.Context, _ []act.ID) error { return i.Load(ctx) })
 }
 
 func (i *Issuer) rotate(_ context.Context, tx *store.Tx, _ act.Principal, in Rotation) (out Rotated, fx gate.Effects, err error) {
@@ -115,7 +115,7 @@ func (i *Issuer) rotate(_ context.Context, tx *store.Tx, _ act.Principal, in Rot
 	if err != nil {
 		return out, fx, err
 	}
-	version, wrapped := i.ids.keys.Wrap(der, boundKey(id))
+	version, wrapped := i.ids.keys.Wrapper().Wrap(der, boundKey(id))
 	clear(der)
 	// n is unique: of two rotations at once the database lets one through.
 	if _, err := tx.Exec(qSigningAdd, n, id, key.Public().Algorithm().String(), out.KeyID, version, wrapped, tx.Now(), out.ActiveAt); err != nil {
@@ -128,7 +128,7 @@ func (i *Issuer) rotate(_ context.Context, tx *store.Tx, _ act.Principal, in Rot
 	return out, gate.Effects{Out: act.Ref{ID: id}, Reason: in.Reason}, nil
 }
 
-func boundKey(id act.ID) []byte { return append([]byte("issuer key "), bound(id)...) }
+func boundKey(id act.ID) []byte { return append([]byte("issuer key "), rowBytes(id)...) }
 
 // loadKeys reads the signing keys and puts them in force.
 func (i *Issuer) loadKeys(ctx context.Context) error {
@@ -137,7 +137,7 @@ func (i *Issuer) loadKeys(ctx context.Context) error {
 		keys = keys[:0]
 		return v.All(qSigningKeys, func(r *store.Row) error {
 			k := signingKey{n: r.Int(0), id: r.ID(1), created: r.Int(6), active: r.Int(7), until: r.Int(8)}
-			der, err := i.ids.keys.Unwrap(r.Int(4), r.Bytes(5), boundKey(k.id))
+			der, err := i.ids.keys.Wrapper().Unwrap(r.Int(4), r.Bytes(5), boundKey(k.id))
 			if err != nil {
 				return fmt.Errorf("identity: signing key %d: %w", k.n, err)
 			}

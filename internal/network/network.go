@@ -25,9 +25,9 @@ type Config struct {
 	Sealer   Sealer // required; for direct messages, like Owners
 	Owners   Owners // required
 	Log      *slog.Logger
-	// SealKey encrypts what authors delete: 32 bytes, the same on every node. What
-	// a network without one seals cannot be opened after a restart.
-	SealKey []byte
+	// Texts encrypts what authors delete. What a network without one seals cannot be
+	// opened after a restart.
+	Texts Sealer
 	// KeepSealed is how long that can be read by responders; 0 is the default.
 	KeepSealed time.Duration
 
@@ -112,6 +112,7 @@ type Network struct {
 	keep         Keep
 	keepSealed   time.Duration
 	expireSealed *gate.WriteAct[Nothing, int64]
+	rewrap       *gate.WriteAct[Nothing, int64]
 	erase        *gate.WriteAct[Examination, act.Ref]
 	forgetting   listeners
 
@@ -143,11 +144,14 @@ func New(g *gate.Gate, db *store.DB, c Config) *Network {
 	if c.Owner == nil {
 		c.Owner = func(act.ID) act.ID { return 0 }
 	}
-	n := &Network{owner: c.Owner, census: c.Census, gate: g, prover: c.Prover, db: db, log: c.Log, vault: newVault(c.SealKey), keepSealed: c.KeepSealed, keep: c.Keep.orDefault(), places: newPlaces(), indexKey: c.IndexKey}
+	n := &Network{owner: c.Owner, census: c.Census, gate: g, prover: c.Prover, db: db, log: c.Log, vault: vault{c.Texts}, keepSealed: c.KeepSealed, keep: c.Keep.orDefault(), places: newPlaces(), indexKey: c.IndexKey}
 	if n.keepSealed <= 0 {
 		n.keepSealed = DefaultKeepSealed
 	}
 	n.sealer, n.owners = c.Sealer, c.Owners
+	if c.Texts == nil {
+		n.vault = vault{newPassing()}
+	}
 	if n.log == nil {
 		n.log = slog.New(slog.DiscardHandler)
 	}
@@ -170,6 +174,7 @@ func New(g *gate.Gate, db *store.DB, c Config) *Network {
 	n.registerFeed(g)
 	n.registerPulse(g)
 	n.registerSealed(g)
+	n.registerRewrap(g)
 	n.registerErase(g)
 	n.registerReport(g)
 	n.registerImport(g)

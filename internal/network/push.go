@@ -319,7 +319,7 @@ func (n *Network) nextFor(v *store.View, w Webhook) (*Event, int64, error) {
 
 // send posts one event, signed as Standard Webhooks 1.0 has it.
 func (d *pusher) send(ctx context.Context, w Webhook, e Event) (status int, err error) {
-	key, err := d.n.push.Sealer.Open(w.sealed, w.ID)
+	key, err := d.n.push.Secrets.Unwrap(w.sealed.version, w.sealed.wrapped, boundIDs(w.ID))
 	if err != nil {
 		return 0, err
 	}

@@ -19,16 +19,16 @@ import (
 // those who examine an incident.
 const DefaultKeepSealed = 30 * 24 * time.Hour
 
-// vault encrypts what authors delete, under a key of the network.
-type vault struct{ aead cipher.AEAD }
+// vault encrypts what authors delete.
+type vault struct{ Sealer }
 
-// newVault makes a vault. Without a key it makes one of its own, and what it
-// seals can be opened only while it lives.
-func newVault(key []byte) vault {
-	if len(key) == 0 {
-		key = make([]byte, 32)
-		_, _ = rand.Read(key)
-	}
+// passing is a sealer with a key of its own: what it seals can be opened only while
+// it lives.
+type passing struct{ aead cipher.AEAD }
+
+func newPassing() passing {
+	key := make([]byte, 32)
+	_, _ = rand.Read(key) // never fails (crypto/rand)
 	block, err := aes.NewCipher(key)
 	if err != nil {
 		panic(fmt.Sprintf("network: the key that seals: %v", err)) // a programmer's error: keys have one size
@@ -37,7 +37,17 @@ func newVault(key []byte) vault {
 	if err != nil {
 		panic(fmt.Sprintf("network: the key that seals: %v", err))
 	}
-	return vault{aead}
+	return passing{aead}
+}
+
+func (passing) Version() int64 { return 1 }
+
+func (p passing) Wrap(plain, bound []byte) (int64, []byte) {
+	return 1, p.aead.Seal(nil, nil, plain, bound)
+}
+
+func (p passing) Unwrap(_ int64, wrapped, bound []byte) ([]byte, error) {
+	return p.aead.Open(nil, nil, wrapped, bound)
 }
 
 // sealedText is what is kept of a deleted item.
@@ -46,16 +56,17 @@ type sealedText struct {
 	Salt                []byte
 }
 
-func (s vault) seal(item act.ID, text sealedText) ([]byte, error) {
+func (s vault) seal(item act.ID, text sealedText) (version int64, body []byte, err error) {
 	plain, err := json.Marshal(text)
 	if err != nil {
-		return nil, err
+		return 0, nil, err
 	}
-	return s.aead.Seal(nil, nil, plain, boundTo(item)), nil
+	version, body = s.Wrap(plain, boundTo(item))
+	return version, body, nil
 }
 
-func (s vault) open(item act.ID, body []byte) (text sealedText, err error) {
-	plain, err := s.aead.Open(nil, nil, body, boundTo(item))
+func (s vault) open(item act.ID, version int64, body []byte) (text sealedText, err error) {
+	plain, err := s.Unwrap(version, body, boundTo(item))
 	if err != nil {
 		return text, fmt.Errorf("open what is sealed: %w", err)
 	}
@@ -72,8 +83,8 @@ const (
 	qPostForget    store.Q = `UPDATE post SET title = '', content = '', url = '', salt = $2 WHERE id = $1`
 	qCommentForget store.Q = `UPDATE comment SET content = '', salt = $2 WHERE id = $1`
 
-	qSealedMake   store.Q = `INSERT INTO sealed (item, body, sealed_at, drop_at) VALUES ($1, $2, $3, $4)`
-	qSealedRead   store.Q = `SELECT body, sealed_at, drop_at FROM sealed WHERE item = $1`
+	qSealedMake   store.Q = `INSERT INTO sealed (item, body, sealed_at, drop_at, key_version) VALUES ($1, $2, $3, $4, $5)`
+	qSealedRead   store.Q = `SELECT body, sealed_at, drop_at, key_version FROM sealed WHERE item = $1`
 	qSealedDrop   store.Q = `DELETE FROM sealed WHERE item = $1`
 	qSealedDue    store.Q = `SELECT item FROM sealed WHERE drop_at <= $1 ORDER BY drop_at, item LIMIT 1`
 	qSealedExpire store.Q = `DELETE FROM sealed WHERE item IN (SELECT item FROM sealed WHERE drop_at <= $1 ORDER BY drop_at, item LIMIT $2)`
@@ -93,11 +104,11 @@ func (n *Network) sealText(tx *store.Tx, item act.ID) error {
 	}, item); err != nil {
 		return err
 	}
-	body, err := n.vault.seal(item, text)
+	version, body, err := n.vault.seal(item, text)
 	if err != nil {
 		return err
 	}
-	if _, err := tx.Exec(qSealedMake, item, body, tx.Now(), tx.Now()+n.keepSealed.Microseconds()); err != nil {
+	if _, err := tx.Exec(qSealedMake, item, body, tx.Now(), tx.Now()+n.keepSealed.Microseconds(), version); err != nil {
 		return err
 	}
 	return n.forgetText(tx, item)
@@ -192,8 +203,9 @@ func (n *Network) unseal(_ context.Context, tx *store.Tx, _ act.Principal, in Ex
 		return out, fx, err
 	}
 	var body []byte
+	var version int64
 	found, err := tx.One(qSealedRead, func(r *store.Row) error {
-		body, out.SealedAt, out.DropAt = r.Bytes(0), r.Int(1), r.Int(2)
+		body, out.SealedAt, out.DropAt, version = r.Bytes(0), r.Int(1), r.Int(2), r.Int(3)
 		return nil
 	}, out.Item)
 	switch {
@@ -203,7 +215,7 @@ func (n *Network) unseal(_ context.Context, tx *store.Tx, _ act.Principal, in Ex
 		return out, fx, act.Errorf(act.NotFound, "nothing is sealed for this %s", in.On).WithRule("content.sealed").
 			WithHint("it is not deleted, or its time is over, or it was erased")
 	}
-	text, err := n.vault.open(out.Item, body)
+	text, err := n.vault.open(out.Item, version, body)
 	out.Title, out.Content, out.URL = text.Title, text.Content, text.URL
 	return out, gate.Effects{Out: act.Ref{ID: out.Item}, Reason: in.Reason}, err
 }

@@ -10,13 +10,15 @@ import (
 	"github.com/reefwarden/reefwarden/internal/act"
 )
 
-// Sealer keeps the keys of conversations under the network's own wrapping key
-// (package identity). bound is what a key belongs to.
+// Sealer encrypts one kind of what is small and secret under the network's own
+// wrapping key (package identity). bound is what a secret belongs to.
 type Sealer interface {
-	// Wrap encrypts a key and says under which version of the wrapping key.
-	Wrap(key, bound []byte) (version int64, wrapped []byte)
+	// Version is the version of the wrapping key that Wrap uses. It only grows.
+	Version() int64
+	// Wrap encrypts a secret and says under which version.
+	Wrap(plain, bound []byte) (version int64, wrapped []byte)
 	// Unwrap opens what Wrap made.
-	Unwrap(version int64, wrapped, bound []byte) (key []byte, err error)
+	Unwrap(version int64, wrapped, bound []byte) (plain []byte, err error)
 }
 
 const conversationKeySize = 32 // AES-256
@@ -55,6 +57,9 @@ type envelope struct {
 
 func (n *Network) openConversation(conversation act.ID, k conversationKey) (envelope, error) {
 	key, err := n.sealer.Unwrap(k.version, k.wrapped, boundIDs(conversation))
+	if act.CodeOf(err) == act.Unavailable { // a version that this node does not have yet
+		return envelope{}, err
+	}
 	if err != nil {
 		return envelope{}, unreadable(err)
 	}

@@ -110,9 +110,9 @@ func (n *Network) standingsMoved(context.Context, []act.ID) error {
 
 // Push is what the delivery of events needs.
 type Push struct {
-	Bus    *bus.Bus // carries the signal that events have come
-	Poster Poster   // reaches the receivers of webhooks
-	Sealer Sealbox  // keeps their secrets
+	Bus     *bus.Bus // carries the signal that events have come
+	Poster  Poster   // reaches the receivers of webhooks
+	Secrets Sealer   // keeps their secrets
 	// Render gives the message that tells a webhook of an event, and the message's
 	// id, which is the same at every attempt.
 	Render func(webhook act.ID, e Event) (id string, body []byte, err error)

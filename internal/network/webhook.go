@@ -27,7 +27,13 @@ type Webhook struct {
 	Secret    string // shown once, by create and rotate: "whsec_…"
 	epoch     int64
 	operator  bool
-	sealed    []byte
+	sealed    sealedSecret
+}
+
+// sealedSecret is a webhook's secret as it is kept.
+type sealedSecret struct {
+	version int64
+	wrapped []byte
 }
 
 // NewWebhook asks for a webhook.
@@ -61,12 +67,6 @@ const (
 	secretSize   = 32
 )
 
-// Sealbox keeps secrets unreadable at rest; server plugs it.
-type Sealbox interface {
-	Seal(plain []byte, owner act.ID) []byte
-	Open(sealed []byte, owner act.ID) ([]byte, error)
-}
-
 // Poster reaches receivers (package egress).
 type Poster interface {
 	Check(ctx context.Context, url string) error
@@ -74,15 +74,15 @@ type Poster interface {
 }
 
 const (
-	webhookColumns = `id, owner, url, acts, subjects, seq, failures, next_at, disabled_at, reason, created_at, epoch, operator, secret`
+	webhookColumns = `id, owner, url, acts, subjects, seq, failures, next_at, disabled_at, reason, created_at, epoch, operator, secret, key_version`
 
 	qWebhook      store.Q = `SELECT ` + webhookColumns + ` FROM webhook WHERE id = $1`
 	qWebhooksOf   store.Q = `SELECT ` + webhookColumns + ` FROM webhook WHERE owner = $1 ORDER BY id LIMIT 10`
 	qWebhooksLive store.Q = `SELECT ` + webhookColumns + ` FROM webhook WHERE disabled_at = 0 AND id > $1 ORDER BY id LIMIT 100`
-	qWebhookMake  store.Q = `INSERT INTO webhook (id, owner, operator, url, secret, acts, subjects, seq, failures, next_at, disabled_at, reason, epoch, created_at, updated_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 0, 0, 0, '', 1, $9, $9)`
+	qWebhookMake  store.Q = `INSERT INTO webhook (id, owner, operator, url, secret, acts, subjects, seq, failures, next_at, disabled_at, reason, epoch, created_at, updated_at, key_version)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 0, 0, 0, '', 1, $9, $9, $10)`
 	qWebhookDelete store.Q = `DELETE FROM webhook WHERE id = $1`
-	qWebhookRotate store.Q = `UPDATE webhook SET secret = $2, epoch = epoch + 1, updated_at = $3 WHERE id = $1`
+	qWebhookRotate store.Q = `UPDATE webhook SET secret = $2, epoch = epoch + 1, updated_at = $3, key_version = $4 WHERE id = $1`
 	qWebhookReplay store.Q = `UPDATE webhook SET seq = $2, failures = 0, next_at = 0, disabled_at = 0, reason = '', epoch = epoch + 1, updated_at = $3 WHERE id = $1`
 
 	qDeliveriesOf     store.Q = `SELECT id, seq, attempt, status, error, created_at FROM delivery WHERE webhook = $1 ORDER BY id DESC LIMIT 200`
@@ -137,7 +137,7 @@ func (n *Network) registerWebhook(g *gate.Gate) {
 			secret, sealed := n.newSecret(id)
 			w.Secret = secret
 			tx.Fence(act.KindWebhook, id)
-			return w, gate.Effects{Out: act.Ref{ID: id}}, tx.Batch(qWebhookRotate, id, sealed, tx.Now())
+			return w, gate.Effects{Out: act.Ref{ID: id}}, tx.Batch(qWebhookRotate, id, sealed.wrapped, tx.Now(), sealed.version)
 		},
 	})
 	n.ReplayWebhook = gate.RegisterWrite(g, gate.Write[Replay, Webhook]{
@@ -193,13 +193,14 @@ func (n *Network) createWebhook(_ context.Context, tx *store.Tx, p act.Principal
 	secret, sealed := n.newSecret(id)
 	w.Secret = secret
 	acts, subjects := in.Filter.text()
-	return w, gate.Effects{Out: act.Ref{ID: id}}, tx.Batch(qWebhookMake, id, p.ID, p.Kind == act.Operator, in.URL, sealed, acts, subjects, w.Seq, tx.Now())
+	return w, gate.Effects{Out: act.Ref{ID: id}}, tx.Batch(qWebhookMake, id, p.ID, p.Kind == act.Operator, in.URL, sealed.wrapped, acts, subjects, w.Seq, tx.Now(), sealed.version)
 }
 
-func (n *Network) newSecret(id act.ID) (shown string, sealed []byte) {
+func (n *Network) newSecret(id act.ID) (shown string, sealed sealedSecret) {
 	key := make([]byte, secretSize)
 	_, _ = rand.Read(key) // never fails (crypto/rand)
-	return secretPrefix + base64.StdEncoding.EncodeToString(key), n.push.Sealer.Seal(key, id)
+	sealed.version, sealed.wrapped = n.push.Secrets.Wrap(key, boundIDs(id))
+	return secretPrefix + base64.StdEncoding.EncodeToString(key), sealed
 }
 
 // ownWebhook resolves a webhook; somebody else's is not there.
@@ -224,7 +225,7 @@ func (n *Network) webhooksOf(v *store.View, owner act.ID) (list []Webhook, err e
 func scanWebhook(r *store.Row) Webhook {
 	return Webhook{
 		ID: r.ID(0), Owner: r.ID(1), URL: r.Text(2), Filter: readFilter(r.Text(3), r.Text(4)), Seq: r.Int(5), Failures: r.Int(6),
-		NextAt: r.Int(7), Disabled: r.Int(8), Reason: r.Text(9), CreatedAt: r.Int(10), epoch: r.Int(11), operator: r.Bool(12), sealed: r.Bytes(13),
+		NextAt: r.Int(7), Disabled: r.Int(8), Reason: r.Text(9), CreatedAt: r.Int(10), epoch: r.Int(11), operator: r.Bool(12), sealed: sealedSecret{r.Int(14), r.Bytes(13)},
 	}
 }
 

@@ -64,7 +64,7 @@ func registry() []ActInfo {
 		{Name: "token.issue"}, {Name: "token.exchange"}, {Name: "token.assert"}, {Name: "token.refresh"}, {Name: "token.revoke"},
 		{Name: "consent.give"}, {Name: "consent.redeem"}, {Name: "device.start"}, {Name: "device.show", Read: true}, {Name: "device.approve"}, {Name: "device.deny"},
 		{Name: "token.inspect", Read: true}, {Name: "credential.rotate"}, {Name: "credential.revoke"}, {Name: "credential.recover"},
-		{Name: "enrollment.create"}, {Name: "identity.inventory", Read: true}, {Name: "key.rotate"}, {Name: "agent.enroll"},
+		{Name: "enrollment.create"}, {Name: "identity.inventory", Read: true}, {Name: "key.rotate"}, {Name: "key.renew"}, {Name: "key.activate"}, {Name: "system.rewrap"}, {Name: "agent.enroll"},
 		{Name: "queue.receive"}, {Name: "queue.ack"}, {Name: "queue.extend"}, {Name: "queue.dead", Read: true}, {Name: "queue.redrive"},
 	}
 }
@@ -201,6 +201,7 @@ func TestDefaultBundle(t *testing.T) {
 		{"keeper", shut, act.SystemPrincipal("approvals"), true},
 		{"restorer", shut, act.SystemPrincipal("restore"), true},
 		{"issuer", shut, act.SystemPrincipal("issuer"), true},
+		{"keys", shut, act.SystemPrincipal("keys"), true},
 		{"other system", shut, act.SystemPrincipal("timer"), true},
 	}
 	actives, operators := []string{"active", "active, own"}, []string{"operator", "operator, own"}
@@ -317,6 +318,8 @@ func TestDefaultBundle(t *testing.T) {
 		"token.refresh": {"active, own", "operator, own"}, "token.revoke": append([]string{"active, own"}, operators...), "token.inspect": both,
 		"credential.rotate": {"active, own"}, "credential.revoke": append([]string{"active, own"}, operators...),
 		"key.rotate":   append([]string{"issuer"}, operators...),
+		"key.renew":    operators,
+		"key.activate": {"keys"}, "system.rewrap": {"keys"},
 		"consent.give": operators, "consent.redeem": operators, "device.start": strangers,
 		"device.show": operators, "device.approve": operators, "device.deny": operators,
 		"queue.create": actives, "queue.update": actives, "queue.delete": actives, "queue.list": both, "queue.show": both,

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -54,7 +55,7 @@ func read(t *testing.T, s identity.KeyStore) identity.Kept {
 
 // Every store keeps the same promises.
 func TestConformance(t *testing.T) {
-	for _, p := range append(files(), vaults()...) {
+	for _, p := range slices.Concat(files(), vaults(), clouds()) {
 		t.Run(p.name, func(t *testing.T) { conform(t, p) })
 	}
 }

@@ -11,5 +11,6 @@
 //   - a file in the clear is not taken where a sealed one is expected, so that nobody
 //     can slip another key in.
 //
-// It owns no tables. Entry points: [NewFile], [Unlock]. Read file.go, then sealed.go.
+// It owns no tables. Entry points: [NewFile] with an [Unlock], [ReadPlace]. Read file.go and
+// sealed.go, then vault.go or aws.go.
 package secret

@@ -1,6 +1,7 @@
 package secret
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
@@ -10,6 +11,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"sync"
 
 	"golang.org/x/sys/unix"
 
@@ -17,12 +19,17 @@ import (
 	"github.com/reefwarden/reefwarden/internal/identity"
 )
 
-// File keeps the ring in a file, sealed or in the clear. It is safe for concurrent
+// File keeps the ring in a file, sealed or in the clear. What opens a sealed file is
+// needed once: until it is sealed anew the file key is remembered. It is safe for concurrent
 // use, also by several processes: who writes holds a lock on the directory.
 type File struct {
 	path   string
 	unlock Unlock
 	either bool // a file in the clear is taken, too
+
+	mu      sync.Mutex
+	opened  string // guarded by mu: header of the sealed file that was opened last
+	fileKey []byte // guarded by mu: its file key, which opens later contents under that header
 }
 
 // NewFile returns the store of the file at path. What is there must be in the form
@@ -111,6 +118,13 @@ func (f *File) open(text []byte) (content []byte, s *sealed, fileKey []byte, err
 		return nil, nil, nil, act.Errorf(act.Invalid, "%s: %s", f.path, err).WithRule("key.spoiled").
 			WithHint("restore the file from its copy")
 	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if head := parsed.header(); head == f.opened {
+		if content, err := decrypt(f.fileKey, parsed.body, []byte(head)); err == nil {
+			return content, &parsed, bytes.Clone(f.fileKey), nil
+		}
+	}
 	key, err := f.unlock.secret()
 	if err != nil {
 		return nil, nil, nil, cannotOpen(f.path, err)
@@ -120,6 +134,7 @@ func (f *File) open(text []byte) (content []byte, s *sealed, fileKey []byte, err
 		return nil, nil, nil, act.Errorf(act.Denied, "%s does not open with %s", f.path, f.unlock).WithRule("key.unlock").
 			WithHint("it was sealed for something else, or was changed; nothing else opens it")
 	}
+	f.opened, f.fileKey = parsed.header(), bytes.Clone(fileKey)
 	return content, &parsed, fileKey, nil
 }
 

@@ -216,8 +216,12 @@ func TestFailedWrite(t *testing.T) {
 	if err := os.Rename(key, key+".away"); err != nil { // what opens it cannot be read
 		t.Fatal(err)
 	}
-	if err := f.Write(t.Context(), ringOf(t), kept.Revision); err == nil {
+	if err := NewFile(path, parse(t, "key:"+key)).Write(t.Context(), ringOf(t), kept.Revision); err == nil {
 		t.Error("a file is written that could not be opened")
+	}
+	// Who has opened it goes on without.
+	if again, err := f.Read(t.Context()); err != nil || !bytes.Equal(again.Ring, ring) {
+		t.Errorf("read again without what opened it: %v", err)
 	}
 	if err := os.Rename(key+".away", key); err != nil {
 		t.Fatal(err)

@@ -22,6 +22,7 @@ import (
 // Place says in which store the rings of a process's networks are kept.
 type Place struct {
 	Vault *VaultSettings `json:"vault"`
+	AWS   *AWSSettings   `json:"aws"`
 	// Lease is how long a node goes on with the ring that it has when the store does
 	// not answer, or does not let it in: "90m". DefaultLease if "".
 	Lease string `json:"lease"`
@@ -83,8 +84,11 @@ func (p Place) check() error {
 	if _, err := p.lease(); err != nil {
 		return err
 	}
-	if p.Vault == nil {
-		return errors.New("it names no store: vault")
+	switch {
+	case (p.Vault == nil) == (p.AWS == nil):
+		return errors.New("name one store: vault or aws")
+	case p.AWS != nil:
+		return p.AWS.check()
 	}
 	return p.Vault.check()
 }
@@ -107,10 +111,18 @@ func (p Place) GoOn() time.Duration {
 }
 
 // String names the store and the place in it.
-func (p Place) String() string { return "vault " + p.Vault.Address }
+func (p Place) String() string {
+	if p.AWS != nil {
+		return "AWS Secrets Manager in " + p.AWS.Region
+	}
+	return "Vault at " + p.Vault.Address
+}
 
 // Open returns the store of one network's ring.
-func (p Place) Open(network string, clock act.Clock) (identity.KeyStore, error) {
+func (p Place) Open(ctx context.Context, network string, clock act.Clock) (identity.KeyStore, error) {
+	if p.AWS != nil {
+		return NewAWS(ctx, *p.AWS, network)
+	}
 	return NewVault(*p.Vault, network, clock)
 }
 

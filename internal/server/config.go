@@ -31,11 +31,12 @@ import (
 // --the-key, environment REEF_THE_KEY, file the-key), the default and the help.
 type Config struct {
 	Data           string   `koanf:"data" help:"directory that holds the network: database, keys, operator.token"`
-	Addr           string   `koanf:"addr" default:"127.0.0.1:7333" help:"address to listen on; one that is not loopback needs TLS or --trusted-proxy"`
+	Addr           string   `koanf:"addr" default:"127.0.0.1:7333" help:"address to listen on; one that is not loopback needs TLS or --trusted-proxy, and key-store or key-unlock"`
 	PublicURL      string   `koanf:"public-url" help:"URL under which agents reach the network; http://ADDR if empty"`
 	DB             string   `koanf:"db" help:"PostgreSQL URL without password (use PGPASSWORD or PGPASSFILE); SQLite in the data directory if empty"`
 	Schema         string   `koanf:"schema" default:"reef" help:"PostgreSQL schema of the network"`
 	KeyFile        string   `koanf:"key-file" help:"the network's key, shared by all its nodes; DATA/keys/network.key if empty"`
+	KeyStore       string   `koanf:"key-store" help:"JSON file that names the Vault or AWS Secrets Manager in which the network's key is kept, and how to sign in there; the key is in a file if empty"`
 	KeyUnlock      string   `koanf:"key-unlock" help:"what opens the key's file, if it is sealed: key:FILE, credential:NAME (of the service manager), passphrase:FILE or prompt; plain: it is in the clear; if empty, the credential reef-key if there is one, else plain, on loopback only"`
 	KillLog        string   `koanf:"kill-log" help:"file outside the database in which every kill is noted before it is acknowledged; on another disk it outlives this one; DATA/kills.log if empty"`
 	NATS           string   `koanf:"nats" help:"NATS URL; needed when several nodes serve one network"`
@@ -94,6 +95,8 @@ type Config struct {
 	// Ask asks the operator for the passphrase of the key's file, nil where nobody can
 	// be asked.
 	Ask func() ([]byte, error) `koanf:"-"`
+	// KeyRefresh is how often a node reads the ring of keys again; for tests.
+	KeyRefresh time.Duration `koanf:"-"`
 
 	credentials string // directory of the service manager's credentials
 	unfinished  bool   // opens a network that is being restored
@@ -239,8 +242,8 @@ func (c Config) Check() error {
 			return errors.New("--db holds a password, which every user of the machine could read: put it in PGPASSWORD or PGPASSFILE")
 		}
 	}
-	if c.NATS != "" && (c.DB == "" || c.KeyFile == "") {
-		return errors.New("--nats is for several nodes: they also need --db and --key-file")
+	if c.NATS != "" && (c.DB == "" || c.KeyFile == "" && c.KeyStore == "") {
+		return errors.New("--nats is for several nodes: they also need --db, and --key-file or --key-store")
 	}
 	if !slices.Contains([]string{"open", "invite", "closed"}, c.Registration) {
 		return fmt.Errorf("--registration %q is none of open, invite, closed", c.Registration)

@@ -67,6 +67,8 @@ var notNative = map[string]string{
 	"system.lapse":    "housekeeping does it in the server's own name",
 	"system.settle":   "housekeeping does it in the server's own name",
 	"system.tidy":     "housekeeping does it in the server's own name",
+	"system.rewrap":   "a chore does it in the server's own name",
+	"key.activate":    "a chore does it in the server's own name when all nodes have the version",
 	"network.restore": "the server does it in its own name when it finds itself restored",
 
 	"session.open":  "a session is a cookie of the pages; programs send the operator's token",

@@ -27,7 +27,7 @@ func (p poster) Post(ctx context.Context, url string, head map[string][]string, 
 func (s *Server) push() network.Push {
 	c, _ := s.Config.egress() // Check has looked at it
 	return network.Push{
-		Bus: s.Bus, Poster: poster{egress.New(c)}, Sealer: s.Keys,
+		Bus: s.Bus, Poster: poster{egress.New(c)}, Secrets: s.Keys.WebhookWrapper(),
 		Render: func(webhook act.ID, e network.Event) (string, []byte, error) {
 			return native.Message(s.Codec, webhook, e)
 		},

@@ -94,7 +94,7 @@ func (c Config) canRestore(ctx context.Context, r Restoring) (*identity.Keys, er
 			return nil, occupied(store.ErrOccupied)
 		}
 	}
-	from, err := c.KeyStore()
+	from, err := c.Ring(ctx)
 	if err == nil && r.Key != "" {
 		from, err = c.KeyCopy(r.Key)
 	}
@@ -103,7 +103,7 @@ func (c Config) canRestore(ctx context.Context, r Restoring) (*identity.Keys, er
 	}
 	keys, err := identity.OpenKeys(ctx, from, false)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, act.Errorf(act.NotFound, "the network's key is not in %s", cmp.Or(r.Key, c.KeyPath())).WithRule("backup.key").
+		return nil, act.Errorf(act.NotFound, "the network's key is not in %s", cmp.Or(r.Key, c.KeyPlace())).WithRule("backup.key").
 			WithHint("give the file with --key: a backup does not hold the key, and nothing opens without it")
 	}
 	if err != nil {
@@ -248,7 +248,7 @@ func (c Config) bringKey(ctx context.Context, path string) error {
 	if err != nil {
 		return err
 	}
-	to, err := c.KeyStore()
+	to, err := c.Ring(ctx)
 	if err != nil {
 		return err
 	}

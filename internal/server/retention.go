@@ -67,6 +67,7 @@ func Retention(c Config) []Kept {
 			Ages: []Age{{"key revoked", closed, identity.QOldestKey}, {"session over", 0, identity.QOldestSession}}},
 
 		{Table: "issuer_key", Owner: "identity", Grows: "a rotation, one a month", Stays: "which key signed when belongs to the record"},
+		{Table: "wrapping_key", Owner: "identity", Grows: "a renewal of the wrapping key", Fixed: 64},
 		{Table: "enrollment", Owner: "identity", Grows: "a token that lets an agent enrol a key", Ages: []Age{{"over", identity.KeepOver, identity.QOldestEnrollment}}},
 		{Table: "token_grant", Owner: "identity", Grows: "an access token that was asked for", Ages: []Age{{"over", identity.KeepOver, identity.QOldestGrant}}, Note: "for the inventory; the record keeps who was granted what"},
 		{Table: "refresh_token", Owner: "identity", Grows: "a grant that is refreshed, each time", Ages: []Age{{"over", identity.KeepOver, identity.QOldestRefresh}}},

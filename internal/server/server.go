@@ -57,8 +57,11 @@ type Server struct {
 	sequencer *sequencer
 	chores    *chores
 	uses      *loop
-	started   bool // the background work of gate and tracer
+	rings     *loop // reads the ring of keys again and again
+	started   bool  // the background work of gate and tracer
 	closed    sync.Once
+
+	keyTrouble string // of the goroutine of rings: why the ring could not be read the last time
 }
 
 // New opens the network, and those in its data directory beside it, and listens,
@@ -131,6 +134,7 @@ func assemble(ctx context.Context, c Config, log *slog.Logger) (_ *Server, err e
 	// The gate and the domains that register their acts on it.
 	s.Gate = gate.New(s.DB, s.Bus, gate.Config{
 		Limits: gate.Limits(c.Limits), Rates: c.Quotas, NewFor: c.NewAgent, Heartbeat: c.Heartbeat, Log: log, Bare: c.Bare,
+		Held: s.heldKeys,
 	})
 	s.Identity = identity.New(s.DB, s.Keys, identity.Config{Log: log})
 	// Lifecycle comes before network: a fence must have changed the standings in
@@ -167,9 +171,9 @@ func assemble(ctx context.Context, c Config, log *slog.Logger) (_ *Server, err e
 			c, err := s.Lifecycle.Census(v, since)
 			return network.Census(c), err
 		},
-		Prover: prover{s}, IndexKey: s.Keys.IndexKey(), SealKey: s.Keys.SealKey(), KeepSealed: days(c.KeepDeleted), Log: log,
+		Prover: prover{s}, IndexKey: s.Keys.IndexKey(), Texts: s.Keys.TextWrapper(), KeepSealed: days(c.KeepDeleted), Log: log,
 		Keep:   network.Keep{Read: days(c.KeepRead), Unread: days(c.KeepUnread), Closed: days(c.KeepClosed)},
-		Sealer: s.Keys, Owners: owners{s.Lifecycle, s.Identity},
+		Sealer: s.Keys.Wrapper(), Owners: owners{s.Lifecycle, s.Identity},
 		Push: s.push(),
 	})
 	if s.Policy, err = s.openPolicy(ctx); err != nil {
@@ -213,6 +217,7 @@ func (s *Server) begin(ctx context.Context) (err error) {
 		return err
 	}
 	s.uses = startEvery(time.Minute, s.log, "store uses", s.Identity.StoreUses)
+	s.rings = startEvery(cmp.Or(s.Config.KeyRefresh, keyRefresh), s.log, "read the network's key again", s.refreshKeys)
 	sealer, err := provenance.NewSealer(s.DB)
 	if err != nil {
 		return err
@@ -222,6 +227,7 @@ func (s *Server) begin(ctx context.Context) (err error) {
 		chore{name: "tasks", every: 15 * time.Second, limit: 10 * time.Second, do: func(ctx context.Context) error { return s.Network.SweepTasks(ctx, s.DB) }},
 		chore{name: "housekeeping", every: housekeepEvery, limit: housekeepEvery, do: s.Housekeep},
 		chore{name: "seal", every: sealEvery, limit: time.Minute, do: seal(sealer)},
+		chore{name: "keys", every: min(keysEvery, cmp.Or(s.Config.KeyRefresh, keysEvery)), limit: time.Minute, do: s.renewKeys},
 		chore{name: "issuer", every: time.Minute, limit: time.Minute, do: s.Issuer.RotateDue},
 		chore{name: "reaper", every: s.Lifecycle.ReapEvery(), limit: time.Minute, do: s.reap},
 	)
@@ -429,6 +435,9 @@ func (s *Server) ready(ctx context.Context) error {
 	if err := s.Policy.Ready(); err != nil {
 		return err
 	}
+	if err := s.heldKeys(); err != nil {
+		return err
+	}
 	if !s.Gate.Fresh() {
 		return act.Errorf(act.Unavailable, "this node has lost touch with its network").WithRule("fence.stale")
 	}
@@ -493,6 +502,9 @@ func (s *Server) Close() {
 		if s.uses != nil {
 			s.uses.close()
 		}
+		if s.rings != nil {
+			s.rings.close()
+		}
 		if s.Network != nil {
 			s.Network.Close()
 		}
@@ -516,6 +528,7 @@ func (s *Server) Close() {
 		if s.Bus != nil {
 			s.Bus.Close()
 		}
+		s.closeKeys()
 		if s.DB != nil {
 			if err := s.DB.Close(); err != nil {
 				s.log.Error("close storage", "err", err)

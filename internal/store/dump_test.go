@@ -470,7 +470,9 @@ func TestOlderDumpIsBroughtUpToDate(t *testing.T) {
 		for _, column := range []string{"jwk", "scope", "used_at"} {
 			old.drop("credential", column)
 		}
-		later := []string{"kill", "restoration", "issuer_key", "enrollment", "token_grant", "refresh_token", "assertion", "consent"}
+		old.drop("sealed", "key_version")
+		old.drop("webhook", "key_version")
+		later := []string{"kill", "restoration", "issuer_key", "enrollment", "token_grant", "refresh_token", "assertion", "consent", "wrapping_key"}
 		old.tables = slices.DeleteFunc(slices.Clone(old.tables), func(t store.Table) bool { return slices.Contains(later, t.Name) })
 		if err := store.Restore(t.Context(), cfg, old.loading()); err != nil {
 			t.Fatal(err)

@@ -23,6 +23,7 @@ func (d *door) credentialRoutes() []api.Route {
 		{Method: post, Path: "/credentials/{credential}/revoke", Act: "credential.revoke", Handle: d.revokeCredential, Takes: newOrder{}, Gives: revokedCredential{}},
 		{Method: get, Path: "/identity/inventory", Act: "identity.inventory", Handle: d.inventory, Gives: list[inventoried]{}, Query: []string{"kind", "agent", "dormant", "unowned", "ended", "limit", "cursor"}},
 		{Method: post, Path: "/keys/rotate", Act: "key.rotate", Handle: d.rotateSigningKey, Takes: newRotation{}, Gives: rotated{}},
+		{Method: post, Path: "/keys/renew", Act: "key.renew", Handle: d.renewWrappingKey, Takes: newOrder{}, Gives: renewed{}},
 	}
 }
 
@@ -291,4 +292,22 @@ func (d *door) rotateSigningKey(ctx context.Context, c *api.Call) error {
 		return err
 	}
 	return d.send(c, http.StatusOK, rotated{out.KeyID, wireTime(out.ActiveAt)})
+}
+
+// renewed is a new version of the wrapping key, which is in use when every node has it.
+type renewed struct {
+	Version int64 `json:"version"`
+}
+
+// POST /keys/renew
+func (d *door) renewWrappingKey(ctx context.Context, c *api.Call) error {
+	var in newOrder
+	if err := c.Decode(&in); err != nil {
+		return err
+	}
+	out, err := d.issuer.RenewWrapping.DoOnce(ctx, c.Principal, c.Key, identity.Renewal(in))
+	if err != nil {
+		return err
+	}
+	return d.send(c, http.StatusAccepted, renewed{out.Version})
 }

@@ -295,3 +295,13 @@ func vaultError(w http.ResponseWriter, status int, texts ...string) {
 	w.WriteHeader(status)
 	answer(w, map[string]any{"errors": append([]string{}, texts...)})
 }
+
+// Tokens returns every token it has given and not forgotten: nobody else may know them.
+func (v *Vault) Tokens() (list []string) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for token := range v.tokens {
+		list = append(list, token)
+	}
+	return list
+}
