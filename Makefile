@@ -29,8 +29,9 @@ test: ## Vet, staticcheck and every test on both databases; fails if any was ski
 	tools/test.sh
 
 .PHONY: soak
-soak: ## The same tests at full counts, then every fuzz target for FUZZTIME
-	REEF_SOAK=1 TEST_TIMEOUT=3h tools/test.sh
+soak: ## The same tests at full counts and against the real Vault, then every fuzz target for FUZZTIME
+	tools/vaultpeer.sh
+	REEF_VAULT_PEER=$(CURDIR)/bin/vaultpeer REEF_SOAK=1 TEST_TIMEOUT=3h tools/test.sh
 	tools/fuzz.sh
 
 .PHONY: fuzz

@@ -55,7 +55,7 @@ func read(t *testing.T, s identity.KeyStore) identity.Kept {
 
 // Every store keeps the same promises.
 func TestConformance(t *testing.T) {
-	for _, p := range slices.Concat(files(), vaults(), clouds()) {
+	for _, p := range slices.Concat(files(), vaults(), clouds(), realVaults(t)) {
 		t.Run(p.name, func(t *testing.T) { conform(t, p) })
 	}
 }
