@@ -110,17 +110,8 @@ func pairUp(t *testing.T, s *servertest.Server, name string) (p pairOf) {
 	asked, err := s.Network.RequestConversation.Do(t.Context(), p.sides[0], network.NewRequest{To: p.sides[1].Name, Text: "shall we talk?"})
 	if err == nil {
 		p.conversation = asked.Conversation
-		_, err = s.Network.ApproveConversation.Do(t.Context(), signedIn(t, s), network.ConversationOrder{Conversation: p.conversation, Owner: "tests", Reason: "test"})
+		_, err = s.Network.ApproveConversation.Do(t.Context(), governor(t, s), network.ConversationOrder{Conversation: p.conversation, Owner: "tests", Reason: "test"})
 	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	return p
-}
-
-func signedIn(t *testing.T, s *servertest.Server) act.Principal {
-	t.Helper()
-	p, err := s.Identity.Authenticate(t.Context(), s.Token)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -129,7 +120,7 @@ func signedIn(t *testing.T, s *servertest.Server) act.Principal {
 
 func renewUnderLoad(t *testing.T, s *servertest.Server) {
 	ctx := context.WithoutCancel(t.Context())
-	operator := signedIn(t, s)
+	operator := governor(t, s)
 	r := receive(t)
 	pairs := []pairOf{pairUp(t, s, "ada"), pairUp(t, s, "bob"), pairUp(t, s, "eve")}
 	for i := range 250 { // more than one batch
