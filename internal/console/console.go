@@ -11,17 +11,21 @@ import (
 	"github.com/reefwarden/reefwarden/internal/act"
 	"github.com/reefwarden/reefwarden/internal/api"
 	"github.com/reefwarden/reefwarden/internal/identity"
+	"github.com/reefwarden/reefwarden/internal/identity/idp"
 	"github.com/reefwarden/reefwarden/internal/lifecycle"
 	"github.com/reefwarden/reefwarden/internal/network"
 )
 
-// Config says what the door is made of. All fields but Public are required.
+// Config says what the door is made of. All fields but Public and Provider are required.
 type Config struct {
 	Kernel    *api.Kernel
 	Network   *network.Network
 	Lifecycle *lifecycle.Lifecycle
 	Identity  *identity.Service
+	Issuer    *identity.Issuer
 	Cookie    string        // name of the cookie of a session
+	Provider  *idp.Provider // at which operators can sign in; nil for none
+	SignIn    string        // name of the cookie of a sign-in that is at the provider
 	URL       func() string // public URL of this network, without a slash at the end
 	Public    bool          // everybody may read; otherwise only operators who sign in
 }
@@ -62,7 +66,13 @@ func (d *door) routes() []api.Route {
 			{Method: get, Path: "/leave", Exempt: "it says where a link leads that carries the network's key", Anonymous: true, Handle: d.show(d.leave)},
 			{Method: get, Path: "/sign-in", Exempt: "it asks who is there", Anonymous: true, Handle: d.show(d.signInPage)},
 			{Method: post, Path: "/sign-in", Act: "session.open", Anonymous: true, MaxBody: maxForm, Handle: d.signIn},
+			{Method: post, Path: "/sign-in/provider", Exempt: "it sends the browser to the identity provider", Anonymous: true, MaxBody: maxForm, Handle: d.sendOff},
+			{Method: get, Path: callback, Act: "session.open", Anonymous: true, Handle: d.receive},
 			{Method: post, Path: "/sign-out", Act: "session.close", MaxBody: maxForm, Handle: d.signOut},
+			{Method: get, Path: "/step-up", Exempt: "it asks whether the same human is there", Handle: d.show(d.stepUpPage)},
+			{Method: post, Path: "/step-up", Act: "session.open", MaxBody: maxForm, Handle: d.stepUp},
+			{Method: get, Path: "/account", Act: "session.list", Handle: d.show(d.account)},
+			{Method: post, Path: "/account", Act: "credential.revoke", MaxBody: maxForm, Handle: d.endSession},
 			{Method: get, Path: "/assets/{file}", Exempt: own, Anonymous: true, Handle: d.html.asset},
 		},
 	)
@@ -153,7 +163,7 @@ func (d *door) fail(c *api.Call, e *act.Error) {
 		Status: status, Code: e.Code.String(), Message: e.Message, Hint: e.Hint, Rule: e.Rule, Trace: c.Trace(),
 	}, form: form}
 	switch {
-	case e.Code == act.Unauthenticated && form == formHTML:
+	case (e.Code == act.Unauthenticated || strings.HasPrefix(e.Rule, "sign-in.")) && form == formHTML:
 		next := c.R.URL.RequestURI()
 		if c.R.Method != http.MethodGet && c.R.Method != http.MethodHead {
 			next = nextOf(c)

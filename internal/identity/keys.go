@@ -39,6 +39,7 @@ const (
 	infoProof   = "reefwarden/1/held acts digest"
 	infoBackup  = "reefwarden/1/backup"
 	infoNonce   = "reefwarden/1/dpop nonce"
+	infoSignIn  = "reefwarden/1/sign-in"
 )
 
 // Keys are the keys of one network, all derived from its master key. They are
@@ -59,6 +60,7 @@ type Keys struct {
 	wrap    cipher.AEAD
 	seal    cipher.AEAD
 	nonce   []byte // of the DPoP nonces
+	signIn  []byte
 }
 
 // LoadKeys reads the master key file at path, or makes one (mode 0600, whole or
@@ -115,6 +117,7 @@ func deriveKeys(master []byte) (*Keys, error) {
 		sealed: derive(infoSealed, 32),
 		backup: derive(infoBackup, 32),
 		nonce:  derive(infoNonce, 32),
+		signIn: derive(infoSignIn, 32),
 		pepper: newMAC(derive(infoPepper, sha256.Size)),
 		tag:    newMAC(derive(infoTag, sha256.Size)),
 		source: newMAC(derive(infoSource, sha256.Size)),
@@ -155,6 +158,10 @@ func (k *Keys) PolicyKey() ed25519.PrivateKey { return slices.Clone(k.policy) }
 
 // SealKey returns the key under which deleted content is kept for responders.
 func (k *Keys) SealKey() []byte { return slices.Clone(k.sealed) }
+
+// SignInKey returns the key that seals what a browser carries to an identity provider
+// and back.
+func (k *Keys) SignInKey() []byte { return slices.Clone(k.signIn) }
 
 // BackupKey returns the key from which those of backups are derived.
 func (k *Keys) BackupKey() []byte { return slices.Clone(k.backup) }

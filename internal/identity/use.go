@@ -21,6 +21,25 @@ const (
 )
 
 // uses collects when credentials and grants were last used, to the minute, until
+// touch notes a use of what is not remembered in memory, when the stored one is old.
+func (u *uses) touch(id act.ID, stored, now int64) {
+	if now-stored < useEvery {
+		return
+	}
+	u.mu.Lock()
+	if len(u.last) < usesMost {
+		u.last[id] = now
+	}
+	u.mu.Unlock()
+}
+
+// at returns the last use that waits to be stored, 0 when none does.
+func (u *uses) at(id act.ID) int64 {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.last[id]
+}
+
 // StoreUses writes them down. Losing some in a crash costs the inventory a minute.
 type uses struct {
 	mu   sync.Mutex
