@@ -2,6 +2,7 @@ package identity
 
 import (
 	"encoding/base64"
+	"strings"
 	"time"
 
 	"github.com/reefwarden/reefwarden/internal/act"
@@ -126,7 +127,7 @@ func (s *Service) freeName(tx *store.Tx, who Person) (string, error) {
 	hash := s.personHash(who)
 	mark := base64.RawURLEncoding.EncodeToString(hash[:6])
 	name := who.Name
-	if CheckName("operator", name) != nil {
+	if CheckName("operator", name) != nil || strings.HasPrefix(name, servicePrefix) {
 		name = "operator " + mark
 	}
 	taken, err := tx.One(qOperatorByName, func(*store.Row) error { return nil }, name)

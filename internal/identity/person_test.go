@@ -51,7 +51,7 @@ func TestPersons(t *testing.T) {
 		}
 
 		// The names of others are not to be had: not the bootstrap operator's, not hers.
-		for _, name := range []string{"operator", mara.Name, "", "\u202e", " x", strings.Repeat("n", 300)} {
+		for _, name := range []string{"operator", mara.Name, "service deploy", "", "\u202e", " x", strings.Repeat("n", 300)} {
 			p, _, err := enter(identity.Person{Issuer: mara.Issuer, Subject: "of " + name, Name: name, Roles: gate.OperatorObserver})
 			if err != nil || p.Name == name || p.ID == first.ID || identity.CheckName("operator", p.Name) != nil {
 				t.Errorf("%q becomes %+v, %v", name, p, err)
