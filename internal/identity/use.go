@@ -21,6 +21,12 @@ const (
 )
 
 // uses collects when credentials and grants were last used, to the minute, until
+// StoreUses writes them down. Losing some in a crash costs the inventory a minute.
+type uses struct {
+	mu   sync.Mutex
+	last map[act.ID]int64 // guarded by mu
+}
+
 // touch notes a use of what is not remembered in memory, when the stored one is old.
 func (u *uses) touch(id act.ID, stored, now int64) {
 	if now-stored < useEvery {
@@ -38,12 +44,6 @@ func (u *uses) at(id act.ID) int64 {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	return u.last[id]
-}
-
-// StoreUses writes them down. Losing some in a crash costs the inventory a minute.
-type uses struct {
-	mu   sync.Mutex
-	last map[act.ID]int64 // guarded by mu
 }
 
 func newUses() *uses { return &uses{last: make(map[act.ID]int64)} }
