@@ -47,7 +47,11 @@ func New(c Config) (*api.Door, error) {
 	if d.html, err = newDrawer(d); err != nil {
 		return nil, err
 	}
-	return &api.Door{Name: "console", Fail: d.fail, Who: d.who, Rest: true, Routes: d.routes()}, nil
+	routes := d.routes()
+	if d.Provider != nil {
+		routes = append(routes, d.providerRoutes()...)
+	}
+	return &api.Door{Name: "console", Fail: d.fail, Who: d.who, Rest: true, Routes: routes}, nil
 }
 
 func (d *door) routes() []api.Route {
@@ -66,8 +70,6 @@ func (d *door) routes() []api.Route {
 			{Method: get, Path: "/leave", Exempt: "it says where a link leads that carries the network's key", Anonymous: true, Handle: d.show(d.leave)},
 			{Method: get, Path: "/sign-in", Exempt: "it asks who is there", Anonymous: true, Handle: d.show(d.signInPage)},
 			{Method: post, Path: "/sign-in", Act: "session.open", Anonymous: true, MaxBody: maxForm, Handle: d.signIn},
-			{Method: post, Path: "/sign-in/provider", Exempt: "it sends the browser to the identity provider", Anonymous: true, MaxBody: maxForm, Handle: d.sendOff},
-			{Method: get, Path: callback, Act: "session.open", Anonymous: true, Handle: d.receive},
 			{Method: post, Path: "/sign-out", Act: "session.close", MaxBody: maxForm, Handle: d.signOut},
 			{Method: get, Path: "/step-up", Exempt: "it asks whether the same human is there", Handle: d.show(d.stepUpPage)},
 			{Method: post, Path: "/step-up", Act: "session.open", MaxBody: maxForm, Handle: d.stepUp},

@@ -21,6 +21,13 @@ const callback = "/sign-in/callback"
 // provider, below the network's public URL.
 const Callback = callback
 
+func (d *door) providerRoutes() []api.Route {
+	return []api.Route{
+		{Method: http.MethodPost, Path: "/sign-in/provider", Act: "session.open", Anonymous: true, MaxBody: maxForm, Handle: d.sendOff},
+		{Method: http.MethodGet, Path: callback, Act: "session.open", Anonymous: true, Handle: d.receive},
+	}
+}
+
 // signInCookie is the name of the cookie of a sign-in that is at the provider. It comes
 // along from the provider's pages, which a session's cookie does not.
 func (d *door) signInCookie() string {
@@ -69,9 +76,6 @@ func (d *door) sendTo(ctx context.Context, c *api.Call, b idp.Begun) error {
 // which is Strict, would not come along if this were a redirect to where the human
 // goes on: our own page leads there.
 func (d *door) receive(ctx context.Context, c *api.Call) error {
-	if d.Provider == nil {
-		return act.Errorf(act.NotFound, "this network has no identity provider").WithRule("sign-in.none").WithHint("sign in with the operator's token")
-	}
 	if err := d.Kernel.Gate.Knock(ctx, c.Principal, "session.open", gate.QuotaTry); err != nil {
 		return err
 	}

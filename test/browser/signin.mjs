@@ -111,11 +111,11 @@ requests += await browse('victim', options, told(async (page, context) => {
   await page.goto(base + '/sign-in');
   await atProvider(page).click();
   await page.waitForURL(issuer + '/who/**');
-  await context.route(base + '/sign-in/callback**', (route) => { met = route.request().url(); return route.fulfill({ status: 200, body: 'kept' }); });
-  await page.locator('input').fill('otto');
-  await page.locator('button').click();
-  await page.waitForURL(base + '/sign-in/callback**');
-  await context.unroute(base + '/sign-in/callback**');
+  // (What a redirect leads to is never shown to a browser's routes, so a program goes along.)
+  for (let at = page.url(), form = { name: 'otto' }; !met.startsWith(base); at = met, form = undefined) {
+    const answer = await (form ? context.request.post(at, { form, maxRedirects: 0 }) : context.request.get(at, { maxRedirects: 0 }));
+    met = new URL(answer.headers().location, at).href;
+  }
   const sent = await carried(context);
   await context.clearCookies();
 
