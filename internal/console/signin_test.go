@@ -86,7 +86,7 @@ func TestSessionKeysRotate(t *testing.T) {
 			}
 		}
 		page := read(t, mara.send(http.MethodGet, "/status", nil))
-		if !strings.Contains(page, ">mara</a>") || !strings.Contains(page, `<span class="roles">observer</span>`) {
+		if !strings.Contains(page, ">mara</bdi></a>") || !strings.Contains(page, `<span class="roles">observer</span>`) {
 			t.Errorf("the page does not say who is there: %s", page)
 		}
 	})
@@ -244,7 +244,7 @@ func TestBrowserSignInAtProvider(t *testing.T) {
 	cfg.OIDCScopes = []string{"openid", "profile", "email", "groups"}
 	cfg.OIDCRoles = []string{"reef-responders=responder", "reef-admins=admin"}
 	cfg.OIDCAllow = []string{"127.0.0.0/8", "::1"}
-	cfg.ObserverPages = server.PagesPublic
+	cfg.ObserverPages, cfg.Quotas = server.PagesPublic, []string{"sign-in=1000/1m"}
 	s := servertest.Start(t, cfg)
 	if _, err := fmt.Fprintln(in, s.URL+"/sign-in/callback"); err != nil {
 		t.Fatal(err)

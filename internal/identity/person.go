@@ -24,8 +24,7 @@ type Person struct {
 }
 
 const (
-	kindPerson = "person" // an operator, as an identity provider names them
-
+	// A credential of the kind person is an operator as an identity provider names them.
 	qPerson store.Q = `SELECT c.id, c.subject, c.revoked_at, o.name, o.roles FROM credential AS c
 JOIN operator AS o ON o.id = c.subject WHERE c.hash = $1 AND c.kind = 'person'`
 	qPersonAdd store.Q = `INSERT INTO credential (id, subject, kind, hash, created_at, expires_at, revoked_at)
