@@ -63,6 +63,9 @@ type Principal struct {
 	Until  int64   // when what was shown ends, Unix microseconds; 0 never
 	Seen   uint64  // identity's count of withdrawals when it was checked; 0 unknown
 	Epochs []int64 // of Chain's agents; the gate sets them
+
+	Roles  uint8 // of an operator, see gate.OperatorRoles
+	AuthAt int64 // when an operator last proved who they are, Unix microseconds; 0 unknown
 }
 
 // PageReader is the name of observers who read the pages made for humans; those who

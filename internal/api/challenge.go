@@ -1,7 +1,9 @@
 package api
 
 import (
+	"strconv"
 	"strings"
+	"time"
 
 	"github.com/reefwarden/reefwarden/internal/act"
 )
@@ -21,6 +23,8 @@ func (k *Kernel) challenge(c *Call, e *act.Error) {
 			fault.WriteString(`, error="use_dpop_nonce"`)
 		case strings.HasPrefix(e.Rule, "dpop."):
 			fault.WriteString(`, error="invalid_dpop_proof"`)
+		case e.Rule == ruleStepUp: // RFC 9470 §3
+			fault.WriteString(`, error="insufficient_user_authentication", max_age="` + strconv.FormatInt(int64(k.Fresh/time.Second), 10) + `"`)
 		case e.Rule == ruleScope:
 			fault.WriteString(`, error="insufficient_scope", scope="` + c.Route.Act + `"`)
 		case e.Code == act.Unauthenticated:
@@ -36,7 +40,12 @@ func (k *Kernel) challenge(c *Call, e *act.Error) {
 	}
 }
 
-const ruleScope = "token.scope"
+const (
+	ruleScope = "token.scope"
+	// ruleStepUp is the name of the policy that wants operators to prove again who they
+	// are. A network with policies of its own keeps the name.
+	ruleStepUp = "step-up"
+)
 
 // ProofAlgorithms are the algorithms by which clients may sign proofs and assertions
 // (RFC 7518 §3.1, RFC 8037 §3.1, RFC 9864 §2.2).

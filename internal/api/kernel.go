@@ -49,6 +49,9 @@ type Config struct {
 	TrustedProxy []string
 	// Anonymous lets requests without a credential read, as observers.
 	Anonymous bool
+	// Fresh is how long operators may do what cannot be undone after they have proved
+	// who they are; it is told to those who may not any more.
+	Fresh time.Duration
 	// Ready says why this node should get no requests; nil when it should.
 	Ready func(context.Context) error
 

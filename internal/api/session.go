@@ -30,12 +30,20 @@ func (s *Sessions) Cookie() string {
 	return s.Name
 }
 
-// Of returns the operator who is signed in. signed is false when nobody is.
+// Of returns the operator who is signed in. signed is false when nobody is. It fails
+// with Denied when a write was not sent from one of our pages.
 func (s *Sessions) Of(ctx context.Context, r *http.Request) (p act.Principal, signed bool, err error) {
 	for _, cookie := range r.CookiesNamed(s.Cookie()) {
 		p, err = s.Identity.Session(ctx, cookie.Value)
 		switch act.CodeOf(err) { //nolint:exhaustive // only a completed check says that nobody is signed in
 		case act.None:
+			// Whatever is done by a cookie was asked for by a page of ours: every door
+			// that knows people by theirs finds that out here.
+			if r.Method != http.MethodGet && r.Method != http.MethodHead {
+				if err := s.FromHere(r); err != nil {
+					return act.Principal{}, false, err
+				}
+			}
 			return p, true, nil
 		case act.Unauthenticated:
 		default:

@@ -182,7 +182,7 @@ func stoppedStorage(t *testing.T, s *servertest.Server) {
 				}
 				for _, key := range keys {
 					a := s.Call(t, r.Method, path, key, body)
-					if d.Name == "native" && a.Status == http.StatusForbidden {
+					if (d.Name == "native" || r.Act == "session.list") && a.Status == http.StatusForbidden {
 						continue // an act for agents or for operators: that the other may not do it is known without storage
 					}
 					asked++

@@ -35,8 +35,11 @@ var house = map[string]room{
 	"egress": {rank: 2, budget: 3000},
 	"backup": {rank: 2, budget: 1000},
 
-	"identity":   {rank: 3, budget: 8000},
-	"policy":     {rank: 3, budget: 4000},
+	"identity": {rank: 3, budget: 8000},
+	"policy":   {rank: 3, budget: 4000},
+
+	"identity/idp": {rank: 3, budget: 1000, peers: []string{"identity"}}, // hides OpenID Connect and its libraries
+
 	"audit":      {rank: 3, budget: 3000},
 	"provenance": {rank: 3, budget: 5000},
 	"network":    {rank: 3, budget: 12200}, // ADR 22: it wraps anew what it has wrapped
@@ -54,7 +57,7 @@ var house = map[string]room{
 	"api/mcp":      {rank: 5, budget: 2000, peers: []string{"api"}},
 	"api/a2a":      {rank: 5, budget: 2000, peers: []string{"api"}},
 	"api/oauth":    {rank: 5, budget: 2000, peers: []string{"api"}},
-	"console":      {rank: 5, budget: 2000, peers: []string{"api"}},
+	"console":      {rank: 5, budget: 2500, peers: []string{"api"}},
 	"agent":        {rank: 5, budget: 8000, only: []string{"act", "telemetry", "skill", "client", "egress"}},
 
 	"server": {rank: 6, budget: 2800}, // ADR 22: where keys are kept, and how they are opened

@@ -35,16 +35,19 @@ func (a *app) whoami() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		scopes, expires := "-", "-"
+		scopes, expires, roles := "-", "-", "-"
 		if who.Scopes != nil {
 			scopes = strings.Join(who.Scopes, " ")
+		}
+		if len(who.Roles) > 0 {
+			roles = strings.Join(who.Roles, " ")
 		}
 		if who.ExpiresAt != nil {
 			expires = stamp(who.ExpiresAt)
 		}
 		return a.print(table{
-			header: []string{"KIND", "NAME", "ID", "ON BEHALF OF", "BINDING", "SCOPE", "EXPIRES"},
-			rows:   [][]string{{who.Kind, who.Name, who.ID, orDash(strings.Join(who.Chain, " < ")), who.Binding, scopes, expires}},
+			header: []string{"KIND", "NAME", "ID", "ROLES", "ON BEHALF OF", "BINDING", "SCOPE", "EXPIRES"},
+			rows:   [][]string{{who.Kind, who.Name, who.ID, roles, orDash(strings.Join(who.Chain, " < ")), who.Binding, scopes, expires}},
 			names:  []string{who.ID}, items: []any{who}, whole: who,
 		})
 	}

@@ -18,6 +18,8 @@ type Caller struct {
 	Grant     *string    `json:"grant"`
 	Scopes    []string   `json:"scopes"`     // nil where nothing but policy bounds the caller
 	ExpiresAt *time.Time `json:"expires_at"` // of the credential
+	Roles     []string   `json:"roles"`      // of an operator, by which policy decides; nil for others
+	AuthAt    *time.Time `json:"auth_at"`    // when an operator last proved who they are; nil where each call does
 }
 
 // Whoami tells who the server takes the caller for.

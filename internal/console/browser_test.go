@@ -24,9 +24,26 @@ import (
 // them).
 func drive(t *testing.T, script string, s *servertest.Server, pages any, env ...string) {
 	t.Helper()
-	node, dir := "", filepath.Join("..", "..", "test", "browser")
+	dir := needBrowser(t)
+	raw := must[[]byte](t)(json.Marshal(pages))
+	cmd := exec.CommandContext(t.Context(), "node", script)
+	cmd.Dir = dir
+	shots := must[string](t)(filepath.Abs(t.ArtifactDir()))
+	cmd.Env = append(os.Environ(), append(env, "REEF_BASE="+s.URL, "REEF_PAGES="+string(raw), "REEF_SHOTS="+shots, "REEF_PROFILE="+t.TempDir())...)
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	t.Logf("%s", out)
+}
+
+// needBrowser returns where the scripts are, or skips the test when what they need is
+// not here.
+func needBrowser(t *testing.T) (dir string) {
+	t.Helper()
+	dir = filepath.Join("..", "..", "test", "browser")
 	for _, need := range []func() error{
-		func() (err error) { node, err = exec.LookPath("node"); return err },
+		func() error { _, err := exec.LookPath("node"); return err },
 		func() error { _, err := exec.LookPath("chromium"); return err },
 		func() error { _, err := os.Stat(filepath.Join(dir, "node_modules", "playwright-core")); return err },
 	} {
@@ -37,16 +54,7 @@ func drive(t *testing.T, script string, s *servertest.Server, pages any, env ...
 			t.Skipf("run tools/setup.sh first: %v", err)
 		}
 	}
-	raw := must[[]byte](t)(json.Marshal(pages))
-	cmd := exec.CommandContext(t.Context(), node, script)
-	cmd.Dir = dir
-	shots := must[string](t)(filepath.Abs(t.ArtifactDir()))
-	cmd.Env = append(os.Environ(), append(env, "REEF_BASE="+s.URL, "REEF_PAGES="+string(raw), "REEF_SHOTS="+shots, "REEF_PROFILE="+t.TempDir())...)
-	out, err := cmd.CombinedOutput()
-	if err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
-	t.Logf("%s", out)
+	return dir
 }
 
 // spot is a page that a browser looks at.

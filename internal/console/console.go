@@ -11,17 +11,21 @@ import (
 	"github.com/reefwarden/reefwarden/internal/act"
 	"github.com/reefwarden/reefwarden/internal/api"
 	"github.com/reefwarden/reefwarden/internal/identity"
+	"github.com/reefwarden/reefwarden/internal/identity/idp"
 	"github.com/reefwarden/reefwarden/internal/lifecycle"
 	"github.com/reefwarden/reefwarden/internal/network"
 )
 
-// Config says what the door is made of. All fields but Public are required.
+// Config says what the door is made of. All fields but Public and Provider are required.
 type Config struct {
 	Kernel    *api.Kernel
 	Network   *network.Network
 	Lifecycle *lifecycle.Lifecycle
 	Identity  *identity.Service
+	Issuer    *identity.Issuer
 	Cookie    string        // name of the cookie of a session
+	Provider  *idp.Provider // at which operators can sign in; nil for none
+	SignIn    string        // name of the cookie of a sign-in that is at the provider
 	URL       func() string // public URL of this network, without a slash at the end
 	Public    bool          // everybody may read; otherwise only operators who sign in
 }
@@ -43,7 +47,11 @@ func New(c Config) (*api.Door, error) {
 	if d.html, err = newDrawer(d); err != nil {
 		return nil, err
 	}
-	return &api.Door{Name: "console", Fail: d.fail, Who: d.who, Rest: true, Routes: d.routes()}, nil
+	routes := d.routes()
+	if d.Provider != nil {
+		routes = append(routes, d.providerRoutes()...)
+	}
+	return &api.Door{Name: "console", Fail: d.fail, Who: d.who, Rest: true, Routes: routes}, nil
 }
 
 func (d *door) routes() []api.Route {
@@ -63,6 +71,10 @@ func (d *door) routes() []api.Route {
 			{Method: get, Path: "/sign-in", Exempt: "it asks who is there", Anonymous: true, Handle: d.show(d.signInPage)},
 			{Method: post, Path: "/sign-in", Act: "session.open", Anonymous: true, MaxBody: maxForm, Handle: d.signIn},
 			{Method: post, Path: "/sign-out", Act: "session.close", MaxBody: maxForm, Handle: d.signOut},
+			{Method: get, Path: "/step-up", Exempt: "it asks whether the same human is there", Handle: d.show(d.stepUpPage)},
+			{Method: post, Path: "/step-up", Act: "session.open", MaxBody: maxForm, Handle: d.stepUp},
+			{Method: get, Path: "/account", Act: "session.list", Handle: d.show(d.account)},
+			{Method: post, Path: "/account", Act: "credential.revoke", MaxBody: maxForm, Handle: d.endSession},
 			{Method: get, Path: "/assets/{file}", Exempt: own, Anonymous: true, Handle: d.html.asset},
 		},
 	)
@@ -153,7 +165,7 @@ func (d *door) fail(c *api.Call, e *act.Error) {
 		Status: status, Code: e.Code.String(), Message: e.Message, Hint: e.Hint, Rule: e.Rule, Trace: c.Trace(),
 	}, form: form}
 	switch {
-	case e.Code == act.Unauthenticated && form == formHTML:
+	case (e.Code == act.Unauthenticated || strings.HasPrefix(e.Rule, "sign-in.")) && form == formHTML:
 		next := c.R.URL.RequestURI()
 		if c.R.Method != http.MethodGet && c.R.Method != http.MethodHead {
 			next = nextOf(c)

@@ -19,6 +19,7 @@ import (
 
 	"github.com/reefwarden/reefwarden/internal/act"
 	"github.com/reefwarden/reefwarden/internal/api"
+	"github.com/reefwarden/reefwarden/internal/gate"
 	"github.com/reefwarden/reefwarden/internal/legible"
 )
 
@@ -44,6 +45,8 @@ type chrome struct {
 	Path  string `json:"-"` // of the page below it, without a query
 	Style string `json:"-"`
 	Who   string `json:"-"` // the operator who is signed in
+	Roles string `json:"-"` // of theirs
+	IdP   string `json:"-"` // host of the identity provider; "" for none
 	Door  bool   `json:"-"` // somebody could sign in
 	Twins bool   `json:"-"`
 	Full  string `json:"-"` // the query
@@ -144,7 +147,7 @@ func (d *door) send(ctx context.Context, c *api.Call, status int, p *page) error
 		return err
 	}
 	head["Cross-Origin-Resource-Policy"] = []string{"same-origin"}
-	if status == http.StatusOK && c.Principal.Kind == act.Observer && p.Who == "" && c.R.Method != http.MethodPost {
+	if status == http.StatusOK && c.Principal.Kind == act.Observer && p.Who == "" && p.Onward == "" && c.R.Method != http.MethodPost {
 		sum := sha256.Sum256(body)
 		tag := `"` + hex.EncodeToString(sum[:12]) + `"`
 		head["Cache-Control"] = []string{"no-cache"}
@@ -186,11 +189,19 @@ func (w *drawer) page(ctx context.Context, c *api.Call, p *page) ([]byte, error)
 	if q := asked(c); len(q) > 0 {
 		p.Full = "?" + q.Encode()
 	}
-	p.Twins = p.Error == nil && c.Route.Act != "" || p.Page == "about"
-	if p.Door = true; c.Principal.Kind == act.Operator {
-		p.Who = c.Principal.Name
-	} else if who, signed, err := w.d.sessions.Of(ctx, c.R); err == nil && signed && c.Route.Anonymous {
-		p.Who = who.Name
+	p.Twins = p.Error == nil && c.Route.Act != "" && p.Account == nil && p.Onward == "" || p.Page == "about"
+	if w.d.Provider != nil {
+		p.IdP = w.d.Provider.Host()
+	}
+	if p.onHere {
+		p.Onward = p.Root + strings.TrimPrefix(p.Onward, "./")
+	}
+	who := c.Principal
+	if p.Door = true; who.Kind != act.Operator && c.Route.Anonymous {
+		who, _, _ = w.d.sessions.Of(ctx, c.R) // who it is matters to the frame of the page alone
+	}
+	if who.Kind == act.Operator {
+		p.Who, p.Roles = who.Name, strings.Join(gate.OperatorRoles(who.Roles).Names(), ", ")
 	}
 	var b bytes.Buffer
 	err := w.pages.ExecuteTemplate(&b, "page.html", p)

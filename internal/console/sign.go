@@ -5,10 +5,10 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
 
 	"github.com/reefwarden/reefwarden/internal/act"
 	"github.com/reefwarden/reefwarden/internal/api"
-	"github.com/reefwarden/reefwarden/internal/identity"
 	"github.com/reefwarden/reefwarden/internal/lifecycle"
 )
 
@@ -49,7 +49,7 @@ func form(c *api.Call) (url.Values, error) {
 func here(next string) string {
 	u, err := url.Parse(next)
 	if err != nil || u.Scheme != "" || u.Host != "" || u.User != nil || !strings.HasPrefix(u.Path, "/") || strings.HasPrefix(u.Path, "//") ||
-		strings.HasPrefix(u.Path, "/sign-") {
+		strings.HasPrefix(u.Path, "/sign-") || u.Path == "/step-up" {
 		return "./"
 	}
 	return "." + (&url.URL{Path: u.Path, RawPath: u.RawPath, RawQuery: u.Query().Encode()}).RequestURI()
@@ -67,6 +67,26 @@ func (d *door) signInPage(_ context.Context, c *api.Call) (*page, error) {
 	return &page{Page: "sign-in", Title: "Sign in", Next: here(c.R.URL.Query().Get("next"))[1:]}, nil
 }
 
+// open opens a session for who has signed in, in place of the one that the browser
+// had, and gives the browser its key.
+func (d *door) open(ctx context.Context, c *api.Call, in lifecycle.NewSession) error {
+	s, err := d.Lifecycle.OpenSession.Do(ctx, act.Principal{Source: c.Principal.Source}, in)
+	if err != nil {
+		return err
+	}
+	d.setCookie(c, d.sessions.Cookie(), s.Key, d.Identity.SessionLife(), http.SameSiteStrictMode)
+	return nil
+}
+
+// had is the session that a browser has until now, 0 for none.
+func (d *door) had(ctx context.Context, c *api.Call) (act.ID, error) {
+	p, signed, err := d.sessions.Of(ctx, c.R)
+	if err != nil || !signed {
+		return 0, err
+	}
+	return p.Credential, nil
+}
+
 // POST /sign-in. The token is in the body, where no log and no history keeps it,
 // and nowhere in the answer.
 func (d *door) signIn(ctx context.Context, c *api.Call) error {
@@ -77,31 +97,31 @@ func (d *door) signIn(ctx context.Context, c *api.Call) error {
 	if err != nil {
 		return err
 	}
-	s, err := d.Lifecycle.OpenSession.Do(ctx, c.Principal, lifecycle.NewSession{Token: strings.TrimSpace(values.Get("token"))})
+	had, err := d.had(ctx, c)
 	if err != nil {
 		return err
 	}
-	d.setCookie(c, s.Key, int(identity.SessionLife.Seconds()))
+	if err := d.open(ctx, c, lifecycle.NewSession{Token: strings.TrimSpace(values.Get("token")), Ends: had}); err != nil {
+		return err
+	}
 	seeOther(c, here(values.Get("next")))
 	return nil
 }
 
 // POST /sign-out
 func (d *door) signOut(ctx context.Context, c *api.Call) error {
-	if err := d.sessions.FromHere(c.R); err != nil {
-		return err
-	}
 	if _, err := d.Lifecycle.CloseSession.Do(ctx, c.Principal, lifecycle.Nothing{}); err != nil {
 		return err
 	}
-	d.setCookie(c, "", -1)
+	d.setCookie(c, d.sessions.Cookie(), "", -time.Second, http.SameSiteStrictMode)
 	seeOther(c, "./")
 	return nil
 }
 
-func (d *door) setCookie(c *api.Call, key string, life int) {
+// setCookie gives the browser a cookie, or takes it away when life is below 0.
+func (d *door) setCookie(c *api.Call, name, value string, life time.Duration, site http.SameSite) {
 	http.SetCookie(c.W, &http.Cookie{
-		Name: d.sessions.Cookie(), Value: key, Path: "/", MaxAge: life, HttpOnly: true, Secure: d.sessions.Secure(), SameSite: http.SameSiteStrictMode,
+		Name: name, Value: value, Path: "/", MaxAge: int(life / time.Second), HttpOnly: true, Secure: d.sessions.Secure(), SameSite: site,
 	})
 }
 

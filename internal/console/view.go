@@ -32,9 +32,13 @@ type page struct {
 	Query  string   `json:"-"` // what was searched for
 	Type   string   `json:"-"`
 	Next   string   `json:"-"` // where to go after signing in
+	Onward string   `json:"-"` // where the page leads by itself
+	onHere bool     // Onward is one of our own pages, below the root
 	Out    *outLink `json:"-"`
-	Tree   []*node  `json:"-"` // Comments, each under what it answers
-	More   string   `json:"-"` // the query of the following page
+
+	Account *accountView `json:"-"`
+	Tree    []*node      `json:"-"` // Comments, each under what it answers
+	More    string       `json:"-"` // the query of the following page
 }
 
 // sort is one of the orders a list can have.

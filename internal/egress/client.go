@@ -211,12 +211,6 @@ func (c *Client) send(ctx context.Context, method, raw string, head http.Header,
 	if err != nil {
 		return Answer{}, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, c.Time)
-	defer cancel()
-	to, err := c.pin(ctx, u)
-	if err != nil {
-		return Answer{}, err
-	}
 	req, err := http.NewRequestWithContext(ctx, method, u.String(), bytes.NewReader(body))
 	if err != nil {
 		return Answer{}, refused("it has no valid form")
@@ -224,18 +218,50 @@ func (c *Client) send(ctx context.Context, method, raw string, head http.Header,
 	for name, values := range head {
 		req.Header[name] = values
 	}
+	resp, answer, err := c.exchange(req)
+	if err != nil {
+		return answer, err
+	}
+	answer.Status = resp.StatusCode
+	return answer, nil
+}
+
+// exchange sends a request to the one address that its URL is pinned to, and reads the
+// whole answer.
+func (c *Client) exchange(req *http.Request) (*http.Response, Answer, error) {
+	u, err := Parse(req.URL.String())
+	if err != nil {
+		return nil, Answer{}, err
+	}
+	ctx, cancel := context.WithTimeout(req.Context(), c.Time)
+	defer cancel()
+	to, err := c.pin(ctx, u)
+	if err != nil {
+		return nil, Answer{}, err
+	}
 	transport := c.transport(to)
 	defer transport.CloseIdleConnections()
-	resp, err := transport.RoundTrip(req) // follows no redirect
+	resp, err := transport.RoundTrip(req.WithContext(ctx)) // follows no redirect
 	if err != nil {
-		return Answer{}, act.Errorf(act.Unavailable, "the receiver does not answer: %w", err).WithRule("egress.connect")
+		return nil, Answer{}, act.Errorf(act.Unavailable, "the receiver does not answer: %w", err).WithRule("egress.connect")
 	}
 	defer resp.Body.Close() //nolint:errcheck // the connection is not used again
 	answer := Answer{Status: resp.StatusCode}
 	if answer.Body, err = io.ReadAll(io.LimitReader(resp.Body, MaxAnswer)); err != nil {
-		return answer, act.Errorf(act.Unavailable, "the receiver's answer broke off: %w", err).WithRule("egress.answer")
+		return nil, answer, act.Errorf(act.Unavailable, "the receiver's answer broke off: %w", err).WithRule("egress.answer")
 	}
-	return answer, nil
+	return resp, answer, nil
+}
+
+// RoundTrip implements http.RoundTripper, for libraries that bring their own idea of an
+// exchange. The answer's body has been read.
+func (c *Client) RoundTrip(req *http.Request) (*http.Response, error) {
+	resp, answer, err := c.exchange(req)
+	if err != nil {
+		return nil, err
+	}
+	resp.Body = io.NopCloser(bytes.NewReader(answer.Body))
+	return resp, nil
 }
 
 var errElsewhere = errors.New("egress: the connection does not go to the pinned address")

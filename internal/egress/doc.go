@@ -1,7 +1,8 @@
 // Package egress is what stands between this machine and others: the one place
-// from which the product fetches or posts to addresses that strangers name
-// (webhooks today), and the proxy beside agents that hold no credential. It hides
-// how an address is judged and pinned, and how a request gets its credential.
+// from which the product fetches or posts to addresses outside (webhooks, and the
+// documents and endpoints of issuers and identity providers), and the proxy beside
+// agents that hold no credential. It hides how an address is judged and pinned, and
+// how a request gets its credential.
 //
 // It promises of [Client]: a name is resolved once and the connection goes to an
 // address of that answer, all of which were judged; only public unicast addresses
@@ -15,5 +16,6 @@
 // a proof of its own (package client); what passes is neither kept nor changed beyond
 // that, and requests, headers and bodies are bounded.
 //
-// Entry points: [New], [Client.Check], [Client.Post]; [Listen], [NewProxy].
+// Entry points: [New], [Client.Check], [Client.Post], [Client.RoundTrip]; [Listen],
+// [NewProxy].
 package egress

@@ -24,8 +24,7 @@ type verified struct {
 }
 
 const (
-	qCredential   store.Q = `SELECT id, subject, kind, hash, expires_at, revoked_at FROM credential WHERE hash = $1`
-	qOperatorName store.Q = `SELECT name FROM operator WHERE id = $1`
+	qCredential store.Q = `SELECT id, subject, kind, hash, expires_at, revoked_at FROM credential WHERE hash = $1`
 )
 
 // Authenticate returns the principal behind an agent's key or an operator's
@@ -93,7 +92,7 @@ func (s *Service) lookup(ctx context.Context, kind Secret, hash [sha256.Size]byt
 		found = subtle.ConstantTimeCompare(stored, hash[:]) == 1 && storedKind == storedAs(kind)
 		if kind == OperatorToken {
 			v.principal.Kind, v.principal.Binding = act.Operator, act.BindingOperator
-			_, err = view.One(qOperatorName, func(r *store.Row) error { v.principal.Name = r.Text(0); return nil }, v.principal.ID)
+			err = describeOperator(view, &v.principal)
 		} else {
 			v.principal.Kind, v.principal.Binding = act.Agent, act.BindingBootstrap
 		}

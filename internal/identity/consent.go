@@ -156,21 +156,22 @@ type consent struct {
 	operator, credential  act.ID
 	grant                 act.ID
 	created, expires      int64
+	auth                  int64 // when the operator had last proved who they are
 }
 
 const (
-	consentColumns = `id, client, redirect, challenge, jkt, scope, audience, state, operator, credential, granted, created_at, expires_at`
+	consentColumns = `id, client, redirect, challenge, jkt, scope, audience, state, operator, credential, granted, created_at, expires_at, auth_at`
 
 	qConsent     store.Q = `SELECT ` + consentColumns + ` FROM consent WHERE id = $1`
 	qConsentCode store.Q = `SELECT ` + consentColumns + ` FROM consent WHERE hash = $1`
 	qConsentUser store.Q = `SELECT ` + consentColumns + ` FROM consent WHERE user_hash = $1`
-	qConsentAdd  store.Q = `INSERT INTO consent (id, client, redirect, challenge, jkt, scope, audience, state, operator, credential, granted, created_at, expires_at, hash)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 0, $11, $12, $13)`
+	qConsentAdd  store.Q = `INSERT INTO consent (id, client, redirect, challenge, jkt, scope, audience, state, operator, credential, granted, created_at, expires_at, hash, auth_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 0, $11, $12, $13, $14)`
 	// A code has no code that a human types, which is told from an empty one.
 	qConsentAsked   store.Q = `UPDATE consent SET user_hash = $2 WHERE id = $1`
 	qConsentSpend   store.Q = `UPDATE consent SET state = 3 WHERE id = $1 AND state = 1 AND expires_at > $2`
 	qConsentGranted store.Q = `UPDATE consent SET granted = $2 WHERE id = $1`
-	qConsentAnswer  store.Q = `UPDATE consent SET state = $2, operator = $3, credential = $4 WHERE id = $1 AND state = 0 AND expires_at > $5`
+	qConsentAnswer  store.Q = `UPDATE consent SET state = $2, operator = $3, credential = $4, auth_at = $6 WHERE id = $1 AND state = 0 AND expires_at > $5`
 	qConsentOver    store.Q = `DELETE FROM consent WHERE id IN (SELECT id FROM consent WHERE expires_at < $1 ORDER BY expires_at, id LIMIT $2)`
 
 	qSessionParent store.Q = `SELECT parent FROM credential WHERE id = $1`
@@ -189,7 +190,7 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 0, $11, $12, $13)`
 func scanConsent(r *store.Row) consent {
 	return consent{
 		id: r.ID(0), client: r.Text(1), redirect: r.Text(2), challenge: r.Text(3), jkt: r.Text(4), scope: r.Text(5), audience: strings.Fields(r.Text(6)),
-		state: r.Int(7), operator: r.ID(8), credential: r.ID(9), grant: r.ID(10), created: r.Int(11), expires: r.Int(12),
+		state: r.Int(7), operator: r.ID(8), credential: r.ID(9), grant: r.ID(10), created: r.Int(11), expires: r.Int(12), auth: r.Int(13),
 	}
 }
 
@@ -283,7 +284,7 @@ func (c *Consents) add(tx *store.Tx, in NewConsent, row consent, hash []byte) (a
 		return 0, err
 	}
 	return id, tx.Batch(qConsentAdd, id, in.Client, in.Redirect, in.Challenge, in.JKT, in.Scope, strings.Join(in.Audience, " "),
-		row.state, row.operator, row.credential, tx.Now(), row.expires, hash)
+		row.state, row.operator, row.credential, tx.Now(), row.expires, hash, row.auth)
 }
 
 // lasting returns the credential on which an operator's consent rests: the token, not
@@ -299,8 +300,17 @@ func lasting(tx *store.Tx, p act.Principal) (id act.ID, err error) {
 	return id, err
 }
 
+// authAt is when the operator who consents had last proved who they are. The
+// operators' own token proves it now.
+func authAt(tx *store.Tx, p act.Principal) int64 {
+	if p.Binding == act.BindingOperator {
+		return tx.Now()
+	}
+	return p.AuthAt
+}
+
 func (c *Consents) give(_ context.Context, tx *store.Tx, p act.Principal, in NewConsent) (out Code, fx gate.Effects, err error) {
-	row := consent{state: consentGiven, operator: p.ID, expires: tx.Now() + CodeLife.Microseconds()}
+	row := consent{state: consentGiven, operator: p.ID, auth: authAt(tx, p), expires: tx.Now() + CodeLife.Microseconds()}
 	if row.credential, err = lasting(tx, p); err != nil {
 		return out, fx, err
 	}
@@ -334,6 +344,9 @@ func (c *Consents) Token(ctx context.Context, source string, r RedeemRequest) (T
 	p := act.Principal{Kind: act.Operator, ID: row.operator, Credential: row.credential, Binding: act.BindingDPoP, Source: source, Seen: seen}
 	if confirm.X5T != "" {
 		p.Binding = act.BindingMTLS
+	}
+	if err := i.ids.db.View(ctx, func(v *store.View) error { return describeOperator(v, &p) }); err != nil {
+		return TokenAnswer{}, unchecked(err)
 	}
 	out, err := c.Redeem.Do(ctx, p, Redemption{Consent: row.id, Confirm: confirm})
 	if err == nil && out.Reused {
@@ -433,7 +446,7 @@ func (c *Consents) redeem(_ context.Context, tx *store.Tx, p act.Principal, in R
 		return out, fx, err
 	}
 	_, delegate := c.issuer.audience(row.audience)
-	g := Grant{Kind: kind, Holder: row.operator, Delegate: delegate, Credential: row.credential, Confirm: in.Confirm}
+	g := Grant{Kind: kind, Holder: row.operator, Delegate: delegate, Credential: row.credential, Confirm: in.Confirm, AuthAt: row.auth}
 	end := act.FromMicros(tx.Now()).Add(HumanLife).Truncate(time.Second)
 	if g.Authority, err = token.Narrow(c.issuer.held(rests, end), want); err != nil {
 		return out, fx, err

@@ -27,9 +27,11 @@ type Trusted struct {
 	KeysURL  string            `json:"jwks_url"` // one of the two
 	Claim    string            `json:"claim"`    // that tells who it speaks of; sub if ""
 	Agents   map[string]string `json:"agents"`   // value of the claim → the agent's outside id
-	Scope    string            `json:"scope"`    // the most that is given; "*" if ""
-	Once     bool              `json:"once"`     // an assertion is good for one token
-	Revision string            `json:"revision"` // another one takes up again what was revoked
+	// Services are the machines that govern: value of the claim → an operator of their own.
+	Services map[string]ServiceAccount `json:"services"`
+	Scope    string                    `json:"scope"`    // the most that is given; "*" if ""
+	Once     bool                      `json:"once"`     // an assertion is good for one token
+	Revision string                    `json:"revision"` // another one takes up again what was revoked
 }
 
 // Check reports what is wrong with it.
@@ -41,8 +43,16 @@ func (t *Trusted) Check() error {
 		return fmt.Errorf("trusted issuer %q: give jwks_file or jwks_url", t.Name)
 	case t.KeysURL != "" && !strings.HasPrefix(t.KeysURL, "https://"):
 		return fmt.Errorf("trusted issuer %q: jwks_url is not https", t.Name)
-	case len(t.Agents) == 0:
-		return fmt.Errorf("trusted issuer %q: it speaks for no agent", t.Name)
+	case len(t.Agents) == 0 && len(t.Services) == 0:
+		return fmt.Errorf("trusted issuer %q: it speaks for no agent and no service", t.Name)
+	}
+	for subject, account := range t.Services {
+		if _, both := t.Agents[subject]; both || subject == "" {
+			return fmt.Errorf("trusted issuer %q: %q is an agent and a service, or nobody", t.Name, subject)
+		}
+		if err := account.check(); err != nil {
+			return fmt.Errorf("trusted issuer %q: %q: %w", t.Name, subject, err)
+		}
 	}
 	if t.Scope != "" {
 		if _, err := token.ParseScope(t.Scope); err != nil {
@@ -82,9 +92,16 @@ type trustedIssuer struct {
 
 func newTrusted(list []Trusted, fetch Fetch, clock act.Clock) ([]*trustedIssuer, error) {
 	var all []*trustedIssuer
+	services := make(map[string]bool)
 	for _, t := range list {
 		if err := t.Check(); err != nil {
 			return nil, err
+		}
+		for _, account := range t.Services {
+			if services[account.Name] {
+				return nil, fmt.Errorf("trusted issuer %q: two service accounts are called %q", t.Name, account.Name)
+			}
+			services[account.Name] = true
 		}
 		one := &trustedIssuer{Trusted: t, fetch: fetch, clock: clock}
 		if t.KeysFile != "" {
@@ -182,7 +199,7 @@ func (i *Issuer) runAssert(_ context.Context, tx *store.Tx, p act.Principal, in 
 	}
 	// What the issuer vouches for stands among the agent's credentials: it is seen in
 	// the inventory, ends with the agent, and can be revoked.
-	sum := i.ids.keys.hash("federated\n" + t.Issuer + "\n" + in.Subject + "\n" + t.Revision)
+	sum := t.hashOf(i.ids, in.Subject)
 	fresh, err := tx.Mint(act.KindCredential)
 	if err != nil {
 		return out, fx, err
@@ -280,15 +297,20 @@ func (i *Issuer) vouched(ctx context.Context, text string) (p act.Principal, in 
 	if t.Claim != "" && t.Claim != "sub" {
 		subject, ok = f.Claim(t.Claim)
 	}
+	in = NewAssertion{Issuer: t.Name, Subject: subject, ID: f.ID, Until: act.Micros(f.Until)}
+	if account, known := t.Services[subject]; known && ok {
+		p, err = i.ids.service(ctx, account, t.hashOf(i.ids, subject))
+		return p, in, err
+	}
 	agent, err := i.cfg.Codec.ParseKind(t.Agents[subject], act.KindAgent)
 	if !ok || subject == "" || err != nil {
-		return p, in, refused("grant.subject", "the issuer speaks of nobody who is an agent here", "an operator maps its subjects to agents")
+		return p, in, refused("grant.subject", "the issuer speaks of nobody who is an agent or a service here", "an operator maps its subjects in trusted-issuers")
 	}
 	p = act.Principal{Kind: act.Agent, ID: agent, Binding: act.BindingAsserted}
 	if p.Name, err = i.ids.subjects.Subject(ctx, agent); err != nil {
 		return p, in, unchecked(err)
 	}
-	return p, NewAssertion{Issuer: t.Name, Subject: subject, ID: f.ID, Until: act.Micros(f.Until)}, nil
+	return p, in, nil
 }
 
 // issuerOf reads whose assertion a text says it is, to choose whose keys to verify

@@ -31,7 +31,10 @@ const (
 type Config struct {
 	KeyTTL    time.Duration // life of an agent's key; DefaultKeyTTL if 0
 	CacheSize int           // verified credentials kept in memory; DefaultCacheSize if 0
-	Log       *slog.Logger
+
+	SessionLife time.Duration // of an operator's session; DefaultSessionLife if 0
+	SessionIdle time.Duration // after which an unused one is over; DefaultSessionIdle if 0
+	Log         *slog.Logger
 }
 
 // Subjects knows the agents behind credentials (package lifecycle).
@@ -61,9 +64,11 @@ type Service struct {
 	clock    act.Clock
 	log      *slog.Logger
 	ttl      time.Duration
-	subjects Subjects // set by Plug before the first request
-	agents   Agents   // set by NewIssuer
-	issuer   *Issuer  // set by NewIssuer; nil where nobody asks for tokens
+	life     time.Duration // of sessions
+	idle     time.Duration // of sessions
+	subjects Subjects      // set by Plug before the first request
+	agents   Agents        // set by NewIssuer
+	issuer   *Issuer       // set by NewIssuer; nil where nobody asks for tokens
 	uses     *uses
 	cache    *otter.Cache[[sha256.Size]byte, *verified]
 	tokens   *otter.Cache[[sha256.Size]byte, *shown]
@@ -85,12 +90,19 @@ func New(db *store.DB, k *Keys, c Config) *Service {
 	if c.CacheSize <= 0 {
 		c.CacheSize = DefaultCacheSize
 	}
+	if c.SessionLife <= 0 {
+		c.SessionLife = DefaultSessionLife
+	}
+	if c.SessionIdle <= 0 {
+		c.SessionIdle = DefaultSessionIdle
+	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
 	s := &Service{
 		uses: newUses(),
 		db:   db, keys: k, clock: db.Clock(), log: c.Log, ttl: c.KeyTTL,
+		life: c.SessionLife, idle: c.SessionIdle,
 		cache:  otter.Must(&otter.Options[[sha256.Size]byte, *verified]{MaximumSize: c.CacheSize}),
 		tokens: otter.Must(&otter.Options[[sha256.Size]byte, *shown]{MaximumSize: c.CacheSize}),
 	}

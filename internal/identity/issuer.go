@@ -114,6 +114,9 @@ func (i *Issuer) Start(ctx context.Context) error {
 	if err := i.ensureKey(ctx); err != nil {
 		return err
 	}
+	if err := i.ensureServices(ctx); err != nil {
+		return err
+	}
 	return i.proofs.start()
 }
 

@@ -32,6 +32,7 @@ const (
 	infoProof   = "reefwarden/1/held acts digest"
 	infoBackup  = "reefwarden/1/backup"
 	infoNonce   = "reefwarden/1/dpop nonce"
+	infoSignIn  = "reefwarden/1/sign-in"
 )
 
 // Keys are the keys of one network: those that its master key gives, which are
@@ -50,6 +51,7 @@ type Keys struct {
 	held    cipher.AEAD // seals acts that wait
 	proof   *mac        // their digests, questions and answers
 	nonce   []byte      // of the DPoP nonces
+	signIn  []byte
 	wrap    wraps
 	kept    keeping
 }
@@ -68,6 +70,7 @@ func deriveKeys(from ring) (*Keys, error) {
 		check:  derive(infoCheck, 16),
 		backup: derive(infoBackup, 32),
 		nonce:  derive(infoNonce, 32),
+		signIn: derive(infoSignIn, 32),
 		pepper: newMAC(derive(infoPepper, sha256.Size)),
 		tag:    newMAC(derive(infoTag, sha256.Size)),
 		source: newMAC(derive(infoSource, sha256.Size)),
@@ -99,6 +102,10 @@ func (k *Keys) IndexKey() []byte { return slices.Clone(k.index) }
 
 // PolicyKey returns the key that signs policy bundles made here.
 func (k *Keys) PolicyKey() ed25519.PrivateKey { return slices.Clone(k.policy) }
+
+// SignInKey returns the key that seals what a browser carries to an identity provider
+// and back.
+func (k *Keys) SignInKey() []byte { return slices.Clone(k.signIn) }
 
 // BackupKey returns the key from which those of backups are derived.
 func (k *Keys) BackupKey() []byte { return slices.Clone(k.backup) }

@@ -8,12 +8,14 @@ import (
 	"strings"
 
 	"github.com/reefwarden/reefwarden/internal/act"
+	"github.com/reefwarden/reefwarden/internal/gate"
 	"github.com/reefwarden/reefwarden/internal/store"
 )
 
 const (
 	qOperatorByName store.Q = `SELECT id FROM operator WHERE name = $1`
-	qOperatorAdd    store.Q = `INSERT INTO operator (id, name, created_at) VALUES ($1, $2, $3) ON CONFLICT (name) DO NOTHING`
+	qOperatorAdd    store.Q = `INSERT INTO operator (id, name, roles, created_at) VALUES ($1, $2, $3, $4) ON CONFLICT (name) DO NOTHING`
+	qOperator       store.Q = `SELECT name, roles FROM operator WHERE id = $1`
 
 	// Two nodes may start with one file at the same time.
 	qCredentialOnce store.Q = `INSERT INTO credential (id, subject, kind, hash, created_at, expires_at, revoked_at)
@@ -64,9 +66,33 @@ func (s *Service) ensureOperator(tx *store.Tx, name string) (id act.ID, err erro
 	if err != nil {
 		return 0, err
 	}
-	if err := tx.Batch(qOperatorAdd, fresh, name, tx.Now()); err != nil {
+	if err := tx.Batch(qOperatorAdd, fresh, name, int64(gate.OperatorAdmin), tx.Now()); err != nil {
 		return 0, err
 	}
 	_, err = find()
 	return id, err
+}
+
+// describeOperator fills in who an operator is and what roles they have now.
+func describeOperator(v *store.View, p *act.Principal) error {
+	_, err := v.One(qOperator, func(r *store.Row) error {
+		p.Name, p.Roles = r.Text(0), rolesOf(r.Int(1))
+		return nil
+	}, p.ID)
+	return err
+}
+
+// OperatorRoles returns the roles that an operator has now.
+func (s *Service) OperatorRoles(v *store.View, operator act.ID) (gate.OperatorRoles, error) {
+	p := act.Principal{ID: operator}
+	err := describeOperator(v, &p)
+	return gate.OperatorRoles(p.Roles), err
+}
+
+// rolesOf reads stored roles; bits that nobody knows are none.
+func rolesOf(stored int64) uint8 {
+	if r := gate.OperatorRoles(stored); int64(r) == stored && r.Valid() {
+		return uint8(r)
+	}
+	return 0
 }

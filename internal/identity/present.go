@@ -172,7 +172,7 @@ func (s *Service) holder(ctx context.Context, claims token.Claims) (p act.Princi
 			return err
 		}
 		if p.ID.Kind() == act.KindOperator {
-			_, err = v.One(qOperatorName, func(r *store.Row) error { p.Name = r.Text(0); return nil }, p.ID)
+			err, p.AuthAt = describeOperator(v, &p), g.AuthAt
 		}
 		return err
 	})

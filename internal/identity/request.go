@@ -199,8 +199,7 @@ func (i *Issuer) byRefresh(ctx context.Context, text string) (p act.Principal, e
 			return refused("client.missing", "an agent authenticates when it refreshes", "sign a client assertion with a key that is enrolled (RFC 7523)")
 		}
 		p = act.Principal{Kind: act.Operator, ID: g.Holder, Credential: g.Credential, Binding: act.BindingDPoP}
-		_, err = v.One(qOperatorName, func(r *store.Row) error { p.Name = r.Text(0); return nil }, p.ID)
-		return err
+		return describeOperator(v, &p)
 	})
 	if err != nil && act.CodeOf(err) != act.Unauthenticated {
 		err = unchecked(err)

@@ -6,22 +6,33 @@ import (
 	"time"
 
 	"github.com/reefwarden/reefwarden/internal/act"
+	"github.com/reefwarden/reefwarden/internal/gate"
 	"github.com/reefwarden/reefwarden/internal/store"
 )
 
-// SessionLife is how long a session lasts, whatever is done in it.
-const SessionLife = 8 * time.Hour
+const (
+	// DefaultSessionLife is how long a session lasts, whatever is done in it.
+	DefaultSessionLife = 8 * time.Hour
+	// DefaultSessionIdle is how long a session lasts in which nothing is done. It is
+	// kept to the minute.
+	DefaultSessionIdle = 30 * time.Minute
+
+	// MaxSessions is how many sessions of an operator SessionsOf returns.
+	MaxSessions = 100
+)
 
 const (
-	qOperatorCredential store.Q = `SELECT c.id, c.subject, o.name, c.expires_at, c.revoked_at FROM credential AS c
+	qOperatorCredential store.Q = `SELECT c.id, c.subject, o.name, c.expires_at, c.revoked_at, o.roles FROM credential AS c
 JOIN operator AS o ON o.id = c.subject WHERE c.hash = $1 AND c.kind = 'operator-token'`
 
 	// A session is good while it and the credential it was opened with are.
-	qSession store.Q = `SELECT c.id, c.subject, o.name, c.expires_at, c.revoked_at, p.expires_at, p.revoked_at
+	qSession store.Q = `SELECT c.id, c.subject, o.name, c.expires_at, c.revoked_at, p.expires_at, p.revoked_at, c.roles, o.roles, c.auth_at, c.used_at, c.created_at
 FROM credential AS c JOIN credential AS p ON p.id = c.parent JOIN operator AS o ON o.id = c.subject
 WHERE c.hash = $1 AND c.kind = 'session'`
-	qSessionAdd store.Q = `INSERT INTO credential (id, subject, kind, hash, created_at, expires_at, revoked_at, parent)
-VALUES ($1, $2, 'session', $3, $4, $5, 0, $6)`
+	qSessionAdd store.Q = `INSERT INTO credential (id, subject, kind, hash, created_at, expires_at, revoked_at, parent, roles, auth_at)
+VALUES ($1, $2, 'session', $3, $4, $5, 0, $6, $7, $8)`
+	qSessionsOf store.Q = `SELECT id, created_at, expires_at, used_at, auth_at, roles FROM credential
+WHERE subject = $1 AND kind = 'session' AND revoked_at = 0 AND expires_at > $2 ORDER BY id DESC LIMIT $3`
 	qSessionEnd  store.Q = `UPDATE credential SET revoked_at = $2 WHERE id = $1 AND kind = 'session' AND revoked_at = 0`
 	qSessionOver store.Q = `DELETE FROM credential WHERE id IN
 (SELECT id FROM credential WHERE kind = 'session' AND expires_at < $1 ORDER BY expires_at, id LIMIT $2)`
@@ -42,7 +53,7 @@ func (s *Service) OperatorOf(v *store.View, text string) (p act.Principal, err e
 	}
 	var live bool
 	found, err := v.One(qOperatorCredential, func(r *store.Row) error {
-		p = act.Principal{Kind: act.Operator, Credential: r.ID(0), ID: r.ID(1), Name: r.Text(2), Binding: act.BindingOperator}
+		p = act.Principal{Kind: act.Operator, Credential: r.ID(0), ID: r.ID(1), Name: r.Text(2), Binding: act.BindingOperator, Roles: rolesOf(r.Int(5))}
 		live = s.live(r.Int(3), r.Int(4))
 		return nil
 	}, hash)
@@ -58,8 +69,9 @@ func (s *Service) live(expires, revoked int64) bool {
 	return revoked == 0 && (expires == 0 || act.Micros(s.clock()) < expires)
 }
 
-// OpenSession makes a session of an operator in the transaction that grants it.
-// The key is shown once, to the browser. Sessions that are over are swept.
+// OpenSession makes a session of an operator in the transaction that grants it, with
+// the roles that the principal has. The key is shown once, to the browser. Sessions
+// that are over are swept.
 func (s *Service) OpenSession(tx *store.Tx, operator act.Principal) (key string, session act.ID, expires int64, err error) {
 	if _, err = tx.Exec(qSessionOver, tx.Now(), int64(sessionsSwept)); err != nil {
 		return "", 0, 0, err
@@ -68,8 +80,8 @@ func (s *Service) OpenSession(tx *store.Tx, operator act.Principal) (key string,
 		return "", 0, 0, err
 	}
 	key, hash := s.NewSecret(SessionKey)
-	expires = tx.Now() + SessionLife.Microseconds()
-	_, err = tx.Exec(qSessionAdd, session, operator.ID, hash, tx.Now(), expires, operator.Credential)
+	expires = tx.Now() + s.life.Microseconds()
+	_, err = tx.Exec(qSessionAdd, session, operator.ID, hash, tx.Now(), expires, operator.Credential, int64(operator.Roles), authAt(tx, operator))
 	return key, session, expires, err
 }
 
@@ -81,7 +93,8 @@ func (s *Service) CloseSession(tx *store.Tx, session act.ID) error {
 
 // Session returns the operator behind a session's key. It asks the database each
 // time, so that a session which was closed, or whose token was revoked, is over on
-// every node at once. Source and Chain of the principal are left to the caller.
+// every node at once. Its roles are those it was opened with, as far as the operator
+// has them still. Source and Chain of the principal are left to the caller.
 func (s *Service) Session(ctx context.Context, key string) (p act.Principal, err error) {
 	over := refused("session.over", "you are not signed in, or no longer", "sign in")
 	hash, ok := s.HashSecret(SessionKey, key)
@@ -89,11 +102,14 @@ func (s *Service) Session(ctx context.Context, key string) (p act.Principal, err
 		return p, over
 	}
 	var found, live bool
-	seen := s.fences.Load()
+	seen, now := s.fences.Load(), act.Micros(s.clock())
+	var used int64
 	err = s.db.View(ctx, func(v *store.View) error {
 		found, err = v.One(qSession, func(r *store.Row) error {
 			p = act.Principal{Kind: act.Operator, Credential: r.ID(0), ID: r.ID(1), Name: r.Text(2), Binding: act.BindingSession}
-			live = s.live(r.Int(3), r.Int(4)) && s.live(r.Int(5), r.Int(6))
+			p.Until, p.Roles, p.AuthAt = r.Int(3), rolesOf(r.Int(7))&rolesOf(r.Int(8)), r.Int(9)
+			used = max(r.Int(10), r.Int(11))
+			live = s.live(r.Int(3), r.Int(4)) && s.live(r.Int(5), r.Int(6)) && now-max(used, s.uses.at(p.Credential)) < s.idle.Microseconds()
 			return nil
 		}, hash)
 		return err
@@ -106,8 +122,38 @@ func (s *Service) Session(ctx context.Context, key string) (p act.Principal, err
 		return act.Principal{}, over
 	}
 	p.Seen = seen
+	s.uses.touch(p.Credential, used, now)
 	return p, nil
 }
+
+// SessionLife is how long a session lasts.
+func (s *Service) SessionLife() time.Duration { return s.life }
+
+// OperatorSession is a session as its operator sees it.
+type OperatorSession struct {
+	ID        act.ID
+	CreatedAt int64 // Unix microseconds, as the others
+	ExpiresAt int64
+	UsedAt    int64 // to the minute; 0 not since it was opened
+	AuthAt    int64 // when its human last proved who they are
+	Roles     gate.OperatorRoles
+}
+
+// SessionsOf lists an operator's sessions, newest first.
+func (s *Service) SessionsOf(v *store.View, operator act.ID) (list []OperatorSession, err error) {
+	now := act.Micros(s.clock())
+	err = v.All(qSessionsOf, func(r *store.Row) error {
+		o := OperatorSession{ID: r.ID(0), CreatedAt: r.Int(1), ExpiresAt: r.Int(2), AuthAt: r.Int(4), Roles: gate.OperatorRoles(rolesOf(r.Int(5)))}
+		if o.UsedAt = max(r.Int(3), s.uses.at(o.ID)); now-max(o.UsedAt, o.CreatedAt) < s.idle.Microseconds() {
+			list = append(list, o)
+		}
+		return nil
+	}, operator, now, int64(MaxSessions))
+	return list, err
+}
+
+// SignInCookie returns the name of the cookie that holds a sign-in on its way.
+func (k *Keys) SignInCookie() string { return "reef-sign-in-" + hex.EncodeToString(k.check[:4]) }
 
 // SessionCookie returns the name of the cookie that holds a session's key. It
 // differs between networks, which may share a host.

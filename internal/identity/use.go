@@ -27,6 +27,25 @@ type uses struct {
 	last map[act.ID]int64 // guarded by mu
 }
 
+// touch notes a use of what is not remembered in memory, when the stored one is old.
+func (u *uses) touch(id act.ID, stored, now int64) {
+	if now-stored < useEvery {
+		return
+	}
+	u.mu.Lock()
+	if len(u.last) < usesMost {
+		u.last[id] = now
+	}
+	u.mu.Unlock()
+}
+
+// at returns the last use that waits to be stored, 0 when none does.
+func (u *uses) at(id act.ID) int64 {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.last[id]
+}
+
 func newUses() *uses { return &uses{last: make(map[act.ID]int64)} }
 
 // note notes a use at a time in Unix microseconds. noted is kept with what is

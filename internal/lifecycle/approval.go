@@ -131,7 +131,7 @@ func noApproval() error {
 func (a Approval) resource(p act.Principal) gate.Resource {
 	return gate.Resource{
 		Ref:    act.Ref{ID: a.ID, Version: a.Epoch},
-		Facts:  gate.Facts{Kind: act.KindApproval, Own: p.Kind == act.Agent && p.ID == a.Agent},
+		Facts:  gate.Facts{Kind: act.KindApproval, Own: p.ID == a.Agent},
 		Guards: []gate.Guard{{Q: qApprovalEpoch, ID: a.ID, Epoch: a.Epoch}},
 	}
 }
@@ -165,6 +165,7 @@ type sealedCall struct {
 	Grant      act.ID `json:",omitzero"`
 	Scope      string `json:",omitempty"`
 	Source     string
+	Roles      uint8 `json:",omitempty"` // an operator's
 	Input      json.RawMessage
 }
 
@@ -210,7 +211,7 @@ func (l *Lifecycle) Keep(tx *store.Tx, c gate.Call) (gate.Pending, error) {
 	}
 	raw, err := json.Marshal(sealedCall{
 		Name: c.Principal.Name, Credential: c.Principal.Credential, Binding: c.Principal.Binding,
-		Chain: c.Principal.Chain, Grant: c.Principal.Grant, Scope: c.Principal.Scope, Source: c.Principal.Source, Input: c.Input,
+		Chain: c.Principal.Chain, Grant: c.Principal.Grant, Scope: c.Principal.Scope, Source: c.Principal.Source, Roles: c.Principal.Roles, Input: c.Input,
 	})
 	if err != nil {
 		return gate.Pending{}, act.Errorf(act.Internal, "the act cannot be kept: %w", err)
@@ -318,7 +319,7 @@ func (l *Lifecycle) open(a Approval) (gate.Call, error) {
 		Act: a.Act, Target: a.Target, Input: kept.Input, Demand: a.Demand,
 		Principal: act.Principal{
 			Kind: a.asker(), ID: a.Agent, Name: kept.Name, Credential: kept.Credential, Binding: kept.Binding,
-			Chain: kept.Chain, Grant: kept.Grant, Scope: kept.Scope, Source: kept.Source,
+			Chain: kept.Chain, Grant: kept.Grant, Scope: kept.Scope, Source: kept.Source, Roles: kept.Roles,
 		},
 	}
 	if !bytes.Equal(l.digest(c), a.digest) {

@@ -159,6 +159,13 @@ func (l *Lifecycle) carry(ctx context.Context, id act.ID) {
 		return
 	}
 	c, err := l.open(a)
+	if err == nil && c.Principal.Kind == act.Operator { // whose role was taken meanwhile does nothing by it
+		err = l.db.View(ctx, func(v *store.View) error {
+			now, err := l.ids.OperatorRoles(v, c.Principal.ID)
+			c.Principal.Roles &= uint8(now)
+			return err
+		})
+	}
 	if err == nil {
 		_, err = l.gate.Carry(ctx, id, c)
 	}

@@ -5,11 +5,18 @@ import (
 
 	"github.com/reefwarden/reefwarden/internal/act"
 	"github.com/reefwarden/reefwarden/internal/gate"
+	"github.com/reefwarden/reefwarden/internal/identity"
 	"github.com/reefwarden/reefwarden/internal/store"
 )
 
-// NewSession asks for a session of the operator whose token it brings.
-type NewSession struct{ Token string }
+// NewSession asks for a session of the operator whose token it brings, or who is the
+// person whom the identity provider has named.
+type NewSession struct {
+	Token  string
+	Person *identity.Person
+	Ends   act.ID // the session that the browser had until now; 0 for none
+	Again  act.ID // the operator who has to come back; 0 for whoever comes
+}
 
 // Session is an operator's session. Its key is in it and nowhere else.
 type Session struct {
@@ -17,6 +24,7 @@ type Session struct {
 	Operator  act.ID
 	Name      string // the operator's
 	ExpiresAt int64  // Unix microseconds
+	Roles     gate.OperatorRoles
 }
 
 // Nothing is the input of acts that need none.
@@ -24,21 +32,41 @@ type Nothing struct{}
 
 func (l *Lifecycle) registerSession(g *gate.Gate) {
 	// Whoever signs in is a stranger until the token is checked: the act is counted
-	// against the source, and its leaf names the operator as the target.
+	// against the source, and its leaf names the operator as the target. Each sign-in
+	// makes a new key, and ends the session that the browser had: nobody goes on with
+	// a key that somebody else may have given them.
 	l.OpenSession = gate.RegisterWrite(g, gate.Write[NewSession, Session]{
-		Info: gate.Info{Name: "session.open", Doc: "Sign an operator in to the pages with the operator's token, for eight hours.", On: act.KindOperator, Quota: gate.QuotaSignIn},
+		Info: gate.Info{Name: "session.open", Doc: "Sign an operator in to the pages, with the operator's token or at the identity provider.", On: act.KindOperator, Quota: gate.QuotaSignIn},
 		Resolve: func(_ context.Context, v *store.View, _ act.Principal, in NewSession) (gate.Resource, error) {
-			who, err := l.ids.OperatorOf(v, in.Token)
+			who, err := l.signing(v, in)
 			return gate.Resource{Ref: act.Ref{ID: who.ID}, Facts: gate.Facts{Kind: act.KindOperator}}, err
 		},
 		Run: func(_ context.Context, tx *store.Tx, _ act.Principal, in NewSession) (out Session, fx gate.Effects, err error) {
-			who, err := l.ids.OperatorOf(&tx.View, in.Token)
+			who, err := l.signing(&tx.View, in)
+			if err == nil && in.Person != nil {
+				who, err = l.ids.EnsurePerson(tx, *in.Person)
+			}
 			if err != nil {
 				return out, fx, err
 			}
-			out.Operator, out.Name = who.ID, who.Name
+			if in.Again != 0 && in.Again != who.ID {
+				return out, fx, act.Errorf(act.Denied, "somebody else has signed in").WithRule("session.other").
+					WithHint("sign out first, or sign in as who you were")
+			}
+			if in.Ends != 0 {
+				if err := l.ids.CloseSession(tx, in.Ends); err != nil {
+					return out, fx, err
+				}
+			}
+			out.Operator, out.Name, out.Roles = who.ID, who.Name, gate.OperatorRoles(who.Roles)
 			out.Key, fx.Out.ID, out.ExpiresAt, err = l.ids.OpenSession(tx, who)
 			return out, fx, err
+		},
+	})
+	l.ListSessions = gate.RegisterRead(g, gate.Read[Nothing, []identity.OperatorSession]{
+		Info: gate.Info{Name: "session.list", Doc: "List one's own sessions in browsers.", On: act.KindOperator, Quota: gate.QuotaNone},
+		Run: func(_ context.Context, v *store.View, p act.Principal, _ Nothing) ([]identity.OperatorSession, error) {
+			return l.ids.SessionsOf(v, p.ID)
 		},
 	})
 	l.CloseSession = gate.RegisterWrite(g, gate.Write[Nothing, act.Ref]{
@@ -55,4 +83,12 @@ func (l *Lifecycle) registerSession(g *gate.Gate) {
 			return ref, gate.Effects{Out: ref}, l.ids.CloseSession(tx, p.Credential)
 		},
 	})
+}
+
+// signing finds the operator who signs in.
+func (l *Lifecycle) signing(v *store.View, in NewSession) (act.Principal, error) {
+	if in.Person != nil {
+		return l.ids.Person(v, *in.Person)
+	}
+	return l.ids.OperatorOf(v, in.Token)
 }

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/reefwarden/reefwarden/internal/act"
+	"github.com/reefwarden/reefwarden/internal/gate"
 	"github.com/reefwarden/reefwarden/internal/lifecycle"
 	"github.com/reefwarden/reefwarden/internal/network"
 	"github.com/reefwarden/reefwarden/internal/server"
@@ -107,7 +108,7 @@ func (c *crowd) act(r *rand.Rand) {
 			_, err = pin.Do(ctx, c.agents[0], at)
 		}
 	case k < 39:
-		operator := act.Principal{Kind: act.Operator, ID: 1, Name: "test"}
+		operator := act.Principal{Kind: act.Operator, ID: 1, Name: "test", Roles: uint8(gate.OperatorAdmin)}
 		order := lifecycle.Order{Agent: other.ID, Reason: "a test"}
 		if _, err = s.Lifecycle.Pause.Do(ctx, operator, order); err == nil {
 			_, err = s.Lifecycle.Resume.Do(ctx, operator, order)

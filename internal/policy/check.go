@@ -10,6 +10,7 @@ import (
 	xast "github.com/cedar-policy/cedar-go/x/exp/ast"
 
 	"github.com/reefwarden/reefwarden/internal/act"
+	"github.com/reefwarden/reefwarden/internal/gate"
 )
 
 // names collects which single things the policies of a bundle speak of. What is
@@ -117,7 +118,7 @@ func fits(variable types.String, t types.EntityType) bool {
 	case "resource":
 		return t == typeCommunity
 	case "principal":
-		return slices.Contains(principalTypes[:], t) || t == typeOwner || t == typeClass
+		return slices.Contains(principalTypes[:], t) || t == typeOwner || t == typeClass || t == typeRole
 	}
 	return false
 }
@@ -291,6 +292,10 @@ func (c *checker) literal(uid types.EntityUID) {
 		}
 	case typeClass:
 		c.class(uid.ID)
+	case typeRole:
+		if _, err := gate.ParseOperatorRole(id); err != nil {
+			c.problem("%s: the roles of operators are %s", uid, strings.Join(gate.OperatorRoleNames(), ", "))
+		}
 	case typeSystem:
 		if !systemName.MatchString(id) {
 			c.problem("%s: the parts of the server have names like import", uid)

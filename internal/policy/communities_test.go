@@ -19,7 +19,7 @@ func TestDefaultBundleOnRoles(t *testing.T) {
 	e := newEngine(t, d, nil)
 	activateDefault(t, e)
 	active, paused := agent(1, act.Active), agent(2, act.Paused)
-	operator := act.Principal{Kind: act.Operator, ID: testID(act.KindOperator, 1)}
+	operator := act.Principal{Kind: act.Operator, ID: testID(act.KindOperator, 1), Roles: uint8(gate.OperatorAdmin)}
 	all := map[string]struct {
 		p act.Principal
 		f gate.Facts

@@ -19,6 +19,7 @@ type world struct {
 	codec *act.Codec
 	text  string
 	acts  []string
+	human bool // the policy being drawn can be about operators
 }
 
 var worldActs = []string{"post.create", "post.delete", "vote.cast", "post.read", "agent.show"}
@@ -59,15 +60,22 @@ func (w *world) policy(t *rapid.T, n int) string {
 	effect := pick(t, "effect", "permit", "permit", "permit", "forbid")
 	agent := true
 	who := ""
-	switch pick(t, "who", "all", "agent", "agent", "agent", "one", "operator", "owner", "class", "system", "observer", "pages", "isin") {
+	w.human = false
+	switch pick(t, "who", "all", "agent", "agent", "agent", "one", "operator", "operators", "role", "role of operators", "owner", "class", "system", "observer", "pages", "isin") {
 	case "all":
-		who, agent = "principal", false
+		who, agent, w.human = "principal", false, true
 	case "agent":
 		who = "principal is Agent"
 	case "one":
 		who = "principal == " + w.literal(t, "Agent", act.KindAgent)
 	case "operator":
-		who, agent = "principal == "+w.literal(t, "Operator", act.KindOperator), false
+		who, agent, w.human = "principal == "+w.literal(t, "Operator", act.KindOperator), false, true
+	case "operators":
+		who, agent, w.human = "principal is Operator", false, true
+	case "role":
+		who, agent = "principal in "+role(t), false
+	case "role of operators":
+		who, agent, w.human = "principal is Operator in "+role(t), false, true
 	case "owner":
 		who = "principal in " + w.literal(t, "Owner", act.KindOwner)
 	case "class":
@@ -102,7 +110,7 @@ func (w *world) policy(t *rapid.T, n int) string {
 	fmt.Fprintf(&b, "%s (%s, %s, %s)", effect, who, what, on)
 	for range rapid.IntRange(0, 3).Draw(t, "conditions") {
 		var parts []string
-		if !agent && rapid.Bool().Draw(t, "is agent") {
+		if !agent && who == "principal" && rapid.Bool().Draw(t, "is agent") {
 			parts = append(parts, "principal is Agent")
 		}
 		for range rapid.IntRange(1, 3).Draw(t, "conjuncts") {
@@ -122,6 +130,9 @@ func (w *world) expression(t *rapid.T, agent, own bool, depth int) string {
 	}
 	if own {
 		forms = append(forms, "own")
+	}
+	if w.human && !agent {
+		forms = append(forms, "in role", "in roles")
 	}
 	if depth > 0 {
 		forms = append(forms, "or", "not", "if")
@@ -165,6 +176,10 @@ func (w *world) expression(t *rapid.T, agent, own bool, depth int) string {
 		return "principal.owner != " + w.literal(t, "Owner", act.KindOwner)
 	case "own":
 		return "resource.own"
+	case "in role":
+		return "principal in " + role(t)
+	case "in roles":
+		return fmt.Sprintf("principal in [%s, %s]", role(t), role(t))
 	case "or":
 		return "(" + w.expression(t, agent, own, depth-1) + " || " + w.expression(t, agent, own, depth-1) + ")"
 	case "not":
@@ -173,6 +188,10 @@ func (w *world) expression(t *rapid.T, agent, own bool, depth int) string {
 		return "(if " + w.expression(t, agent, own, depth-1) + " then " + w.expression(t, agent, own, depth-1) + " else " + w.expression(t, agent, own, depth-1) + ")"
 	}
 	panic("unreachable")
+}
+
+func role(t *rapid.T) string {
+	return fmt.Sprintf("Role::%q", pick(t, "role", gate.OperatorRoleNames()...))
 }
 
 // reference decides without index, cache, stand-ins or any of their code: every
@@ -201,6 +220,12 @@ func (w *world) reference(t *rapid.T, p act.Principal, f PrincipalFacts, name st
 		})
 	case act.Operator:
 		subject.UID = entity("Operator", p.ID)
+		var roles []types.EntityUID
+		for _, name := range gate.OperatorRoles(p.Roles).Names() {
+			roles = append(roles, types.NewEntityUID("Role", types.String(name)))
+		}
+		subject.Parents = types.NewEntityUIDSet(roles...)
+		subject.Attributes = types.NewRecord(types.RecordMap{"fresh": types.Boolean(p.Binding == act.BindingOperator)})
 	case act.System:
 		subject.UID = types.NewEntityUID("System", types.String(p.Name))
 	case act.Observer:
@@ -298,6 +323,8 @@ func TestDifferential(t *testing.T) {
 				d.set(p.ID, f)
 			case act.Operator:
 				p.ID = testID(act.KindOperator, rapid.IntRange(1, worldIDs).Draw(t, "operator"))
+				p.Roles = uint8(rapid.IntRange(0, 31).Draw(t, "roles"))
+				p.Binding = pick(t, "binding", act.BindingOperator, act.BindingSession)
 			case act.System:
 				p.Name = pick(t, "name", "import", "timer")
 			case act.Observer:

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/cedar-policy/cedar-go"
 	"github.com/cedar-policy/cedar-go/types"
@@ -31,6 +32,7 @@ type PrincipalFacts struct {
 	Claimed  bool
 	Owner    act.ID // 0 while nobody owns it
 	Class    string // "" when it has none
+	Fresh    bool   // of an operator: they have proved who they are a short time ago
 }
 
 // ActInfo is what the engine must know of a registered act.
@@ -48,6 +50,9 @@ const recordAct = "denial.record"
 // DefaultCacheSize is how many decisions are kept when Config.CacheSize is 0.
 const DefaultCacheSize = 1 << 16
 
+// DefaultFresh is how long an operator's sign-in is good for what is destructive.
+const DefaultFresh = 5 * time.Minute
+
 // Config makes an engine. Key, Directory and Acts are required.
 type Config struct {
 	Key       ed25519.PublicKey // the network's policy key: no other bundle is activated
@@ -56,6 +61,9 @@ type Config struct {
 	Acts      []ActInfo
 	Log       *slog.Logger
 	CacheSize int // decisions kept; a decision takes about 250 bytes
+
+	Clock act.Clock     // act.RealClock if nil
+	Fresh time.Duration // how long operators are fresh after they proved who they are; DefaultFresh if 0
 
 	// What the network is configured to be; policies see it as context.
 	AnonymousAPI   bool // reads without a credential
@@ -75,6 +83,8 @@ type Engine struct {
 	context   types.Record
 	schema    *resolved.Schema
 	defect    error // what is wrong with the registered acts
+	clock     act.Clock
+	fresh     int64 // microseconds
 
 	activate sync.Mutex // one activation at a time
 	current  atomic.Pointer[snapshot]
@@ -115,6 +125,12 @@ func New(c Config) *Engine {
 			attrAnonymousAPI: types.Boolean(c.AnonymousAPI), attrObserverPages: types.Boolean(c.ObserverPages),
 			attrOwnKeyApproval: types.Boolean(c.OwnKeyApproval), attrChallenge: types.Boolean(c.Challenge),
 		}),
+	}
+	if e.clock = c.Clock; e.clock == nil {
+		e.clock = act.RealClock
+	}
+	if e.fresh = c.Fresh.Microseconds(); e.fresh == 0 {
+		e.fresh = DefaultFresh.Microseconds()
 	}
 	if e.log == nil {
 		e.log = slog.New(slog.DiscardHandler)
@@ -233,8 +249,11 @@ func (e *Engine) Decide(p act.Principal, q gate.Question) (d gate.Decision) {
 		return gate.Decision{Policy: DefaultDeny, Bundle: s.version, Hint: "No policy knows the act " + q.Act + "."}
 	}
 	var f PrincipalFacts
-	if p.Kind == act.Agent {
+	switch p.Kind { //nolint:exhaustive // nothing is known of the others
+	case act.Agent:
 		f = e.directory.Facts(p)
+	case act.Operator:
+		f.Fresh = e.isFresh(p)
 	}
 	k, ok := s.key(t, p, f, q.Resource)
 	if !ok {
@@ -246,6 +265,12 @@ func (e *Engine) Decide(p act.Principal, q gate.Question) (d gate.Decision) {
 	fresh := e.evaluate(s, t, k)
 	e.cache.Set(k, fresh)
 	return *fresh
+}
+
+// isFresh reports whether an operator has proved who they are a short time ago. Who
+// sends the operators' own token proves it with each call.
+func (e *Engine) isFresh(p act.Principal) bool {
+	return p.Binding == act.BindingOperator || p.AuthAt > 0 && act.Micros(e.clock())-p.AuthAt < e.fresh
 }
 
 // evaluate decides by the candidates that the index yields.

@@ -60,7 +60,7 @@ func registry() []ActInfo {
 		{Name: "webhook.create"}, {Name: "webhook.list", Read: true}, {Name: "webhook.delete"}, {Name: "webhook.rotate"},
 		{Name: "webhook.replay"}, {Name: "webhook.deliveries", Read: true},
 		{Name: "queue.create"}, {Name: "queue.update"}, {Name: "queue.delete"}, {Name: "queue.list", Read: true}, {Name: "queue.show", Read: true},
-		{Name: "network.show", Read: true}, {Name: "session.open"}, {Name: "session.close"},
+		{Name: "network.show", Read: true}, {Name: "session.open"}, {Name: "session.close"}, {Name: "session.list", Read: true},
 		{Name: "token.issue"}, {Name: "token.exchange"}, {Name: "token.assert"}, {Name: "token.refresh"}, {Name: "token.revoke"},
 		{Name: "consent.give"}, {Name: "consent.redeem"}, {Name: "device.start"}, {Name: "device.show", Read: true}, {Name: "device.approve"}, {Name: "device.deny"},
 		{Name: "token.inspect", Read: true}, {Name: "credential.rotate"}, {Name: "credential.revoke"}, {Name: "credential.recover"},
@@ -171,7 +171,7 @@ func TestDefaultBundle(t *testing.T) {
 	paged := newEngine(t, d, func(c *Config) { c.ObserverPages = true })
 	activateDefault(t, paged)
 
-	operator := act.Principal{Kind: act.Operator, ID: testID(act.KindOperator, 1)}
+	operator := act.Principal{Kind: act.Operator, ID: testID(act.KindOperator, 1), Roles: uint8(gate.OperatorAdmin), Binding: act.BindingOperator}
 	type asking struct {
 		name string
 		e    *Engine
@@ -312,9 +312,9 @@ func TestDefaultBundle(t *testing.T) {
 		"event.read":            slices.Concat(actives, operators),
 		"webhook.create":        both, "webhook.list": both, "webhook.delete": both, "webhook.rotate": both,
 		"webhook.replay": both, "webhook.deliveries": both,
-		"network.show": pages, "session.open": strangers, "session.close": operators,
+		"network.show": pages, "session.open": strangers, "session.close": {"operator, own"}, "session.list": operators,
 		"agent.enroll": strangers, "enrollment.create": operators, "credential.recover": operators, "identity.inventory": operators,
-		"token.issue": {"active, own"}, "token.exchange": {"active, own"}, "token.assert": {"active, own"},
+		"token.issue": {"active, own"}, "token.exchange": {"active, own"}, "token.assert": {"active, own", "operator, own"},
 		"token.refresh": {"active, own", "operator, own"}, "token.revoke": append([]string{"active, own"}, operators...), "token.inspect": both,
 		"credential.rotate": {"active, own"}, "credential.revoke": append([]string{"active, own"}, operators...),
 		"key.rotate":   append([]string{"issuer"}, operators...),

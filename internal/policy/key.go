@@ -31,6 +31,7 @@ type key struct {
 	visible   gate.Visibility
 	secrecy   gate.Classification
 	role      gate.Role
+	roles     gate.OperatorRoles
 	flags     uint8
 }
 
@@ -38,6 +39,7 @@ const (
 	flagClaimed = 1 << iota
 	flagOwn
 	flagLocked
+	flagFresh
 )
 
 // unnamed stands for an id that no policy names.
@@ -80,6 +82,10 @@ func (s *snapshot) key(t *table, p act.Principal, f PrincipalFacts, r gate.Facts
 			k.text = p.Name
 		}
 	case act.Operator:
+		k.roles = gate.OperatorRoles(p.Roles)
+		if f.Fresh {
+			k.flags |= flagFresh
+		}
 	}
 	if !t.read { // reads are decided by class attributes only
 		k.role = r.Role
@@ -165,6 +171,16 @@ func (q *request) Get(uid types.EntityUID) (types.Entity, bool) {
 }
 
 func (q *request) makeSubject() types.Entity {
+	if q.key.principal == act.Operator {
+		var roles []types.EntityUID
+		for _, name := range q.key.roles.Names() {
+			roles = append(roles, types.NewEntityUID(typeRole, types.String(name)))
+		}
+		return types.Entity{
+			UID: q.principal, Parents: types.NewEntityUIDSet(roles...),
+			Attributes: types.NewRecord(types.RecordMap{attrFresh: types.Boolean(q.key.flags&flagFresh != 0)}),
+		}
+	}
 	if q.key.principal != act.Agent {
 		return types.Entity{UID: q.principal}
 	}

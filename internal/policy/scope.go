@@ -29,17 +29,23 @@ type reach struct {
 
 // reachOf splits a policy. The residue has no scopes left.
 func reachOf(p *xast.Policy) (r reach, residue *xast.Policy) {
+	residue = &xast.Policy{
+		Effect: p.Effect, Principal: xast.Scope{}.All(), Action: xast.Scope{}.All(), Resource: xast.Scope{}.All(),
+	}
 	switch s := p.Principal.(type) {
 	case xast.ScopeTypeEq:
 		r.principal(s.Entity.Type)
 		r.needs(s.Entity)
 	case xast.ScopeTypeIn:
-		r.needs(s.Entity)
+		if s.Entity.Type == typeRole {
+			r.principal(typeOperator) // nobody else has one
+		}
+		r.belongs(residue, s.Entity)
 	case xast.ScopeTypeIs:
 		r.principal(s.Type)
 	case xast.ScopeTypeIsIn:
 		r.principal(s.Type)
-		r.needs(s.Entity)
+		r.belongs(residue, s.Entity)
 	}
 	switch s := p.Action.(type) {
 	case xast.ScopeTypeEq:
@@ -62,9 +68,6 @@ func reachOf(p *xast.Policy) (r reach, residue *xast.Policy) {
 	case xast.ScopeTypeIsIn:
 		r.kind = s.Type
 		r.needs(s.Entity)
-	}
-	residue = &xast.Policy{
-		Effect: p.Effect, Principal: xast.Scope{}.All(), Action: xast.Scope{}.All(), Resource: xast.Scope{}.All(),
 	}
 	certain := true // no conjunct so far can fail
 	for _, cond := range p.Conditions {
@@ -105,6 +108,18 @@ func (r *reach) needs(uid types.EntityUID) {
 	}
 }
 
+// belongs takes what the principal is in into the reach; a role stays to be evaluated,
+// for an operator has several.
+func (r *reach) belongs(residue *xast.Policy, uid types.EntityUID) {
+	if uid.Type != typeRole {
+		r.needs(uid)
+		return
+	}
+	residue.When(xast.NewNode(xast.NodeTypeIn{BinaryNode: xast.BinaryNode{
+		Left: xast.NodeTypeVariable{Name: "principal"}, Right: xast.NodeValue{Value: uid},
+	}}))
+}
+
 // take takes a conjunct into the reach, or says that it does not fit there.
 // Which entities fit where is also what checker.within lets through.
 func (r *reach) take(n xast.IsNode) bool {
@@ -134,7 +149,7 @@ func (r *reach) is(n xast.NodeTypeIs) bool {
 func (r *reach) in(left, right xast.IsNode) bool {
 	value, _ := right.(xast.NodeValue)
 	uid, ok := value.Value.(types.EntityUID)
-	if v := variable(left); !ok || !fits(v, uid.Type) || v == "action" {
+	if v := variable(left); !ok || !fits(v, uid.Type) || v == "action" || uid.Type == typeRole {
 		return false
 	}
 	r.needs(uid)
@@ -208,6 +223,9 @@ func (r *reach) total(n xast.IsNode) bool {
 		return true
 	case xast.NodeTypeAccess:
 		v := variable(n.Arg)
+		if v == "principal" && n.Value == attrFresh {
+			return r.who == typeOperator
+		}
 		return slices.Contains(attributes(v), n.Value) && (v != "principal" || r.who == typeAgent)
 	case xast.NodeTypeSet:
 		return !slices.ContainsFunc(n.Elements, func(e xast.IsNode) bool { return !r.total(e) })

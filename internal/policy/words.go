@@ -17,6 +17,7 @@ import (
 //
 //	principal is Agent | Operator | Observer | System
 //	principal.{standing, claimed, owner, class}         agents only
+//	principal in Role::"admin", principal.fresh         operators only
 //	principal in Owner::"…", principal in Class::"…"    agents only
 //	resource is Post | Comment | Community | Agent | …  (the act's kinds)
 //	resource.{community, author_standing, origin, visibility, classification, own, role, locked}
@@ -35,6 +36,7 @@ const (
 	typeOwner     types.EntityType = "Owner"
 	typeClass     types.EntityType = "Class"
 	typeCommunity types.EntityType = "Community"
+	typeRole      types.EntityType = "Role"
 
 	// noneID is the id of the owner or community that is not there.
 	noneID types.String = "none"
@@ -55,6 +57,7 @@ const (
 	attrClaimed        types.String = "claimed"
 	attrOwner          types.String = "owner"
 	attrClass          types.String = "class"
+	attrFresh          types.String = "fresh"
 	attrCommunity      types.String = "community"
 	attrAuthorStanding types.String = "author_standing"
 	attrOrigin         types.String = "origin"
@@ -136,7 +139,7 @@ func enumerated(attr types.String) []types.Value {
 func attributes(variable types.String) []types.String {
 	switch variable {
 	case "principal":
-		return []types.String{attrStanding, attrClaimed, attrOwner, attrClass}
+		return []types.String{attrStanding, attrClaimed, attrOwner, attrClass, attrFresh}
 	case "resource":
 		return []types.String{attrCommunity, attrAuthorStanding, attrOrigin, attrVisibility, attrClassification, attrOwn, attrRole, attrLocked}
 	case "context":
@@ -148,7 +151,7 @@ func attributes(variable types.String) []types.String {
 // boolean reports whether an attribute of the vocabulary is a truth value.
 func boolean(attr types.String) bool {
 	switch attr {
-	case attrClaimed, attrOwn, attrLocked, attrAnonymousAPI, attrObserverPages, attrOwnKeyApproval, attrChallenge:
+	case attrClaimed, attrFresh, attrOwn, attrLocked, attrAnonymousAPI, attrObserverPages, attrOwnKeyApproval, attrChallenge:
 		return true
 	}
 	return false
@@ -167,7 +170,7 @@ func schemaOf(tables []*table) (*resolved.Schema, error) {
 			kinds[k] = true
 		}
 	}
-	all := []types.EntityType{typeOwner, typeClass, typeCommunity}
+	all := []types.EntityType{typeOwner, typeClass, typeCommunity, typeRole}
 	all = append(all, principalTypes[:]...)
 	for k := range kinds {
 		all = append(all, k)
@@ -178,6 +181,9 @@ func schemaOf(tables []*table) (*resolved.Schema, error) {
 		var parents, attrs []string
 		if t == typeAgent {
 			parents, attrs = append(parents, "Owner", "Class"), append(attrs, principal)
+		}
+		if t == typeOperator {
+			parents, attrs = append(parents, string(typeRole)), append(attrs, "fresh: Bool")
 		}
 		if kinds[t] {
 			parents, attrs = append(parents, "Community"), append(attrs, resource)

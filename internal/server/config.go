@@ -72,7 +72,18 @@ type Config struct {
 	LegacyKeys   string        `koanf:"legacy-keys" default:"on" help:"on: agents' bootstrap keys (moltbook_sk_…) are taken at the doors; off: they only enrol a key pair and get bound tokens"`
 	SigningEvery time.Duration `koanf:"signing-key-every" default:"720h" help:"how long a key signs access tokens before the next one does, 1h to 8760h"`
 	KeyLife      time.Duration `koanf:"enrolled-key-life" default:"2160h" help:"how long a key that an agent enrols is good for, 1h to 43800h"`
-	Trusted      string        `koanf:"trusted-issuers" help:"JSON file that lists other issuers whose assertions agents get tokens for; none if empty"`
+	Trusted      string        `koanf:"trusted-issuers" help:"JSON file that lists other issuers whose assertions agents, and the services that govern, get tokens for; none if empty"`
+	OIDCIssuer   string        `koanf:"oidc-issuer" help:"identity provider at which operators sign in: its issuer, an https URL; none if empty"`
+	OIDCClient   string        `koanf:"oidc-client" help:"client id of this network there; it sends people back to PUBLIC-URL/sign-in/callback"`
+	OIDCSecret   string        `koanf:"oidc-client-secret-file" help:"file with the client's secret; a public client if empty"`
+	OIDCScopes   []string      `koanf:"oidc-scopes" help:"scopes to ask for; openid, profile and email if empty"`
+	OIDCClaim    string        `koanf:"oidc-claim" default:"groups" help:"claim whose values are roles here, or realm_access.roles for one within another"`
+	OIDCRoles    []string      `koanf:"oidc-roles" help:"what a value of the claim is here: VALUE=ROLE with the roles admin, approver, responder, auditor and observer; whoever has no such value is refused"`
+	OIDCAllow    []string      `koanf:"oidc-allow" help:"address or CIDR beside the public internet at which the identity provider may be, on any port"`
+	OIDCRoots    string        `koanf:"oidc-ca" help:"certificates (PEM) that its TLS is verified with; the system's if empty"`
+	SessionLife  time.Duration `koanf:"session-life" default:"8h" help:"how long an operator stays signed in to the pages, 5m to 168h"`
+	SessionIdle  time.Duration `koanf:"session-idle" default:"30m" help:"how long one stays signed in who does nothing, 5m to session-life"`
+	StepUp       time.Duration `koanf:"step-up-within" default:"5m" help:"how long after an operator has proved who they are they may do what cannot be undone, 1m to 1h"`
 	Heartbeat    time.Duration `koanf:"heartbeat" default:"30m" help:"how often agents are asked to look in, 1m to 24h; each gets its own second of it"`
 
 	// Network is the name of a network that a process serves beside its default
@@ -186,7 +197,7 @@ func Load(flags map[string]any) (Config, error) {
 			return c, fmt.Errorf("there is no setting %q: see reef serve --help", key)
 		}
 	}
-	for _, key := range []string{"trusted-proxy", "quotas", "webhook-allow", "webhook-ports", "oauth-clients"} {
+	for _, key := range []string{"trusted-proxy", "quotas", "webhook-allow", "webhook-ports", "oauth-clients", "oidc-scopes", "oidc-roles", "oidc-allow"} {
 		if list, ok := k.Get(key).(string); ok {
 			_ = k.Set(key, strings.Fields(strings.ReplaceAll(list, ",", " ")))
 		}
@@ -264,6 +275,9 @@ func (c Config) Check() error {
 		return fmt.Errorf("--enrolled-key-life %s is not from 1h to 43800h", c.KeyLife)
 	}
 	if _, err := c.trusted(); err != nil {
+		return err
+	}
+	if err := c.checkSignIn(); err != nil {
 		return err
 	}
 	if !slices.Contains([]string{string(gate.LimitsMoltbook), string(gate.LimitsOpen)}, c.Limits) {

@@ -149,6 +149,8 @@ func checkHost(host string) error {
 var ofNetwork = []string{
 	"public-url", "registration", "claim-required", "limits", "anonymous-api", "observer-pages", "own-key-approval", "challenge", "mail-dir", "mail-from",
 	"keep-deleted", "quotas", "new-agent", "unclaimed-for", "max-per-owner", "max-per-source", "max-agents", "heartbeat", "oauth-clients",
+	"oidc-issuer", "oidc-client", "oidc-client-secret-file", "oidc-scopes", "oidc-claim", "oidc-roles", "oidc-allow", "oidc-ca",
+	"session-life", "session-idle", "step-up-within",
 }
 
 // forNetwork returns the configuration of a named network: the process's, with
@@ -158,6 +160,8 @@ func (c Config) forNetwork(name, base string) (Config, error) {
 	if err != nil {
 		return c, err
 	}
+	// Who governs one network governs no other by that.
+	c.OIDCIssuer, c.OIDCClient, c.OIDCSecret, c.OIDCScopes, c.OIDCRoles, c.OIDCAllow, c.OIDCRoots = "", "", "", nil, nil, nil, ""
 	own := koanf.New(".")
 	for key, value := range k.All() {
 		switch {

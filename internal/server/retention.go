@@ -63,7 +63,7 @@ func Retention(c Config) []Kept {
 
 		{Table: "owner", Owner: "identity", Grows: "a person or team who answers for an agent", Stays: "agents and the record name them"},
 		{Table: "operator", Owner: "identity", Grows: "an operator", Stays: "the record names them"},
-		{Table: "credential", Owner: "identity", Grows: "a registration, an app, a sign-in", Note: "bootstrap keys are one for each agent or app; operators' tokens stay, and so do keys that agents enrolled: none comes back under another name",
+		{Table: "credential", Owner: "identity", Grows: "a registration, an app, a sign-in", Note: "bootstrap keys are one for each agent or app; operators' tokens stay, and so do persons of identity providers and keys that agents enrolled: none comes back under another name",
 			Ages: []Age{{"key revoked", closed, identity.QOldestKey}, {"session over", 0, identity.QOldestSession}}},
 
 		{Table: "issuer_key", Owner: "identity", Grows: "a rotation, one a month", Stays: "which key signed when belongs to the record"},

@@ -136,7 +136,7 @@ func assemble(ctx context.Context, c Config, log *slog.Logger) (_ *Server, err e
 		Limits: gate.Limits(c.Limits), Rates: c.Quotas, NewFor: c.NewAgent, Heartbeat: c.Heartbeat, Log: log, Bare: c.Bare,
 		Held: s.heldKeys,
 	})
-	s.Identity = identity.New(s.DB, s.Keys, identity.Config{Log: log})
+	s.Identity = identity.New(s.DB, s.Keys, identity.Config{Log: log, SessionLife: c.SessionLife, SessionIdle: c.SessionIdle})
 	// Lifecycle comes before network: a fence must have changed the standings in
 	// memory before it drops the copies that show them.
 	s.Lifecycle = lifecycle.New(s.Gate, s.DB, s.Identity, lifecycle.Config{
@@ -250,6 +250,7 @@ func (s *Server) openPolicy(ctx context.Context) (*policy.Engine, error) {
 	engine := policy.New(policy.Config{
 		Key: policyPublic(key), Codec: s.Codec, Directory: directory{s.Lifecycle}, Acts: acts,
 		AnonymousAPI: s.Config.AnonymousAPI, ObserverPages: s.Config.ObserverPages == PagesPublic, OwnKeyApproval: s.Config.OwnKeyApproval, Challenge: s.Config.Challenge, Log: s.log,
+		Clock: s.DB.Clock(), Fresh: s.Config.StepUp,
 	})
 	// The bundle in force is the newest that is kept. A server that brings a newer
 	// default signs and keeps it; of two nodes that do so at once, one wins.
@@ -313,7 +314,7 @@ func (s *Server) ensureGeneral(ctx context.Context) error {
 func (s *Server) doors() error {
 	kernel, err := api.New(api.Config{
 		Gate: s.Gate, Auth: s.Identity, URL: s.URL, Nonce: s.Issuer.Nonce, Source: s.Keys.Source, Codec: s.Codec, Metrics: s.Metrics,
-		TrustedProxy: s.Config.TrustedProxy, Ready: s.ready, Anonymous: s.Config.AnonymousAPI, Clock: s.DB.Clock(), Log: s.log,
+		Fresh: cmp.Or(s.Config.StepUp, policy.DefaultFresh), TrustedProxy: s.Config.TrustedProxy, Ready: s.ready, Anonymous: s.Config.AnonymousAPI, Clock: s.DB.Clock(), Log: s.log,
 	})
 	if err != nil {
 		return err
@@ -331,8 +332,13 @@ func (s *Server) doors() error {
 	kernel.Mount(native.NewDescription(kernel, own, s.URL))
 	var sessions *api.Sessions
 	if s.Config.ObserverPages != PagesOff {
+		provider, err := s.Config.provider(s.Keys.SignInKey(), s.DB.Clock(), s.URL)
+		if err != nil {
+			return err
+		}
 		pages, err := console.New(console.Config{
-			Kernel: kernel, Network: s.Network, Lifecycle: s.Lifecycle, Identity: s.Identity, Cookie: s.Keys.SessionCookie(),
+			Kernel: kernel, Network: s.Network, Lifecycle: s.Lifecycle, Identity: s.Identity, Issuer: s.Issuer, Cookie: s.Keys.SessionCookie(),
+			Provider: provider, SignIn: s.Keys.SignInCookie(),
 			URL: s.URL, Public: s.Config.ObserverPages == PagesPublic,
 		})
 		if err != nil {

@@ -35,7 +35,7 @@ func TestT50_OperatorsCannotWriteWhatAgentsWrite(t *testing.T) {
 	// What both may do governs and says nothing in the network.
 	governs := []string{
 		"approval.approve", "approval.deny", "community.appoint", "community.dismiss", "credential.revoke", "dm.reject", "dm.unblock", "label.revoke",
-		"token.refresh", "token.revoke",
+		"token.assert", "token.refresh", "token.revoke",
 		"webhook.create", "webhook.delete", "webhook.replay", "webhook.resume", "webhook.rotate",
 	}
 	asked := 0

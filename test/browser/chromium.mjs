@@ -3,6 +3,7 @@ import { chromium } from 'playwright-core';
 
 export const base = process.env.REEF_BASE;
 export const spots = JSON.parse(process.env.REEF_PAGES);
+export const also = process.env.REEF_ALSO ?? base; // another server whose pages may be seen
 export const shots = process.env.REEF_SHOTS;
 
 export const wide = { width: 1280, height: 900 };
@@ -24,7 +25,7 @@ export async function browse(profile, options, drive) {
   await context.route('**/*', (route) => {
     const url = route.request().url();
     seen.requests++;
-    if (url.startsWith(base + '/')) return route.continue();
+    if (url.startsWith(base + '/') || url.startsWith(also + '/')) return route.continue();
     fault(profile, `a page asks for ${url.slice(0, 200)}`);
     return route.abort();
   });

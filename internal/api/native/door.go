@@ -90,6 +90,7 @@ func (d *door) operatorRoutes() []api.Route {
 		{Method: post, Path: "/approvals/{approval}/answer", Act: "challenge.answer", Handle: d.answer, Takes: newAnswer{}, Gives: approval{}},
 		{Method: get, Path: "/pulse", Act: "network.show", Handle: d.pulse, Gives: pulse{}},
 		{Method: get, Path: "/acts", Exempt: "the registry is part of the program", Handle: d.acts, Gives: list[actInfo]{}},
+		{Method: get, Path: "/sessions", Act: "session.list", Handle: d.sessions, Gives: list[session]{}},
 		{Method: get, Path: "/whoami", Exempt: "says whose token was sent", Self: true, Handle: d.whoami, Gives: whoami{}},
 	}
 }

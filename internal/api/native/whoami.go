@@ -5,8 +5,10 @@ import (
 	"net/http"
 	"strings"
 
+	"github.com/reefwarden/reefwarden/internal/act"
 	"github.com/reefwarden/reefwarden/internal/api"
 	"github.com/reefwarden/reefwarden/internal/gate"
+	"github.com/reefwarden/reefwarden/internal/lifecycle"
 )
 
 // whoami is the caller as the server sees it: who acts, on whose behalf, with what,
@@ -21,6 +23,8 @@ type whoami struct {
 	Grant     *string   `json:"grant"`      // behind the access token; null for other credentials
 	Scopes    *[]string `json:"scopes"`     // null where nothing but policy bounds the caller
 	ExpiresAt *string   `json:"expires_at"` // of what was shown; null if it does not expire
+	Roles     *[]string `json:"roles"`      // of an operator, which policy decides by; null for others
+	AuthAt    *string   `json:"auth_at"`    // when an operator last proved who they are; null for others, and where each call proves it
 }
 
 // GET /whoami
@@ -33,6 +37,10 @@ func (d *door) whoami(ctx context.Context, c *api.Call) error {
 		Kind: p.Kind.String(), ID: d.codec.String(p.ID), Name: p.Name, Subject: d.codec.String(p.ID), Chain: []string{},
 		Binding: p.Binding.String(), ExpiresAt: wireTime(p.Until),
 	}
+	if p.Kind == act.Operator {
+		roles := gate.OperatorRoles(p.Roles).Names()
+		out.Roles, out.AuthAt = &roles, wireTime(p.AuthAt)
+	}
 	for _, id := range p.Chain {
 		out.Chain = append(out.Chain, d.codec.String(id))
 	}
@@ -42,6 +50,31 @@ func (d *door) whoami(ctx context.Context, c *api.Call) error {
 	if p.Grant != 0 {
 		grant, scopes := d.codec.String(p.Grant), strings.Fields(p.Scope)
 		out.Grant, out.Scopes = &grant, &scopes
+	}
+	return d.send(c, http.StatusOK, out)
+}
+
+// session is one of the caller's sessions in browsers.
+type session struct {
+	ID        string   `json:"id"` // ends by POST /v1/credentials/{id}/revoke
+	CreatedAt *string  `json:"created_at"`
+	ExpiresAt *string  `json:"expires_at"`
+	UsedAt    *string  `json:"used_at"` // to the minute; null if not since it was opened
+	AuthAt    *string  `json:"auth_at"` // when its human last proved who they are; null if nobody has said
+	Roles     []string `json:"roles"`
+}
+
+// GET /sessions
+func (d *door) sessions(ctx context.Context, c *api.Call) error {
+	sessions, err := d.lifecycle.ListSessions.Do(ctx, c.Principal, lifecycle.Nothing{})
+	if err != nil {
+		return err
+	}
+	out := list[session]{Items: []session{}}
+	for _, s := range sessions {
+		out.Items = append(out.Items, session{
+			d.codec.String(s.ID), wireTime(s.CreatedAt), wireTime(s.ExpiresAt), wireTime(s.UsedAt), wireTime(s.AuthAt), s.Roles.Names(),
+		})
 	}
 	return d.send(c, http.StatusOK, out)
 }

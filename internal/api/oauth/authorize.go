@@ -4,7 +4,9 @@ import (
 	"context"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
+	"time"
 
 	"github.com/reefwarden/reefwarden/internal/act"
 	"github.com/reefwarden/reefwarden/internal/api"
@@ -78,6 +80,12 @@ func (d *door) authorize(ctx context.Context, c *api.Call) error {
 	case !signed:
 		return d.comeBack(c)
 	}
+	if stale, err := d.stale(f, p); err != nil || stale {
+		if err == nil {
+			seeOther(c, "../step-up?next="+url.QueryEscape(hereOf(c)))
+		}
+		return err
+	}
 	return d.show(c, http.StatusOK, view{
 		Page: "consent", Title: "Let a program act for you", Who: p.Name, Client: r.Client, Host: hostOf(r.Redirect), Words: strings.Fields(r.Scope), Delegate: d.Consents.Delegate(r.Audience), Fields: fields(f), To: r.Redirect,
 	})
@@ -99,6 +107,12 @@ func (d *door) consent(ctx context.Context, c *api.Call) error {
 	if f.Get("answer") != answerAllow {
 		return d.turnBack(c, r, true, act.Errorf(act.Denied, "the operator said no").WithRule("consent.denied").WithHint("ask the operator"))
 	}
+	if stale, err := d.stale(f, c.Principal); err != nil || stale {
+		if err == nil {
+			err = act.Errorf(act.Denied, "the program asks for somebody who has just proved who they are").WithRule("consent.stale").WithHint("begin again from the program")
+		}
+		return err
+	}
 	code, err := d.Consents.Give.Do(ctx, c.Principal, r.NewConsent)
 	if err != nil {
 		return d.turnBack(c, r, answerable, err)
@@ -106,6 +120,24 @@ func (d *door) consent(ctx context.Context, c *api.Call) error {
 	d.sendBack(c, r, url.Values{"code": {code.Code}})
 	return nil
 }
+
+// stale reports whether the client wants the human to have proved more recently who
+// they are than they have (max_age, OpenID Connect Core §3.1.2.1; RFC 9470 §4).
+func (d *door) stale(f url.Values, p act.Principal) (bool, error) {
+	if !f.Has("max_age") {
+		return false, nil
+	}
+	most, err := strconv.ParseUint(f.Get("max_age"), 10, 31)
+	if err != nil {
+		return false, badForm("max_age is no number of seconds", "send a whole number, or leave it out")
+	}
+	age := d.Kernel.Clock().Sub(act.FromMicros(p.AuthAt))
+	return p.AuthAt == 0 || age > max(time.Duration(most)*time.Second, wayBack), nil
+}
+
+// wayBack is how long a human may take from proving who they are to the page that
+// wanted it.
+const wayBack = 30 * time.Second
 
 // turnBack sends the browser back to the client with an error, if there is a known
 // address to send it to.
@@ -150,7 +182,7 @@ type field struct{ Name, Value string }
 
 func fields(f url.Values) (list []field) {
 	for _, name := range []string{
-		"client_id", "redirect_uri", "response_type", "response_mode", "code_challenge", "code_challenge_method", "scope", "state", "dpop_jkt", "resource", "audience",
+		"client_id", "redirect_uri", "response_type", "response_mode", "code_challenge", "code_challenge_method", "scope", "state", "dpop_jkt", "resource", "audience", "max_age",
 	} {
 		for _, v := range f[name] {
 			list = append(list, field{name, v})

@@ -98,13 +98,19 @@ func (d *door) failPage(c *api.Call, e *act.Error) {
 // comeBack sends a human who is not signed in to do so, and then back to where they
 // are. The cookie does not come along from another site's page; from ours it does.
 func (d *door) comeBack(c *api.Call) error {
-	here := c.R.URL.EscapedPath()
-	if c.R.URL.RawQuery != "" {
-		here += "?" + c.R.URL.RawQuery
-	}
+	here := hereOf(c)
 	if c.R.Header.Get("Sec-Fetch-Site") == "cross-site" {
 		return d.show(c, http.StatusOK, view{Page: "again", Title: "One moment", Next: here[strings.LastIndexByte(c.R.URL.EscapedPath(), '/')+1:]})
 	}
 	seeOther(c, "../sign-in?next="+url.QueryEscape(here))
 	return nil
+}
+
+// hereOf is where a human is: path and query.
+func hereOf(c *api.Call) string {
+	here := c.R.URL.EscapedPath()
+	if c.R.URL.RawQuery != "" {
+		here += "?" + c.R.URL.RawQuery
+	}
+	return here
 }

@@ -1,0 +1,118 @@
+package policy
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/reefwarden/reefwarden/internal/act"
+	"github.com/reefwarden/reefwarden/internal/gate"
+)
+
+// fresh are the acts that want an operator who has just proved who they are.
+var fresh = []string{"agent.kill", "agent.release", "content.erase", "credential.recover", "key.renew", "key.rotate", "kill.note", "network.confirm"}
+
+// What the default bundle lets operators of each role do. Whoever has no role does
+// nothing but end what is their own.
+func TestDefaultBundleOnOperators(t *testing.T) {
+	e := newEngine(t, &people{by: map[act.ID]PrincipalFacts{}}, nil)
+	activateDefault(t, e)
+	const (
+		admin    = gate.OperatorAdmin
+		stops    = admin | gate.OperatorResponder
+		decides  = admin | gate.OperatorApprover
+		oversees = stops | decides | gate.OperatorAuditor
+		all      = oversees | gate.OperatorObserver
+	)
+	may := map[string]gate.OperatorRoles{
+		"agent.invite": admin, "network.backup": admin, "network.confirm": admin, "kill.note": admin, "app.create": admin, "app.revoke": admin,
+		"import.write": admin, "credential.recover": admin, "enrollment.create": admin, "key.rotate": admin, "key.renew": admin,
+
+		"agent.pause": stops, "agent.resume": stops, "agent.quarantine": stops, "agent.release": stops, "agent.kill": stops,
+		"content.unseal": stops, "content.erase": stops, "community.appoint": stops, "community.dismiss": stops, "label.revoke": stops,
+		"dm.inspect": stops, "dm.reveal": stops, "token.revoke": stops, "credential.revoke": stops,
+
+		"agent.claim": decides, "approval.approve": decides, "approval.deny": decides, "dm.approve": decides, "dm.reject": decides, "dm.unblock": decides,
+
+		"kill.list": oversees, "report.list": oversees, "approval.list": oversees, "approval.show": oversees, "event.read": oversees,
+		"webhook.create": oversees, "webhook.list": oversees, "webhook.delete": oversees, "webhook.rotate": oversees, "webhook.replay": oversees,
+		"webhook.deliveries": oversees, "dm.survey": oversees, "queue.list": oversees, "queue.show": oversees,
+		"token.inspect": oversees, "identity.inventory": oversees,
+
+		"agent.list": all, "agent.show": all, "network.condition": all, "post.read": all, "comment.list": all, "feed.read": all, "image.read": all,
+		"agent.profile": all, "community.list": all, "community.show": all, "community.moderators": all, "label.list": all, "label.roles": all,
+		"search.run": all, "network.show": all, "session.list": all,
+		"consent.give": all, "consent.redeem": all, "device.show": all, "device.approve": all, "device.deny": all,
+	}
+	own := []string{"session.close", "token.assert", "token.refresh", "token.revoke", "credential.revoke"} // without any role
+	for _, i := range registry() {
+		for roles := range all + 1 {
+			p := act.Principal{Kind: act.Operator, ID: testID(act.KindOperator, 1), Roles: uint8(roles), Binding: act.BindingOperator}
+			got := e.Decide(p, gate.Question{Act: i.Name})
+			if want := may[i.Name]&roles != 0; got.Allow != want {
+				t.Errorf("%s by %v: allowed is %v (by %s)", i.Name, roles.Names(), got.Allow, got.Policy)
+			}
+			if mine := e.Decide(p, gate.Question{Act: i.Name, Resource: gate.Facts{Own: true}}); !i.Read && mine.Allow != (got.Allow && (i.Name != "approval.approve" || roles&admin != 0) || slices.Contains(own, i.Name)) {
+				t.Errorf("%s of one's own by %v: allowed is %v (by %s)", i.Name, roles.Names(), mine.Allow, mine.Policy)
+			}
+			p.Binding = act.BindingSession
+			stale := e.Decide(p, gate.Question{Act: i.Name})
+			if want := got.Allow && !slices.Contains(fresh, i.Name); stale.Allow != want {
+				t.Errorf("%s by %v, signed in long ago: allowed is %v (by %s)", i.Name, roles.Names(), stale.Allow, stale.Policy)
+			}
+		}
+		p := act.Principal{Kind: act.Operator, ID: testID(act.KindOperator, 1), Roles: 0xE0, Binding: act.BindingOperator}
+		if d := e.Decide(p, gate.Question{Act: i.Name}); d.Allow {
+			t.Errorf("%s by roles that nobody knows: allowed by %s", i.Name, d.Policy)
+		}
+	}
+}
+
+// How long a proof of who one is lasts, and what the refused are told.
+func TestStepUp(t *testing.T) {
+	now := time.Date(2026, 11, 29, 12, 0, 0, 0, time.UTC)
+	e := newEngine(t, &people{by: map[act.ID]PrincipalFacts{}}, func(c *Config) {
+		c.Clock, c.Fresh = func() time.Time { return now }, 10*time.Minute
+	})
+	activateDefault(t, e)
+	kill := func(p act.Principal) gate.Decision {
+		p.Kind, p.ID, p.Roles = act.Operator, testID(act.KindOperator, 1), uint8(gate.OperatorResponder)
+		return e.Decide(p, gate.Question{Act: "agent.kill"})
+	}
+	for _, b := range []act.Binding{act.BindingSession, act.BindingDPoP, act.BindingMTLS} {
+		p := act.Principal{Binding: b, AuthAt: act.Micros(now)}
+		for _, c := range []struct {
+			age  time.Duration
+			want bool
+		}{{0, true}, {10*time.Minute - time.Microsecond, true}, {10 * time.Minute, false}, {time.Hour, false}, {time.Minute, true}} {
+			was := now
+			now = now.Add(c.age)
+			d := kill(p)
+			if d.Allow != c.want || !d.Allow && (d.Policy != "step-up" || !strings.Contains(d.Hint, "sign in")) {
+				t.Errorf("%v, %s after: %+v", b, c.age, d)
+			}
+			now = was
+		}
+		if d := kill(act.Principal{Binding: b}); d.Allow {
+			t.Errorf("%v, at an unknown time: %+v", b, d)
+		}
+	}
+	if d := kill(act.Principal{Binding: act.BindingOperator}); !d.Allow {
+		t.Errorf("by the token itself: %+v", d)
+	}
+	for name, text := range map[string]string{
+		"a role that nobody has": `@id("a") permit (principal in Role::"king", action, resource);`,
+		"roles of agents":        `@id("a") permit (principal is Agent, action, resource) when { principal.fresh };`,
+		"a role as a text":       `@id("a") permit (principal is Operator, action, resource) when { principal in "admin" };`,
+		"resources have none":    `@id("a") permit (principal, action, resource in Role::"admin");`,
+	} {
+		b := &Bundle{Version: 99, Schema: Schema, CreatedAt: created, Files: []File{{"x.cedar", text}}}
+		if _, err := Sign(b, testKey(1)); err != nil {
+			t.Fatal(err)
+		}
+		if err := e.Activate(b); ruleOf(err) != "bundle.policy" {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}

@@ -1,0 +1,247 @@
+package server_test
+
+import (
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/reefwarden/reefwarden/internal/act"
+	"github.com/reefwarden/reefwarden/internal/gate"
+	"github.com/reefwarden/reefwarden/internal/identity"
+	"github.com/reefwarden/reefwarden/internal/identity/token"
+	"github.com/reefwarden/reefwarden/internal/lifecycle"
+	"github.com/reefwarden/reefwarden/internal/server/servertest"
+	"github.com/reefwarden/reefwarden/internal/store"
+)
+
+// ownAlone are the acts that operators may do with what is their own, whatever their
+// roles, and the only ones.
+var ownAlone = []string{"credential.revoke", "session.close", "token.assert", "token.refresh", "token.revoke"}
+
+// operatorMay reports what operators with given roles may do by the policy in force:
+// the act at all, on any kind of thing that it can be about.
+func operatorMay(s *servertest.Server, i gate.Info, roles gate.OperatorRoles, own, fresh bool) bool {
+	p := act.Principal{Kind: act.Operator, ID: 1, Roles: uint8(roles), Binding: act.BindingSession}
+	if fresh {
+		p.AuthAt = act.Micros(time.Now())
+	}
+	return slices.ContainsFunc(append([]act.Kind{i.On, act.KindNetwork}, i.Also...), func(k act.Kind) bool {
+		return s.Policy.Decide(p, gate.Question{Act: i.Name, Resource: gate.Facts{Kind: k, Own: own}}).Allow
+	})
+}
+
+// Every act of the registry has operators' roles, or is for no operator. The roles stand
+// in docs/roles.md, which is made from the policy in force.
+func TestEveryOperatorActHasItsRoles(t *testing.T) {
+	s := servertest.Start(t, servertest.Config(t, store.SQLite))
+	var page, none strings.Builder
+	page.WriteString("# Roles\n\nGenerated from the gate's registry and the default policies: what operators of each\nrole may do. *again* wants somebody who has proved who they are within `step-up-within`\n(the policy `step-up`); *own* is for what is one's own, whatever the role. An operator\nwith several roles may do what any of them may.\n\n| act |")
+	for _, name := range gate.OperatorRoleNames() {
+		page.WriteString(" " + name + " |")
+	}
+	page.WriteString("  |\n|---|" + strings.Repeat("---|", len(gate.OperatorRoleNames())+1) + "\n")
+	all := gate.OperatorRoles(0)
+	for _, name := range gate.OperatorRoleNames() {
+		role, err := gate.ParseOperatorRole(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all |= role
+	}
+	governed := 0
+	for _, i := range s.Gate.Acts() {
+		own := slices.Contains(ownAlone, i.Name)
+		switch {
+		case operatorMay(s, i, 0, false, true):
+			t.Errorf("%s: operators without any role may do it", i.Name)
+		case operatorMay(s, i, 0, true, true) != own:
+			t.Errorf("%s: operators without any role may do it to what is their own: %v, want %v", i.Name, !own, own)
+		}
+		if !operatorMay(s, i, all, false, true) && !own {
+			fmt.Fprintf(&none, "`%s` ", i.Name)
+			if operatorMay(s, i, all, true, true) {
+				t.Errorf("%s: is for operators of what is their own, and not on the list of those acts", i.Name)
+			}
+			continue
+		}
+		governed++
+		var who []string
+		fmt.Fprintf(&page, "| `%s` |", i.Name)
+		for n, name := range gate.OperatorRoleNames() {
+			may := operatorMay(s, i, 1<<n, false, true)
+			if may {
+				who = append(who, name)
+				page.WriteString(" yes |")
+				continue
+			}
+			page.WriteString("  |")
+		}
+		if len(who) == 0 && !own {
+			t.Errorf("%s: no single role lets an operator do it", i.Name)
+		}
+		if len(who) > 0 && who[0] != "admin" {
+			t.Errorf("%s: is for %v, and not for admins", i.Name, who)
+		}
+		var notes []string
+		if len(who) > 0 && !operatorMay(s, i, all, false, false) {
+			notes = append(notes, "again")
+		}
+		if own {
+			notes = append(notes, "own")
+		}
+		page.WriteString(" " + strings.Join(notes, ", ") + " |\n")
+	}
+	if governed < 50 {
+		t.Errorf("%d acts for operators", governed)
+	}
+	page.WriteString("\nFor no operator: " + strings.TrimSpace(none.String()) + "\n")
+	generated(t, "roles.md", page.String())
+}
+
+// Nobody gets more by being signed in than their roles: through every door, with a
+// session's consent, and after a role was taken away.
+func TestRolesHoldAtTheDoors(t *testing.T) {
+	servertest.Each(t, func(t *testing.T, s *servertest.Server) {
+		ctx := t.Context()
+		_, ada := s.Agent(t, "ada")
+		n := 0
+		enter := func(roles gate.OperatorRoles, auth time.Time) act.Principal {
+			t.Helper()
+			n++
+			out, err := s.Lifecycle.OpenSession.Do(ctx, act.Principal{Source: "test"}, lifecycle.NewSession{Person: &identity.Person{
+				Issuer: "https://idp.example", Subject: "mara", Name: "mara", Roles: roles, AuthAt: act.Micros(auth), Once: fmt.Sprint(n), Until: time.Now().Add(time.Minute),
+			}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			p, err := s.Identity.Session(ctx, out.Key)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return p
+		}
+		order := lifecycle.Order{Agent: ada.ID, Reason: "a test"}
+		rule := func(err error) string {
+			if err == nil {
+				return ""
+			}
+			return act.AsError(err).Rule
+		}
+		observer := enter(gate.OperatorObserver|gate.OperatorAuditor, time.Now())
+		if _, err := s.Lifecycle.Pause.Do(ctx, observer, order); rule(err) != "default-deny" || !strings.Contains(act.AsError(err).Hint, "responder") {
+			t.Errorf("an auditor pauses: %v", err)
+		}
+		responder := enter(gate.OperatorResponder, time.Now().Add(-time.Hour))
+		if observer.ID != responder.ID {
+			t.Fatal("one person is two operators")
+		}
+		if _, err := s.Lifecycle.Pause.Do(ctx, responder, order); err != nil {
+			t.Errorf("a responder pauses: %v", err)
+		}
+		// What was opened as auditor has lost that role, and gained none.
+		again := func(p act.Principal) act.Principal {
+			roles, err := gate.OperatorRoles(0), error(nil)
+			if err = s.DB.View(ctx, func(v *store.View) error { roles, err = s.Identity.OperatorRoles(v, p.ID); return err }); err != nil {
+				t.Fatal(err)
+			}
+			p.Roles &= uint8(roles)
+			return p
+		}
+		if _, err := s.Lifecycle.Pause.Do(ctx, again(observer), order); rule(err) != "default-deny" {
+			t.Errorf("who was an auditor pauses: %v", err)
+		}
+
+		// Signed in an hour ago she contains, and kills nobody; having proved again who she
+		// is, she does. So it is with a token of a program that she lets act for her.
+		program := func(p act.Principal) *holder {
+			t.Helper()
+			key, err := token.NewKey(token.ES256)
+			if err != nil {
+				t.Fatal(err)
+			}
+			const verifier = "a verifier of forty-three characters or more"
+			sum := sha256.Sum256([]byte(strings.ReplaceAll(verifier, " ", "-")))
+			code, err := s.Consents.Give.Do(ctx, p, identity.NewConsent{
+				Client: identity.CommandLine, Redirect: "http://127.0.0.1:1/callback", Scope: "*", Challenge: base64.RawURLEncoding.EncodeToString(sum[:]),
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			h := &holder{t: t, s: s, key: key}
+			form := url.Values{
+				"grant_type": {"authorization_code"}, "client_id": {identity.CommandLine}, "code": {code.Code},
+				"redirect_uri": {"http://127.0.0.1:1/callback"}, "code_verifier": {strings.ReplaceAll(verifier, " ", "-")},
+			}
+			r := httptest.NewRequest(http.MethodPost, "/oauth/token", strings.NewReader(form.Encode()))
+			r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+			r.Header.Set("DPoP", h.proof(http.MethodPost, "/oauth/token"))
+			w := httptest.NewRecorder()
+			s.API.Handler().ServeHTTP(w, r)
+			var out struct {
+				Token string `json:"access_token"`
+			}
+			if err := json.Unmarshal(w.Body.Bytes(), &out); err != nil || w.Code != http.StatusOK {
+				t.Fatalf("token: %d %s (%v)", w.Code, w.Body, err)
+			}
+			h.token = out.Token
+			return h
+		}
+		send := func(h *holder, what, agent string) *httptest.ResponseRecorder {
+			t.Helper()
+			path := "/v1/agents/" + agent + "/" + what
+			r := httptest.NewRequest(http.MethodPost, path, strings.NewReader(`{"reason":"a test"}`))
+			r.Header.Set("Content-Type", "application/json")
+			r.Header.Set("Authorization", "DPoP "+h.token)
+			r.Header.Set("DPoP", h.proof(http.MethodPost, path))
+			w := httptest.NewRecorder()
+			s.API.Handler().ServeHTTP(w, r)
+			return w
+		}
+		if _, err := s.Lifecycle.Kill.Do(ctx, responder, order); rule(err) != "step-up" || act.CodeOf(err) != act.Denied {
+			t.Errorf("signed in an hour ago she kills: %v", err)
+		}
+		h := program(responder)
+		id := s.Codec.String(ada.ID)
+		if w := send(h, "kill", id); w.Code != http.StatusForbidden || !strings.Contains(w.Body.String(), `"step-up"`) ||
+			!strings.Contains(w.Header().Get("WWW-Authenticate"), `error="insufficient_user_authentication", max_age="300"`) {
+			t.Errorf("her program kills: %d %s %s", w.Code, w.Header(), w.Body)
+		}
+		if w := send(h, "resume", id); w.Code != http.StatusOK {
+			t.Errorf("her program resumes: %d %s", w.Code, w.Body)
+		}
+		now := enter(gate.OperatorResponder, time.Now())
+		fresh := program(now)
+		_, bob := s.Agent(t, "bob")
+		if w := send(fresh, "kill", s.Codec.String(bob.ID)); w.Code != http.StatusOK {
+			t.Errorf("her program kills after she has proved who she is: %d %s", w.Code, w.Body)
+		}
+		if _, err := s.Lifecycle.Kill.Do(ctx, now, order); err != nil {
+			t.Errorf("she kills after she has proved who she is: %v", err)
+		}
+		// A role that is taken is taken from the programs, too.
+		enter(gate.OperatorObserver, time.Now())
+		_, carol := s.Agent(t, "carol")
+		if w := send(fresh, "pause", s.Codec.String(carol.ID)); w.Code != http.StatusForbidden || !strings.Contains(w.Body.String(), "default-deny") {
+			t.Errorf("her program pauses after she has lost the role: %d %s", w.Code, w.Body)
+		}
+		if w := send(fresh, "kill", s.Codec.String(carol.ID)); w.Code != http.StatusForbidden {
+			t.Errorf("her program kills after she has lost the role: %d %s", w.Code, w.Body)
+		}
+		// The network's own token is an admin's, and proves who sends it with each call.
+		if a := s.Call(t, http.MethodPost, "/v1/agents/"+s.Codec.String(carol.ID)+"/kill", s.Token, map[string]string{"reason": "a test"}); a.Status != http.StatusOK {
+			t.Errorf("the local admin kills: %d %s", a.Status, a.Raw)
+		}
+		a := s.Call(t, http.MethodGet, "/v1/whoami", s.Token, nil)
+		if roles := fmt.Sprint(a.JSON["roles"]); roles != "[admin]" {
+			t.Errorf("the local admin is %s", a.Raw)
+		}
+	})
+}
