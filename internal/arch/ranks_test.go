@@ -29,6 +29,8 @@ var house = map[string]room{
 	"skill":     {rank: 1, budget: 1500},
 	"client":    {rank: 1, budget: 3500, peers: []string{"identity/token"}}, // ADR 23: it holds keys and makes proofs
 
+	"certificate": {rank: 1, budget: 500},
+
 	"identity/token": {rank: 1, budget: 3500}, // below the gate, which looks at scopes, and below clients, which make proofs
 
 	"gate":   {rank: 2, budget: 3500},

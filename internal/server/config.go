@@ -31,15 +31,18 @@ import (
 // --the-key, environment REEF_THE_KEY, file the-key), the default and the help.
 type Config struct {
 	Data           string   `koanf:"data" help:"directory that holds the network: database, keys, operator.token"`
-	Addr           string   `koanf:"addr" default:"127.0.0.1:7333" help:"address to listen on; one that is not loopback needs TLS or --trusted-proxy"`
+	Addr           string   `koanf:"addr" default:"127.0.0.1:7333" help:"address to listen on; one that is not loopback needs TLS"`
 	PublicURL      string   `koanf:"public-url" help:"URL under which agents reach the network; http://ADDR if empty"`
 	DB             string   `koanf:"db" help:"PostgreSQL URL without password (use PGPASSWORD or PGPASSFILE); SQLite in the data directory if empty"`
 	Schema         string   `koanf:"schema" default:"reef" help:"PostgreSQL schema of the network"`
 	KeyFile        string   `koanf:"key-file" help:"the network's key, shared by all its nodes; DATA/keys/network.key if empty"`
 	KillLog        string   `koanf:"kill-log" help:"file outside the database in which every kill is noted before it is acknowledged; on another disk it outlives this one; DATA/kills.log if empty"`
-	NATS           string   `koanf:"nats" help:"NATS URL; needed when several nodes serve one network"`
-	TLSCert        string   `koanf:"tls-cert" help:"certificate file (PEM)"`
-	TLSKey         string   `koanf:"tls-key" help:"private key file (PEM)"`
+	NATS           string   `koanf:"nats" help:"NATS URL; needed when several nodes serve one network; tls:// where it is not on this machine"`
+	NATSCA         string   `koanf:"nats-ca" help:"file of the certificates that vouch for NATS (PEM); the system's if empty"`
+	NATSCert       string   `koanf:"nats-cert" help:"certificate file that this node shows NATS (PEM); none if empty"`
+	NATSKey        string   `koanf:"nats-key" help:"its private key file (PEM)"`
+	TLSCert        string   `koanf:"tls-cert" help:"certificate file (PEM), those that vouch for it behind it; a new one is taken without a restart"`
+	TLSKey         string   `koanf:"tls-key" help:"its private key file (PEM), not to be read by others"`
 	TrustedProxy   []string `koanf:"trusted-proxy" help:"address or CIDR of a proxy whose X-Forwarded-For is believed"`
 	Registration   string   `koanf:"registration" default:"invite" help:"who may register agents: open, invite or closed"`
 	Claim          bool     `koanf:"claim-required" default:"true" help:"an agent may act only after an owner has claimed it"`
@@ -200,12 +203,6 @@ func (c Config) Check() error {
 	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
 		return fmt.Errorf("--addr %q has no valid port", c.Addr)
 	}
-	if (c.TLSCert == "") != (c.TLSKey == "") {
-		return errors.New("--tls-cert and --tls-key go together")
-	}
-	if !loopback(host) && c.TLSCert == "" && len(c.TrustedProxy) == 0 {
-		return fmt.Errorf("--addr %s is reachable from outside: give --tls-cert and --tls-key, or --trusted-proxy if something in front ends TLS", c.Addr)
-	}
 	for _, p := range c.TrustedProxy {
 		if _, err := parsePrefix(p); err != nil {
 			return fmt.Errorf("--trusted-proxy %q is neither an address nor a CIDR", p)
@@ -228,6 +225,9 @@ func (c Config) Check() error {
 		if _, set := u.User.Password(); set || u.Query().Has("password") {
 			return errors.New("--db holds a password, which every user of the machine could read: put it in PGPASSWORD or PGPASSFILE")
 		}
+	}
+	if err := c.checkTransport(host); err != nil {
+		return err
 	}
 	if c.NATS != "" && (c.DB == "" || c.KeyFile == "") {
 		return errors.New("--nats is for several nodes: they also need --db and --key-file")
