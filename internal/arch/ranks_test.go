@@ -31,6 +31,8 @@ var house = map[string]room{
 
 	"certificate": {rank: 1, budget: 500},
 
+	"identity/svid": {rank: 1, budget: 1000, peers: []string{"identity/token"}}, // ADR 24: what agents read, too
+
 	"identity/token": {rank: 1, budget: 3500}, // below the gate, which looks at scopes, and below clients, which make proofs
 
 	"gate":   {rank: 2, budget: 3500},

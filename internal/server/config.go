@@ -24,6 +24,7 @@ import (
 
 	"github.com/reefwarden/reefwarden/internal/act"
 	"github.com/reefwarden/reefwarden/internal/gate"
+	"github.com/reefwarden/reefwarden/internal/identity"
 	"github.com/reefwarden/reefwarden/internal/store"
 )
 
@@ -71,8 +72,10 @@ type Config struct {
 	MaxAgents    int           `koanf:"max-agents" default:"100000" help:"agents that the network may have; 0 is no bound"`
 	OAuthClients []string      `koanf:"oauth-clients" help:"programs that operators may let act for them, beside reef itself: NAME=REDIRECT, like board=https://board.example/callback"`
 	LegacyKeys   string        `koanf:"legacy-keys" default:"on" help:"on: agents' bootstrap keys (moltbook_sk_…) are taken at the doors; off: they only enrol a key pair and get bound tokens"`
-	SigningEvery time.Duration `koanf:"signing-key-every" default:"720h" help:"how long a key signs access tokens before the next one does, 1h to 8760h"`
+	SigningEvery time.Duration `koanf:"signing-key-every" default:"720h" help:"how long a key signs access tokens or SVIDs before the next one does, 1h to 8760h"`
 	KeyLife      time.Duration `koanf:"enrolled-key-life" default:"2160h" help:"how long a key that an agent enrols is good for, 1h to 43800h"`
+	TrustDomain  string        `koanf:"trust-domain" help:"the network's SPIFFE trust domain; one made from its key if empty"`
+	SVIDLife     time.Duration `koanf:"svid-life" default:"1h" help:"how long the certificates are good for that agents get, 10m to 24h"`
 	Trusted      string        `koanf:"trusted-issuers" help:"JSON file that lists other issuers whose assertions agents get tokens for; none if empty"`
 	Heartbeat    time.Duration `koanf:"heartbeat" default:"30m" help:"how often agents are asked to look in, 1m to 24h; each gets its own second of it"`
 
@@ -249,6 +252,9 @@ func (c Config) Check() error {
 	}
 	if c.KeyLife != 0 && (c.KeyLife < time.Hour || c.KeyLife > 5*365*24*time.Hour) {
 		return fmt.Errorf("--enrolled-key-life %s is not from 1h to 43800h", c.KeyLife)
+	}
+	if c.SVIDLife != 0 && (c.SVIDLife < identity.MinSVIDLife || c.SVIDLife > identity.MaxSVIDLife) {
+		return fmt.Errorf("--svid-life %s is not from 10m to 24h", c.SVIDLife)
 	}
 	if _, err := c.trusted(); err != nil {
 		return err
