@@ -72,6 +72,7 @@ type Issuer struct {
 	cfg         IssuerConfig
 	signing     signing
 	authorities authorities
+	node        nodeCertificate
 	proofs      *proofs
 	trusted     []*trustedIssuer
 }

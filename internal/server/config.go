@@ -40,7 +40,7 @@ type Config struct {
 	KillLog        string   `koanf:"kill-log" help:"file outside the database in which every kill is noted before it is acknowledged; on another disk it outlives this one; DATA/kills.log if empty"`
 	NATS           string   `koanf:"nats" help:"NATS URL; needed when several nodes serve one network; tls:// where it is not on this machine"`
 	NATSCA         string   `koanf:"nats-ca" help:"file of the certificates that vouch for NATS (PEM); the system's if empty"`
-	NATSCert       string   `koanf:"nats-cert" help:"certificate file that this node shows NATS (PEM); none if empty"`
+	NATSCert       string   `koanf:"nats-cert" help:"certificate file that this node shows NATS (PEM); its SVID if empty"`
 	NATSKey        string   `koanf:"nats-key" help:"its private key file (PEM)"`
 	TLSCert        string   `koanf:"tls-cert" help:"certificate file (PEM), those that vouch for it behind it; a new one is taken without a restart"`
 	TLSKey         string   `koanf:"tls-key" help:"its private key file (PEM), not to be read by others"`

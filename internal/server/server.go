@@ -60,6 +60,7 @@ type Server struct {
 	uses      *loop
 	looks     *loop             // at the files of door; nil without TLS
 	door      *certificate.Pair // nil without TLS
+	issuing   chan struct{}     // closed when the issuer has its keys
 	started   bool              // the background work of gate and tracer
 	closed    sync.Once
 }
@@ -103,7 +104,7 @@ func assemble(ctx context.Context, c Config, log *slog.Logger) (_ *Server, err e
 	if err := c.Check(); err != nil {
 		return nil, err
 	}
-	s := &Server{Config: c, log: log, Metrics: telemetry.NewMetrics()}
+	s := &Server{Config: c, log: log, Metrics: telemetry.NewMetrics(), issuing: make(chan struct{})}
 	defer func() {
 		if err != nil {
 			s.Close()
@@ -126,7 +127,7 @@ func assemble(ctx context.Context, c Config, log *slog.Logger) (_ *Server, err e
 		return nil, err
 	}
 	if s.Bus, err = bus.Open(ctx, bus.Config{
-		URL: c.NATS, Prefix: busPrefix(s.Keys.Check()), Name: fmt.Sprintf("reef-%d", s.DB.Node()), Log: log, TLS: c.busTLS(),
+		URL: c.NATS, Prefix: busPrefix(s.Keys.Check()), Name: fmt.Sprintf("reef-%d", s.DB.Node()), Log: log, TLS: s.busTLS(s.issuing),
 	}); err != nil {
 		return nil, err
 	}
@@ -206,6 +207,7 @@ func (s *Server) begin(ctx context.Context) (err error) {
 	if err := s.Issuer.Start(ctx); err != nil {
 		return err
 	}
+	close(s.issuing)
 	if s.sequencer, err = startSequencer(s.DB, s.Bus, s.log); err != nil {
 		return err
 	}

@@ -57,10 +57,20 @@ func (c Config) pair(clock act.Clock, log *slog.Logger) certificate.Config {
 }
 
 // busTLS says how NATS is spoken to. Files are read at each connection, so that a new one
-// is made with what stands in them then.
-func (c Config) busTLS() (t bus.TLS) {
-	if c.NATSCert != "" {
-		t.Cert = func() (tls.Certificate, error) { return certificate.Read(c.NATSCert, c.NATSKey) }
+// is made with what stands in them then; without a file the node shows its SVID, as soon
+// as issuing says that there can be one.
+func (s *Server) busTLS(issuing <-chan struct{}) (t bus.TLS) {
+	c := s.Config
+	t.Cert = func() (tls.Certificate, error) {
+		if c.NATSCert != "" {
+			return certificate.Read(c.NATSCert, c.NATSKey)
+		}
+		select {
+		case <-issuing:
+			return s.Issuer.NodeCertificate()
+		default:
+			return tls.Certificate{}, errors.New("this node has no certificate yet")
+		}
 	}
 	if c.NATSCA != "" {
 		t.Roots = func() (*x509.CertPool, error) { return certificate.Roots(c.NATSCA) }
