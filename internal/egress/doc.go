@@ -15,5 +15,8 @@
 // a proof of its own (package client); what passes is neither kept nor changed beyond
 // that, and requests, headers and bodies are bounded.
 //
-// Entry points: [New], [Client.Check], [Client.Post]; [Listen], [NewProxy].
+// [Workload] hands out the same agent's SPIFFE identities, on a Unix socket whose mode
+// says to whom.
+//
+// Entry points: [New], [Client.Check], [Client.Post]; [Listen], [NewProxy], [NewWorkload].
 package egress
