@@ -19,9 +19,12 @@
 //     is closed, on every node at once;
 //   - a grant stands behind every access token; with it end, in one transaction, all
 //     that were carved out of it, and none carries or lasts more than its parent;
-//   - a key is enrolled once, by who holds its private half.
+//   - a key is enrolled once, by who holds its private half;
+//   - an SVID gets no more than the key and the token that it was got by, and ends with
+//     that key.
 //
-// Tables: owner, operator, credential, issuer_key, enrollment, token_grant,
+// Tables: owner, operator, credential, issuer_key, authority, enrollment, token_grant,
 // refresh_token, assertion. Entry points: [LoadKeys], [New], [NewIssuer],
-// [Service.Present]. Read keys.go, secret.go, authenticate.go, then grant.go and tokens.go.
+// [Service.Present]. Read keys.go, secret.go, authenticate.go, then grant.go and tokens.go;
+// authority.go and svids.go for SPIFFE.
 package identity

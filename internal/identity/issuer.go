@@ -24,8 +24,7 @@ const (
 	issuerPart = "issuer"
 )
 
-// IssuerConfig tunes an issuer. Codec, URL, Agents and Domain
-// are required.
+// IssuerConfig tunes an issuer. Codec, URL, Agents and Domain are required.
 type IssuerConfig struct {
 	Codec  *act.Codec
 	URL    func() string // the network's public URL: issuer and audience of its tokens

@@ -25,6 +25,7 @@ import (
 	"github.com/reefwarden/reefwarden/internal/act"
 	"github.com/reefwarden/reefwarden/internal/gate"
 	"github.com/reefwarden/reefwarden/internal/identity"
+	"github.com/reefwarden/reefwarden/internal/identity/svid"
 	"github.com/reefwarden/reefwarden/internal/store"
 )
 
@@ -252,6 +253,11 @@ func (c Config) Check() error {
 	}
 	if c.KeyLife != 0 && (c.KeyLife < time.Hour || c.KeyLife > 5*365*24*time.Hour) {
 		return fmt.Errorf("--enrolled-key-life %s is not from 1h to 43800h", c.KeyLife)
+	}
+	if c.TrustDomain != "" {
+		if _, err := svid.Domain(c.TrustDomain); err != nil {
+			return fmt.Errorf("--trust-domain: %w", err)
+		}
 	}
 	if c.SVIDLife != 0 && (c.SVIDLife < identity.MinSVIDLife || c.SVIDLife > identity.MaxSVIDLife) {
 		return fmt.Errorf("--svid-life %s is not from 10m to 24h", c.SVIDLife)

@@ -439,14 +439,24 @@ func TestThirdPartySPIFFEFederation(t *testing.T) {
 	}
 }
 
-// Keys and SVIDs change under load: no request fails.
+// Keys and SVIDs change under load, until the new keys have signed: no request fails.
 func TestSVIDsChangeUnderLoad(t *testing.T) {
 	for _, d := range []store.Dialect{store.SQLite, store.Postgres} {
 		t.Run(d.String(), func(t *testing.T) {
-			x := secure(t, d)
+			var ahead atomic.Int64
+			cfg := servertest.Config(t, d)
+			cfg.Clock = func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }
+			cfg.TLSCert, cfg.TLSKey = pemFiles(t, selfSigned(t))
+			s := servertest.Start(t, cfg)
+			x := &secured{t: t, s: s, url: s.URL}
 			stop := make(chan struct{})
 			var callers sync.WaitGroup
 			var calls, turns atomic.Int64
+			var newest atomic.Pointer[x509.Certificate]
+			old, err := s.Issuer.Bundle()
+			if err != nil {
+				t.Fatal(err)
+			}
 			for _, name := range []string{"ada", "bea"} {
 				m := enrol(t, x.s, name, token.ES256)
 				c, _, _ := x.enrolled(m, "*")
@@ -475,23 +485,43 @@ func TestSVIDsChangeUnderLoad(t *testing.T) {
 							return
 						}
 						c = x.client(cert)
+						leaf, err := x509.ParseCertificate(cert.Certificate[0])
+						if err != nil {
+							t.Error(err)
+							return
+						}
+						newest.Store(leaf)
 						turns.Add(1)
 					}
 				})
 			}
-			for range 3 {
+			for _, svids := range []bool{true, false} {
+				if _, err := s.Issuer.Rotate.Do(t.Context(), governor(t, s), identity.Rotation{SVIDs: svids, Reason: "a drill"}); err != nil {
+					t.Error(err)
+				}
+			}
+			for minutes := time.Duration(0); minutes < identity.PublishAhead+3*time.Minute && !t.Failed(); minutes += time.Minute {
 				before := turns.Load()
-				if _, err := x.s.Issuer.Rotate.Do(t.Context(), governor(t, x.s), identity.Rotation{SVIDs: true, Reason: "a drill"}); err != nil {
-					t.Error(err)
+				if err := s.DB.Reserve(t.Context(), cfg.Clock().Add(2*time.Minute)); err != nil { // as the node's lease would in time
+					t.Fatal(err)
 				}
-				if _, err := x.s.Issuer.Rotate.Do(t.Context(), governor(t, x.s), identity.Rotation{Reason: "a drill"}); err != nil {
-					t.Error(err)
-				}
-				eventually(t, "both have had new SVIDs", func() bool { return turns.Load() >= before+4 || t.Failed() })
+				ahead.Add(int64(time.Minute))
+				eventually(t, "both have had new SVIDs", func() bool { return turns.Load() >= before+3 || t.Failed() })
 			}
 			close(stop)
 			callers.Wait()
+			if _, err := newest.Load().Verify(x509.VerifyOptions{Roots: poolOf(old.X509Authorities()), CurrentTime: cfg.Clock(), KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny}}); err == nil {
+				t.Error("the old key still signs")
+			}
 			t.Logf("%d calls, %d SVIDs", calls.Load(), turns.Load())
 		})
 	}
+}
+
+func poolOf(list []*x509.Certificate) *x509.CertPool {
+	p := x509.NewCertPool()
+	for _, c := range list {
+		p.AddCert(c)
+	}
+	return p
 }

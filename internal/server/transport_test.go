@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/reefwarden/reefwarden/internal/gate"
 	"github.com/reefwarden/reefwarden/internal/server"
@@ -61,6 +62,8 @@ func TestPlaintextStaysOnTheMachine(t *testing.T) {
 		"--db may reach db prefer":   func(c *server.Config) { c.DB = "postgres://reef@db/reef?sslmode=prefer" },
 		"--db may reach db allow":    func(c *server.Config) { c.DB = "postgres://reef@db/reef?sslmode=allow" },
 		"--db may reach db disable":  func(c *server.Config) { c.DB = "postgres://reef@db/reef?sslmode=disable" },
+		"--trust-domain":             func(c *server.Config) { c.TrustDomain = "Reef Example" },
+		"--svid-life":                func(c *server.Config) { c.SVIDLife = time.Minute },
 		"--db may reach second":      func(c *server.Config) { c.DB = "postgres://reef@127.0.0.1,second/reef" },
 	} {
 		c := good

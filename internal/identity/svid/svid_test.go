@@ -144,6 +144,22 @@ func FuzzRequest(f *testing.F) {
 	})
 }
 
+func FuzzToken(f *testing.F) {
+	s := newSigner(f, domain)
+	id, err := svid.Agent(domain, "a", "i")
+	must(f, id, err)
+	now := time.Now()
+	good, err := s.issuer.Sign(svid.Token{ID: id, Audience: []string{"x"}, Expires: now.Add(time.Minute)}, now)
+	must(f, good, err)
+	f.Add(good)
+	f.Add("eyJhbGciOiJub25lIn0.e30.")
+	f.Fuzz(func(t *testing.T, text string) {
+		if got, err := svid.ReadToken(text, s.bundle, "x", now); err == nil && got.ID != id {
+			t.Errorf("somebody is %s", got.ID)
+		}
+	})
+}
+
 func TestIDs(t *testing.T) {
 	for _, bad := range []string{"", "Reef.example", "reef example", "spiffe://reef.example", "reef.example/x", "reef:1", strings.Repeat("x", 256)} {
 		if _, err := svid.Domain(bad); err == nil {
