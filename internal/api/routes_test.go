@@ -12,9 +12,10 @@ import (
 )
 
 // exempt are the routes that call no act. They show nothing of the network; those
-// under /v1 are for operators only, but for the one that tells callers of themselves.
+// under /v1 are for operators only, but for the one that tells callers of
+// themselves and the one that has public keys, for everybody.
 var exempt = []string{
-	"GET /healthz", "GET /readyz", "GET /metrics", "GET /v1/acts", "GET /v1/whoami",
+	"GET /healthz", "GET /readyz", "GET /metrics", "GET /v1/acts", "GET /v1/whoami", "GET /v1/trust-bundle",
 	"GET /about", "GET /about.json", "GET /about.md", "GET /about.atom", "GET /leave", "GET /sign-in", "GET /assets/{file}",
 	"GET /.well-known/oauth-authorization-server", "GET /.well-known/oauth-protected-resource", "GET /oauth/authorize",
 }

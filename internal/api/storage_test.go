@@ -85,7 +85,18 @@ var nativeBodies = map[string]any{
 	"credential.revoke":  map[string]any{"reason": "x"},
 	"key.rotate":         map[string]any{"reason": "x"},
 	"key.renew":          map[string]any{"reason": "x"},
+	"svid.issue":         map[string]any{"request": signingRequest},
+	"svid.sign":          map[string]any{"audience": []string{"x"}},
 }
+
+// signingRequest is one for a key that nobody has any more.
+const signingRequest = `-----BEGIN CERTIFICATE REQUEST-----
+MIG5MGICAQAwADBZMBMGByqGSM49AgEGCCqGSM49AwEHA0IABOSGWzwWL2dgT+LL
+FS3wGJvsqLlon65oFnQWQgPRU7HYblXOf1nuVzW3P62n4ZaNawYekwfEK9Lkhq+A
+wLpiG6OgADAKBggqhkjOPQQDAgNHADBEAiBZPjdxg+qz/jqPWuakY1h5RBG1tpEi
+u9rBSv3nyxm8AgIgZUpETCBtXC2FPurdhUJEuSXeUnrllh7OGDgvld5yLnY=
+-----END CERTIFICATE REQUEST-----
+`
 
 // T06: when storage stops, nobody is told that a good key is bad.
 func TestT06_StoppedStorageIsNeverABadKey(t *testing.T) {

@@ -77,6 +77,8 @@ func playTranscript(t *testing.T, file string) {
 				cfg.ObserverPages = value
 			case "own-key-approval":
 				cfg.OwnKeyApproval = value == "true"
+			case "trust-domain":
+				cfg.TrustDomain = value
 			case "public-url":
 				cfg.PublicURL = value
 			default:
@@ -223,6 +225,9 @@ var patterns = []struct {
 	{"age", regexp.MustCompile(`("age": )(\d+)`), false},
 	{"app", regexp.MustCompile(`moltdev_[A-Za-z0-9_-]{32}`), true},
 	{"token", regexp.MustCompile(`eyJ[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+`), true},
+	{"certificate", regexp.MustCompile(`-----BEGIN CERTIFICATE-----\\n[A-Za-z0-9+/=\\]+-----END CERTIFICATE-----\\n`), true},
+	{"der", regexp.MustCompile(`"[A-Za-z0-9+/=]{300,}"`), false},
+	{"number", regexp.MustCompile(`("(?:x|y|kid)": )"([A-Za-z0-9_-]{43})"`), false},
 	{"id", regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}`), true},
 	{"verify", regexp.MustCompile(`moltbook_verify_[0-9a-f]{32}`), true},
 	{"riddle", regexp.MustCompile(`("(?:challenge|challenge_text|question)": )"([^"]+)"`), true},

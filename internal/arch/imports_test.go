@@ -19,6 +19,8 @@ var keepers = []struct {
 	{"modernc.org/sqlite", []string{"store", "bench"}, "the driver is inside store; bench has raw baselines"},
 	{"github.com/pressly/goose", []string{"store"}, "only store knows how the schema comes to be"},
 	{"github.com/nats-io", []string{"bus"}, "the bus is a signal behind bus; nothing else may come to rest on it"},
+	{"github.com/spiffe", []string{"identity", "identity/svid", "egress"}, "SVIDs are made in identity and handed out beside agents in egress"},
+	{"google.golang.org/grpc", []string{"egress"}, "the Workload API is the one thing that is spoken by gRPC"},
 	{"github.com/cedar-policy", []string{"policy"}, "the policy language is wrapped where it enters"},
 	{"github.com/spf13", []string{"cli", "bench"}, "flags and commands end in cli and bench; below them there is server.Config"},
 	{"github.com/coreos/go-oidc", []string{"identity/idp"}, "the protocol of identity providers is wrapped where it enters"},

@@ -29,6 +29,10 @@ var house = map[string]room{
 	"skill":     {rank: 1, budget: 1500},
 	"client":    {rank: 1, budget: 3500, peers: []string{"identity/token"}}, // ADR 23: it holds keys and makes proofs
 
+	"certificate": {rank: 1, budget: 500},
+
+	"identity/svid": {rank: 1, budget: 1000, peers: []string{"identity/token"}}, // ADR 24: what agents read, too
+
 	"identity/token": {rank: 1, budget: 3500}, // below the gate, which looks at scopes, and below clients, which make proofs
 
 	"gate":   {rank: 2, budget: 3500},
@@ -60,7 +64,7 @@ var house = map[string]room{
 	"console":      {rank: 5, budget: 2500, peers: []string{"api"}},
 	"agent":        {rank: 5, budget: 8000, only: []string{"act", "telemetry", "skill", "client", "egress"}},
 
-	"server": {rank: 6, budget: 2800}, // ADR 22: where keys are kept, and how they are opened
+	"server": {rank: 6, budget: 3000}, // ADR 22, 24: where keys are kept and how they are opened; how machines speak to each other
 
 	"cli":   {rank: 7, budget: 5000}, // ADR 23
 	"bench": {rank: 7, budget: 8000, peers: []string{"world"}},

@@ -28,6 +28,7 @@ var tables = map[string]table{
 
 	"issuer_key":    {owner: "identity", unique: []string{"n", "id", "kid"}, small: "a row for each key that signed tokens, one a month"},
 	"wrapping_key":  {owner: "identity", unique: []string{"version"}, small: "a row for each version of the wrapping key, 64 at most"},
+	"authority":     {owner: "identity", unique: []string{"n", "id", "kid"}, small: "two rows for each turn of the keys for SVIDs, one a month"},
 	"enrollment":    {owner: "identity", unique: []string{"id", "hash"}},
 	"token_grant":   {owner: "identity", unique: []string{"id"}},
 	"consent":       {owner: "identity", unique: []string{"id", "hash"}},
@@ -151,6 +152,7 @@ var scans = map[string]string{
 
 	"identity.QOldestConsent consent":     "LIMIT 1 on the index of that order",
 	"identity.QOldestSession credential":  "LIMIT 1 on the index of that order",
+	"identity.QOldestSVID credential":     "LIMIT 1 on the index of that order",
 	"lifecycle.QOldestApproval approval":  "LIMIT 1 on the index of that order",
 	"store.qRestoreExposures exposure":    "once, when a backup is restored",
 	"network.qFindSQLite findable":        "full-text index: MATCH and LIMIT bound it",

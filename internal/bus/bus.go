@@ -3,6 +3,8 @@ package bus
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"log/slog"
 	"strings"
 	"sync"
@@ -33,8 +35,17 @@ type Config struct {
 	Name string
 	// Log receives connection changes; nil discards them.
 	Log *slog.Logger
+	// TLS says how servers with tls:// or wss:// are spoken to.
+	TLS TLS
 	// Fault injects faults, for tests only; see [Fault].
 	Fault func(subject string) Fault
+}
+
+// TLS is what is shown to NATS servers and believed of them. Both are asked for at each
+// connection, so that a new one is made with what is in force then.
+type TLS struct {
+	Cert  func() (tls.Certificate, error) // shown to a server that asks; nil shows none
+	Roots func() (*x509.CertPool, error)  // who vouches for servers; nil is the system's
 }
 
 // Check reports what is wrong with the configuration, as [act.Invalid]. Its

@@ -2,11 +2,13 @@ package bus
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"log/slog"
 	"math/rand/v2"
 	"net"
 	"net/url"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -36,6 +38,8 @@ type remote struct {
 	root      string // "reef.<prefix>."
 	log       *slog.Logger
 	queue     *queue
+	tls       TLS
+	secure    bool // a server is spoken to by TLS, so all are
 	connected atomic.Bool
 
 	ctx        context.Context // over when the connection must go; bounds dialling
@@ -52,7 +56,7 @@ func startRemote(ctx context.Context, b *Bus, servers []*url.URL, cfg Config) *r
 		hosts[i], urls[i] = u.Host, u.String()
 	}
 	r := &remote{
-		bus: b, root: wireRoot + cfg.Prefix + ".", queue: newQueue(),
+		bus: b, root: wireRoot + cfg.Prefix + ".", queue: newQueue(), tls: cfg.TLS, secure: slices.ContainsFunc(servers, encrypted),
 		log:        cfg.Log.With(slog.Any("bus_servers", hosts), slog.String("bus_prefix", cfg.Prefix)),
 		subscribed: make(chan struct{}), stop: make(chan struct{}), done: make(chan struct{}),
 	}
@@ -124,7 +128,7 @@ func (r *remote) receive(m *nats.Msg) {
 }
 
 func (r *remote) options(name string) []nats.Option {
-	return []nats.Option{
+	list := []nats.Option{
 		nats.Name(name),
 		nats.NoEcho(), // a bus hears itself directly
 		nats.RetryOnFailedConnect(true),
@@ -145,6 +149,15 @@ func (r *remote) options(name string) []nats.Option {
 		nats.ErrorHandler(r.complain),
 		nats.NoCallbacksAfterClientClose(), // our own Close is no disconnection
 	}
+	if !r.secure {
+		// What a server on this machine says of others must not lead there in the clear.
+		return append(list, nats.IgnoreDiscoveredServers())
+	}
+	list = append(list, nats.Secure(&tls.Config{MinVersion: tls.VersionTLS13}))
+	return append(list, func(o *nats.Options) error {
+		o.TLSCertCB, o.RootCAsCB = r.tls.Cert, r.tls.Roots
+		return nil
+	})
 }
 
 // up runs in order with down on the client's callback goroutine. The bus counts
@@ -228,6 +241,20 @@ func parseServers(list string) ([]*url.URL, error) {
 		servers = append(servers, u)
 	}
 	return servers, nil
+}
+
+// encrypted reports whether a server is spoken to by TLS.
+func encrypted(u *url.URL) bool { return u.Scheme == "tls" || u.Scheme == "wss" }
+
+// Plain returns the hosts of a list of NATS URLs that would be spoken to without TLS.
+func Plain(list string) (hosts []string, err error) {
+	servers, err := parseServers(list)
+	for _, u := range servers {
+		if !encrypted(u) {
+			hosts = append(hosts, u.Hostname())
+		}
+	}
+	return hosts, err
 }
 
 // hostOf returns host and port of a URL, without the user part.

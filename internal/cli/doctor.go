@@ -17,6 +17,7 @@ import (
 
 	"github.com/reefwarden/reefwarden/internal/act"
 	"github.com/reefwarden/reefwarden/internal/audit"
+	"github.com/reefwarden/reefwarden/internal/certificate"
 	"github.com/reefwarden/reefwarden/internal/lifecycle"
 	"github.com/reefwarden/reefwarden/internal/network"
 	"github.com/reefwarden/reefwarden/internal/policy"
@@ -114,6 +115,9 @@ func examine(ctx context.Context, cfg server.Config, err error) (found []finding
 			add(name, "ok", "only its owner can read it", "")
 		}
 	}
+	if cfg.TLSCert != "" {
+		examineCertificate(ctx, cfg, add)
+	}
 	var fs unix.Statfs_t
 	if err := unix.Statfs(cfg.Data, &fs); err == nil {
 		free := fs.Bavail * uint64(fs.Bsize)
@@ -129,6 +133,24 @@ func examine(ctx context.Context, cfg server.Config, err error) (found []finding
 	}
 	examineStorage(ctx, cfg, add)
 	return found
+}
+
+// soon is how long before its end a certificate is warned of.
+const soon = 72 * time.Hour
+
+func examineCertificate(ctx context.Context, cfg server.Config, add func(check, result, detail, fix string)) {
+	const fix = "put a good certificate and its key into the files: a server that runs takes them within seconds"
+	pair, err := certificate.Open(ctx, certificate.Config{Cert: cfg.TLSCert, Key: cfg.TLSKey, Clock: act.RealClock})
+	if err != nil {
+		add("certificate", "fail", err.Error(), fix)
+		return
+	}
+	until := pair.State().NotAfter
+	if left := time.Until(until); left < soon {
+		add("certificate", "warn", "it ends "+until.UTC().Format(time.RFC3339), "renew it")
+		return
+	}
+	add("certificate", "ok", "good until "+until.UTC().Format(time.RFC3339), "")
 }
 
 // running asks a server at the configured address whether it is ready.

@@ -186,7 +186,7 @@ func (a *app) key() *cobra.Command {
 }
 
 func (a *app) keyRotate() *cobra.Command {
-	var compromised bool
+	var compromised, svids bool
 	var reason string
 	c := &cobra.Command{
 		Use: "rotate {--reason TEXT | --agent NAME}", Short: "Replace the key that signs tokens, or with --agent the agent's own", Args: cobra.NoArgs,
@@ -199,11 +199,12 @@ func (a *app) keyRotate() *cobra.Command {
 	a.outputFlag(c)
 	a.agentFlag(c, "an agent of this machine, whose own key is replaced")
 	c.Flags().BoolVar(&compromised, "compromised", false, "the present key may be in wrong hands: it and all tokens end at once")
+	c.Flags().BoolVar(&svids, "svids", false, "the keys that sign SVIDs, not the one that signs tokens")
 	c.Flags().StringVar(&reason, "reason", "", "why; goes on record")
 	c.RunE = func(cmd *cobra.Command, _ []string) error {
 		if a.to.agent != "" {
-			if compromised || reason != "" {
-				return usageError{errors.New("--compromised and --reason are of the network's keys; an agent's old key always ends at once")}
+			if compromised || svids || reason != "" {
+				return usageError{errors.New("--compromised, --svids and --reason are of the network's keys; an agent's old key always ends at once")}
 			}
 			return a.rotateOwn(cmd.Context())
 		}
@@ -214,7 +215,11 @@ func (a *app) keyRotate() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		k, err := api.RotateSigningKey(cmd.Context(), compromised, reason)
+		rotate := api.RotateSigningKey
+		if svids {
+			rotate = api.RotateSVIDKeys
+		}
+		k, err := rotate(cmd.Context(), compromised, reason)
 		if err != nil {
 			return err
 		}

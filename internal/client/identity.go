@@ -91,11 +91,21 @@ type SigningKey struct {
 
 // RotateSigningKey makes the next key that signs access tokens. When the present one
 // may be in wrong hands, it and all tokens end at once.
-func (c *Client) RotateSigningKey(ctx context.Context, compromised bool, reason string) (out SigningKey, err error) {
+func (c *Client) RotateSigningKey(ctx context.Context, compromised bool, reason string) (SigningKey, error) {
+	return c.rotate(ctx, compromised, false, reason)
+}
+
+// RotateSVIDKeys is RotateSigningKey for the keys that sign SVIDs.
+func (c *Client) RotateSVIDKeys(ctx context.Context, compromised bool, reason string) (SigningKey, error) {
+	return c.rotate(ctx, compromised, true, reason)
+}
+
+func (c *Client) rotate(ctx context.Context, compromised, svids bool, reason string) (out SigningKey, err error) {
 	in := struct {
 		Compromised bool   `json:"compromised"`
+		SVIDs       bool   `json:"svids"`
 		Reason      string `json:"reason"`
-	}{compromised, reason}
+	}{compromised, svids, reason}
 	err = c.conn.call(ctx, http.MethodPost, "/v1/keys/rotate", nil, in, &out)
 	return out, err
 }

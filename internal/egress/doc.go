@@ -16,6 +16,9 @@
 // a proof of its own (package client); what passes is neither kept nor changed beyond
 // that, and requests, headers and bodies are bounded.
 //
+// [Workload] hands out the same agent's SPIFFE identities, on a Unix socket whose mode
+// says to whom.
+//
 // Entry points: [New], [Client.Check], [Client.Post], [Client.RoundTrip]; [Listen],
-// [NewProxy].
+// [NewProxy], [NewWorkload].
 package egress

@@ -21,7 +21,7 @@ var papers = []string{"/mcp", "/skill.md", "/heartbeat.md", "/messaging.md", "/r
 // keys are paths on which credentials come and go. They are the proxy's business and
 // its owner's: an agent that holds none has none to give up, and must not end the one
 // that acts for it.
-var keys = []string{"/v1/enroll", "/v1/me/keys/", "/v1/credentials/"}
+var keys = []string{"/v1/enroll", "/v1/me/keys/", "/v1/credentials/", "/v1/svids"}
 
 // guard says which requests a proxy takes.
 type guard struct {

@@ -222,10 +222,13 @@ func (i *Issuer) renew(_ context.Context, tx *store.Tx, p act.Principal, in NewK
 	return out, gate.Effects{Out: act.Ref{ID: out.ID}}, nil
 }
 
-// endCredential revokes a credential and what was got by it. An agent's epoch is
+// endCredential revokes a credential and what was got by it, SVIDs and tokens. An agent's epoch is
 // raised, so that nothing it has under way by the credential is done any more.
 func (i *Issuer) endCredential(tx *store.Tx, c Credential) error {
 	if _, err := tx.Exec(qKeyEnd, c.ID, tx.Now()); err != nil {
+		return err
+	}
+	if _, err := tx.Exec(qSVIDsEnd, c.ID, tx.Now()); err != nil {
 		return err
 	}
 	if err := i.ids.revokeGrants(tx, c.ID, c.Subject); err != nil {

@@ -20,9 +20,12 @@
 //   - a grant stands behind every access token; with it end, in one transaction, all
 //     that were carved out of it, and none carries or lasts more than its parent;
 //   - a key is enrolled once, by who holds its private half;
-//   - nothing is wrapped under a version of the wrapping key before every node has it.
+//   - nothing is wrapped under a version of the wrapping key before every node has it;
+//   - an SVID gets no more than the key and the token that it was got by, and ends with
+//     that key.
 //
-// Tables: owner, operator, credential, issuer_key, wrapping_key, enrollment,
+// Tables: owner, operator, credential, issuer_key, authority, wrapping_key, enrollment,
 // token_grant, refresh_token, assertion. Entry points: [OpenKeys], [New], [NewIssuer],
-// [Service.Present]. Read keys.go, secret.go, authenticate.go, then grant.go and tokens.go.
+// [Service.Present]. Read keys.go, secret.go, authenticate.go, then grant.go and tokens.go;
+// authority.go and svids.go for SPIFFE.
 package identity

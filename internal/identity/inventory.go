@@ -134,8 +134,11 @@ func credentialItem(c Credential) Item {
 		ID: c.ID, Kind: c.Kind, Binding: bindBearer, Subject: c.Subject, Scope: c.Scope, KeyID: c.KeyID,
 		CreatedAt: c.CreatedAt, ExpiresAt: c.ExpiresAt, RevokedAt: c.RevokedAt, UsedAt: c.UsedAt,
 	}
-	if c.Kind == kindKey {
+	switch c.Kind {
+	case kindKey:
 		item.Binding = "key"
+	case kindSVID:
+		item.Binding = "mtls"
 	}
 	return item
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/reefwarden/reefwarden/internal/act"
 	"github.com/reefwarden/reefwarden/internal/bus"
 	"github.com/reefwarden/reefwarden/internal/gate"
+	"github.com/reefwarden/reefwarden/internal/identity/svid"
 	"github.com/reefwarden/reefwarden/internal/identity/token"
 	"github.com/reefwarden/reefwarden/internal/store"
 )
@@ -23,7 +24,7 @@ const (
 	issuerPart = "issuer"
 )
 
-// IssuerConfig tunes an issuer. Codec, URL and Agents are required.
+// IssuerConfig tunes an issuer. Codec, URL, Agents and Domain are required.
 type IssuerConfig struct {
 	Codec  *act.Codec
 	URL    func() string // the network's public URL: issuer and audience of its tokens
@@ -38,6 +39,9 @@ type IssuerConfig struct {
 	Fetch       Fetch           // of their key sets; nil takes files only
 	Proofs      int             // proofs remembered at a time; DefaultProofs if 0
 	Nonces      []byte          // key of the DPoP nonces; the network's own if nil
+
+	Domain   string        // the network's trust domain
+	SVIDLife time.Duration // of X.509-SVIDs, MinSVIDLife to MaxSVIDLife; DefaultSVIDLife if 0
 }
 
 // Issuer is the network's authorization server: grants, the keys that sign tokens,
@@ -57,18 +61,23 @@ type Issuer struct {
 	Revoke   *gate.WriteAct[Revocation, act.Ref]
 	Inspect  *gate.ReadAct[Inspected, Inspection]
 
+	Certify *gate.WriteAct[NewSVID, SVID]
+	Vouch   *gate.WriteAct[NewTokenSVID, TokenSVID]
+
 	Inventory *gate.ReadAct[InventoryQuery, act.Page[Item]]
 
 	RenewWrapping *gate.WriteAct[Renewal, Renewed]
 
-	gate     *gate.Gate
-	ids      *Service
-	cfg      IssuerConfig
-	signing  signing
-	renewing renewing // of the chore's goroutine
-	activate *gate.WriteAct[activation, act.ID]
-	proofs   *proofs
-	trusted  []*trustedIssuer
+	gate        *gate.Gate
+	ids         *Service
+	cfg         IssuerConfig
+	signing     signing
+	authorities authorities
+	node        nodeCertificate
+	renewing    renewing // of the chore's goroutine
+	activate    *gate.WriteAct[activation, act.ID]
+	proofs      *proofs
+	trusted     []*trustedIssuer
 }
 
 // NewIssuer registers the issuer's acts on g and itself with ids. Start makes it
@@ -77,6 +86,9 @@ func NewIssuer(g *gate.Gate, ids *Service, c IssuerConfig) (*Issuer, error) {
 	c.Algorithm = cmp.Or(c.Algorithm, token.EdDSA)
 	i := &Issuer{gate: g, ids: ids, cfg: c}
 	var err error
+	if i.authorities.domain, err = svid.Domain(c.Domain); err != nil {
+		return nil, err
+	}
 	if i.proofs, err = newProofs(ids, c); err != nil {
 		return nil, err
 	}
@@ -90,6 +102,7 @@ func NewIssuer(g *gate.Gate, ids *Service, c IssuerConfig) (*Issuer, error) {
 	i.registerTokens(g)
 	i.registerAssert(g)
 	i.registerRevoke(g)
+	i.registerSVIDs(g)
 	i.registerInventory(g)
 	// Agents are fenced by lifecycle; who else holds grants is fenced here.
 	g.OnFence(act.KindOperator, func(_ context.Context, operators []act.ID) error {
@@ -99,19 +112,25 @@ func NewIssuer(g *gate.Gate, ids *Service, c IssuerConfig) (*Issuer, error) {
 	return i, nil
 }
 
-// Load reads the version of the wrapping key that is in use, and then the signing keys,
-// for gate.Start.
+// Load reads the version of the wrapping key that is in use, and then the keys that sign
+// tokens and SVIDs, for gate.Start.
 func (i *Issuer) Load(ctx context.Context) error {
 	if err := i.loadWrapping(ctx); err != nil {
 		return err
 	}
-	return i.loadKeys(ctx)
+	if err := i.loadKeys(ctx); err != nil {
+		return err
+	}
+	return i.loadAuthorities(ctx)
 }
 
-// Start makes the first signing key if there is none, and begins to answer other
+// Start makes the first signing keys if there are none, and begins to answer other
 // nodes. The gate must have started.
 func (i *Issuer) Start(ctx context.Context) error {
 	if err := i.ensureKey(ctx); err != nil {
+		return err
+	}
+	if err := i.ensureAuthority(ctx); err != nil {
 		return err
 	}
 	if err := i.ensureServices(ctx); err != nil {
@@ -149,14 +168,14 @@ const (
 )
 
 // Housekeep drops what has been over for a day: grants, refresh tokens, enrolment
-// tokens; consents sooner, and at once the assertions that nobody can show again. The record keeps
+// tokens, SVIDs; consents sooner, and at once the assertions that nobody can show again. The record keeps
 // what was done with them. The server calls it now and then.
 func (i *Issuer) Housekeep(ctx context.Context) error {
 	now := i.ids.clock()
 	for _, sweep := range []struct {
 		q      store.Q
 		before time.Time
-	}{{qTakenOver, now}, {qRefreshOver, now.Add(-KeepOver)}, {qGrantOver, now.Add(-KeepOver)}, {qEnrollOver, now.Add(-KeepOver)}, {qConsentOver, now.Add(-KeepConsent)}} {
+	}{{qTakenOver, now}, {qRefreshOver, now.Add(-KeepOver)}, {qGrantOver, now.Add(-KeepOver)}, {qEnrollOver, now.Add(-KeepOver)}, {qSVIDsOver, now.Add(-KeepOver)}, {qConsentOver, now.Add(-KeepConsent)}} {
 		for {
 			var n int64
 			if err := i.ids.db.Write(ctx, func(tx *store.Tx) (err error) {

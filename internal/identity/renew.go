@@ -23,6 +23,9 @@ const (
 	qSigningOlder store.Q = `SELECT n, id, wrap_version, wrapped FROM issuer_key WHERE wrap_version < $1 AND (until_at = 0 OR until_at > $2) ORDER BY n`
 	qSigningWrap  store.Q = `UPDATE issuer_key SET wrap_version = $2, wrapped = $3 WHERE n = $1`
 
+	qAuthorityOlder store.Q = `SELECT n, id, wrap_version, wrapped FROM authority WHERE wrap_version < $1 AND (until_at = 0 OR until_at > $2) ORDER BY n`
+	qAuthorityWrap  store.Q = `UPDATE authority SET wrap_version = $2, wrapped = $3 WHERE n = $1`
+
 	keysPart = "keys" // the system's name for these acts
 )
 
@@ -83,7 +86,10 @@ func (i *Issuer) takeVersion(_ context.Context, tx *store.Tx, _ act.Principal, i
 	if err != nil {
 		return 0, fx, err
 	}
-	if err := i.rewrapSigning(tx, in.version); err != nil {
+	if err := i.rewrap(tx, in.version, qSigningOlder, qSigningWrap, boundKey); err != nil {
+		return 0, fx, err
+	}
+	if err := i.rewrap(tx, in.version, qAuthorityOlder, qAuthorityWrap, boundAuthority); err != nil {
 		return 0, fx, err
 	}
 	if id, err = tx.Mint(act.KindCredential); err != nil {
@@ -93,15 +99,15 @@ func (i *Issuer) takeVersion(_ context.Context, tx *store.Tx, _ act.Principal, i
 	return id, gate.Effects{Out: act.Ref{ID: id}}, nil
 }
 
-// rewrapSigning wraps the keys that sign tokens under a version. They are few.
-func (i *Issuer) rewrapSigning(tx *store.Tx, version int64) error {
+// rewrap wraps keys that sign, tokens or SVIDs, under a version. They are few.
+func (i *Issuer) rewrap(tx *store.Tx, version int64, older, wrap store.Q, bound func(act.ID) []byte) error {
 	type row struct {
 		n, version int64
 		id         act.ID
 		wrapped    []byte
 	}
 	var rows []row
-	if err := tx.All(qSigningOlder, func(r *store.Row) error {
+	if err := tx.All(older, func(r *store.Row) error {
 		rows = append(rows, row{r.Int(0), r.Int(2), r.ID(1), r.Bytes(3)})
 		return nil
 	}, version, tx.Now()); err != nil {
@@ -109,16 +115,16 @@ func (i *Issuer) rewrapSigning(tx *store.Tx, version int64) error {
 	}
 	w := i.ids.keys.Wrapper()
 	for _, r := range rows {
-		der, err := w.Unwrap(r.version, r.wrapped, boundKey(r.id))
+		der, err := w.Unwrap(r.version, r.wrapped, bound(r.id))
 		if err != nil {
 			return err
 		}
-		fresh, err := w.wrapUnder(version, der, boundKey(r.id))
+		fresh, err := w.wrapUnder(version, der, bound(r.id))
 		clear(der)
 		if err != nil {
 			return err
 		}
-		if err := tx.Batch(qSigningWrap, r.n, version, fresh); err != nil {
+		if err := tx.Batch(wrap, r.n, version, fresh); err != nil {
 			return err
 		}
 	}

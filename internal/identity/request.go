@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/reefwarden/reefwarden/internal/act"
+	"github.com/reefwarden/reefwarden/internal/identity/svid"
 	"github.com/reefwarden/reefwarden/internal/identity/token"
 	"github.com/reefwarden/reefwarden/internal/store"
 )
@@ -40,11 +41,17 @@ type TokenRequest struct {
 type Client struct {
 	ID        string // client_id, optional beside an assertion
 	Assertion string // client_assertion (RFC 7523 §2.2)
+	SVID      string // a JWT-SVID in its place
 	Secret    string // an agent's bootstrap key in its place: it buys bound tokens only
 	Proof     string // the DPoP header
 	Method    string
-	URL       string // of the request, under the public URL
-	Cert      *x509.Certificate
+	URL       string            // of the request, under the public URL
+	Cert      *x509.Certificate // an X.509-SVID says who it is, too
+}
+
+// Public reports whether a client has said who it is and shown nothing for it.
+func (c Client) Public() bool {
+	return c.ID != "" && c.Assertion == "" && c.SVID == "" && c.Secret == "" && (c.Cert == nil || !svid.IsSVID(c.Cert))
 }
 
 // TokenAnswer is an access token and what belongs to it.
@@ -132,7 +139,7 @@ func (i *Issuer) Confirm(ctx context.Context, c Client) (token.Confirm, error) {
 }
 
 // Authenticate returns the agent that sent a request, by the assertion of a key that
-// is enrolled or by its bootstrap key. A refresh token of an operator's grant needs
+// is enrolled, by an SVID, or by its bootstrap key. A refresh token of an operator's grant needs
 // neither: it is bound to the key that the request proves.
 func (i *Issuer) Authenticate(ctx context.Context, c Client, refresh string) (p act.Principal, shown Shown, err error) {
 	seen := i.ids.fences.Load()
@@ -141,9 +148,18 @@ func (i *Issuer) Authenticate(ctx context.Context, c Client, refresh string) (p 
 		if p, shown, err = i.byAssertion(ctx, c.Assertion); err == nil && c.ID != "" && c.ID != shown.Client {
 			err = token.Refuse("assertion.client")
 		}
+	case c.SVID != "":
+		if p, shown, err = i.byTokenSVID(ctx, c.SVID); err == nil && c.ID != "" && c.ID != i.cfg.Codec.String(p.ID) && c.ID != shown.Client {
+			err = token.Refuse("assertion.client")
+		}
 	case c.Secret != "":
 		if p, err = i.ids.Authenticate(ctx, c.Secret); err == nil && (p.Kind != act.Agent || c.ID != "" && c.ID != i.cfg.Codec.String(p.ID)) {
 			err = refused("client.secret", "this is no agent's key, or another agent's", "leave client_id out, or send the agent's own")
+		}
+	case c.Cert != nil && svid.IsSVID(c.Cert):
+		var name string
+		if p, name, err = i.bySVID(ctx, c.Cert); err == nil && c.ID != "" && c.ID != i.cfg.Codec.String(p.ID) && c.ID != name {
+			err = token.Refuse("assertion.client")
 		}
 	case refresh != "":
 		p, err = i.byRefresh(ctx, refresh)

@@ -51,12 +51,13 @@ type signing struct {
 	next atomic.Int64 // Unix microseconds when the set has to be made anew; 0 never
 }
 
-// Rotation asks for a new key that signs access tokens.
+// Rotation asks for a new key that signs access tokens, or new ones that sign SVIDs.
 type Rotation struct {
 	// Compromised ends the earlier keys at once, and with them every token that they
 	// signed, instead of letting both run out.
 	Compromised bool
 	Reason      string // an operator's, goes on record
+	SVIDs       bool   // of the keys that sign SVIDs instead
 
 	first bool // only where there is none yet
 }
@@ -69,7 +70,7 @@ type Rotated struct {
 
 func (i *Issuer) registerRotate(g *gate.Gate) {
 	i.Rotate = gate.RegisterWrite(g, gate.Write[Rotation, Rotated]{
-		Info: gate.Info{Name: "key.rotate", Doc: "Publish a new key that signs access tokens; the earlier ones verify until their last token has ended.", On: act.KindNetwork, Quota: gate.QuotaNone},
+		Info: gate.Info{Name: "key.rotate", Doc: "Publish a new key that signs access tokens, or new ones that sign SVIDs; the earlier ones verify until the last that they signed has ended.", On: act.KindNetwork, Quota: gate.QuotaNone},
 		Resolve: func(_ context.Context, _ *store.View, p act.Principal, in Rotation) (gate.Resource, error) {
 			if p.Kind == act.Operator {
 				if err := CheckReason(in.Reason); err != nil {
@@ -86,6 +87,9 @@ func (i *Issuer) registerRotate(g *gate.Gate) {
 }
 
 func (i *Issuer) rotate(_ context.Context, tx *store.Tx, _ act.Principal, in Rotation) (out Rotated, fx gate.Effects, err error) {
+	if in.SVIDs {
+		return i.rotateAuthority(tx, in)
+	}
 	var n int64
 	if _, err := tx.One(qSigningNext, func(r *store.Row) error { n = r.Int(0); return nil }); err != nil {
 		return out, fx, err
@@ -125,6 +129,11 @@ func (i *Issuer) rotate(_ context.Context, tx *store.Tx, _ act.Principal, in Rot
 		return out, fx, err
 	}
 	tx.Fence(act.KindCredential, id)
+	if in.first { // a network begins with both
+		if _, _, err := i.rotateAuthority(tx, in); err != nil && act.CodeOf(err) != act.Conflict {
+			return out, fx, err
+		}
+	}
 	return out, gate.Effects{Out: act.Ref{ID: id}, Reason: in.Reason}, nil
 }
 
@@ -210,20 +219,35 @@ func (i *Issuer) ensureKey(ctx context.Context) error {
 	return i.loadKeys(ctx)
 }
 
-// RotateDue makes a new key when the newest has signed for as long as it should.
+// ensureAuthority makes the first keys that sign SVIDs, of a network that is older than
+// they are.
+func (i *Issuer) ensureAuthority(ctx context.Context) error {
+	if err := i.loadAuthorities(ctx); err != nil || i.authorities.inForce.Load() != nil {
+		return err
+	}
+	if _, err := i.Rotate.Do(ctx, act.SystemPrincipal(issuerPart), Rotation{first: true, SVIDs: true}); err != nil && act.CodeOf(err) != act.Conflict {
+		return fmt.Errorf("identity: the first keys for SVIDs: %w", err)
+	}
+	return i.loadAuthorities(ctx)
+}
+
+// RotateDue makes new keys when the newest have signed for as long as they should.
 // The server calls it on one node at a time.
 func (i *Issuer) RotateDue(ctx context.Context) error {
-	every := cmp.Or(i.cfg.RotateEvery, DefaultRotateEvery)
-	keys := i.signing.keys.Load()
-	if keys == nil || len(*keys) == 0 {
-		return nil
+	begun := func(active int64) bool {
+		every := cmp.Or(i.cfg.RotateEvery, DefaultRotateEvery)
+		return act.Micros(i.ids.clock()) >= active+(every-PublishAhead).Microseconds()
 	}
-	newest := (*keys)[len(*keys)-1]
-	if act.Micros(i.ids.clock()) < newest.active+(every-PublishAhead).Microseconds() {
-		return nil
+	if keys := i.signing.keys.Load(); keys != nil && len(*keys) > 0 && begun((*keys)[len(*keys)-1].active) {
+		if _, err := i.Rotate.Do(ctx, act.SystemPrincipal(issuerPart), Rotation{}); err != nil {
+			return err
+		}
 	}
-	_, err := i.Rotate.Do(ctx, act.SystemPrincipal(issuerPart), Rotation{})
-	return err
+	if keys := i.authorities.keys.Load(); keys != nil && len(*keys) > 0 && begun((*keys)[len(*keys)-1].active) {
+		_, err := i.Rotate.Do(ctx, act.SystemPrincipal(issuerPart), Rotation{SVIDs: true})
+		return err
+	}
+	return nil
 }
 
 // PublicKeys returns the network's public keys as a JWK set (RFC 7517 §5): the one

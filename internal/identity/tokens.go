@@ -16,6 +16,9 @@ import (
 type Shown struct {
 	Client, ID string
 	Until      int64 // Unix microseconds; 0 for calls without one
+
+	svid  bool        // it is a JWT-SVID, which
+	scope token.Scope // bounds what is got by it
 }
 
 // NewGrant asks for a grant of an agent's own, by its key.
@@ -192,6 +195,9 @@ func (i *Issuer) useUp(tx *store.Tx, p act.Principal, s Shown) (c Credential, er
 		}
 	}
 	c, _, err = credentialBy(&tx.View, qKeyByID, p.Credential)
+	if s.svid {
+		c.Scope = string(token.Scope(c.Scope).Intersect(s.scope))
+	}
 	return c, err
 }
 
@@ -296,7 +302,8 @@ func (i *Issuer) refreshed(v *store.View, text string) (g Grant, err error) {
 }
 
 func (i *Issuer) refresh(_ context.Context, tx *store.Tx, p act.Principal, in NewRefresh) (out Issued, fx gate.Effects, err error) {
-	if _, err := i.useUp(tx, p, in.Shown); err != nil {
+	key, err := i.useUp(tx, p, in.Shown)
+	if err != nil {
 		return out, fx, err
 	}
 	g, err := i.refreshed(&tx.View, in.Token)
@@ -327,6 +334,9 @@ func (i *Issuer) refresh(_ context.Context, tx *store.Tx, p act.Principal, in Ne
 	want, err := asked(in.Scope, nil)
 	if err != nil {
 		return out, fx, err
+	}
+	if in.Shown.svid {
+		want.Scope = want.Scope.Intersect(token.Scope(key.Scope))
 	}
 	if out.Chain, _, err = line(&tx.View, g); err != nil {
 		return out, fx, err

@@ -18,7 +18,7 @@ import (
 type purpose int
 
 const (
-	forKeys     purpose = iota // of conversations, and those that sign access tokens
+	forKeys     purpose = iota // of conversations, and those that sign access tokens and SVIDs
 	forTexts                   // what authors deleted, kept for responders
 	forWebhooks                // the secrets of webhooks
 	purposes

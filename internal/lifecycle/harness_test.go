@@ -112,7 +112,7 @@ func open(t testing.TB, cfg store.Config, p plan) *house {
 	h.net = network.New(h.gate, h.db, network.Config{})
 	p.life.Born, p.life.Ended = h.net.Born, h.net.Ended
 	h.life = lifecycle.New(h.gate, h.db, h.ids, p.life)
-	issuer, err := identity.NewIssuer(h.gate, h.ids, identity.IssuerConfig{Codec: codec, URL: func() string { return "http://network.example" }, Agents: h.life})
+	issuer, err := identity.NewIssuer(h.gate, h.ids, identity.IssuerConfig{Codec: codec, URL: func() string { return "http://network.example" }, Agents: h.life, Domain: "network.example"})
 	must("issuer")
 	_, err = identity.NewConsents(h.gate, issuer, nil)
 	must("consents")

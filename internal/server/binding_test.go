@@ -8,11 +8,11 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/json"
+	"encoding/pem"
 	"io"
 	"math/big"
 	"net"
 	"net/http"
-	"net/http/httptest"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -44,6 +44,28 @@ func selfSigned(t testing.TB) tls.Certificate {
 	return tls.Certificate{Certificate: [][]byte{raw}, PrivateKey: k}
 }
 
+// pemFiles writes a certificate and its key into files.
+func pemFiles(t testing.TB, c tls.Certificate) (cert, key string) {
+	t.Helper()
+	dir := t.TempDir()
+	cert, key = filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
+	putPEM(t, cert, key, c)
+	return cert, key
+}
+
+func putPEM(t testing.TB, cert, key string, c tls.Certificate) {
+	t.Helper()
+	der, err := x509.MarshalPKCS8PrivateKey(c.PrivateKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for path, block := range map[string]*pem.Block{cert: {Type: "CERTIFICATE", Bytes: c.Certificate[0]}, key: {Type: "PRIVATE KEY", Bytes: der}} {
+		if err := os.WriteFile(path, pem.EncodeToMemory(block), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // secured is a network that is reached by TLS and asks callers for a certificate.
 type secured struct {
 	t   *testing.T
@@ -51,21 +73,13 @@ type secured struct {
 	url string
 }
 
-// secure starts one. TLS stands before the server's own handler, as a door that has
-// it will.
+// secure starts one.
 func secure(t *testing.T, d store.Dialect) *secured {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
 	cfg := servertest.Config(t, d)
-	cfg.PublicURL = "https://" + ln.Addr().String()
+	cfg.TLSCert, cfg.TLSKey = pemFiles(t, selfSigned(t))
 	s := servertest.Start(t, cfg)
-	front := &httptest.Server{Listener: ln, Config: &http.Server{Handler: s.API.Handler()}, TLS: &tls.Config{ClientAuth: tls.RequestClientCert}}
-	front.StartTLS()
-	t.Cleanup(front.Close)
-	return &secured{t: t, s: s, url: cfg.PublicURL}
+	return &secured{t: t, s: s, url: s.URL}
 }
 
 // client calls with a certificate, or with none.

@@ -24,6 +24,8 @@ import (
 
 	"github.com/reefwarden/reefwarden/internal/act"
 	"github.com/reefwarden/reefwarden/internal/gate"
+	"github.com/reefwarden/reefwarden/internal/identity"
+	"github.com/reefwarden/reefwarden/internal/identity/svid"
 	"github.com/reefwarden/reefwarden/internal/store"
 )
 
@@ -31,7 +33,7 @@ import (
 // --the-key, environment REEF_THE_KEY, file the-key), the default and the help.
 type Config struct {
 	Data           string   `koanf:"data" help:"directory that holds the network: database, keys, operator.token"`
-	Addr           string   `koanf:"addr" default:"127.0.0.1:7333" help:"address to listen on; one that is not loopback needs TLS or --trusted-proxy, and key-store or key-unlock"`
+	Addr           string   `koanf:"addr" default:"127.0.0.1:7333" help:"address to listen on; one that is not loopback needs TLS, and key-store or key-unlock"`
 	PublicURL      string   `koanf:"public-url" help:"URL under which agents reach the network; http://ADDR if empty"`
 	DB             string   `koanf:"db" help:"PostgreSQL URL without password (use PGPASSWORD or PGPASSFILE); SQLite in the data directory if empty"`
 	Schema         string   `koanf:"schema" default:"reef" help:"PostgreSQL schema of the network"`
@@ -39,9 +41,12 @@ type Config struct {
 	KeyStore       string   `koanf:"key-store" help:"JSON file that names the Vault or AWS Secrets Manager in which the network's key is kept, and how to sign in there; the key is in a file if empty"`
 	KeyUnlock      string   `koanf:"key-unlock" help:"what opens the key's file, if it is sealed: key:FILE, credential:NAME (of the service manager), passphrase:FILE or prompt; plain: it is in the clear; if empty, the credential reef-key if there is one, else plain, on loopback only"`
 	KillLog        string   `koanf:"kill-log" help:"file outside the database in which every kill is noted before it is acknowledged; on another disk it outlives this one; DATA/kills.log if empty"`
-	NATS           string   `koanf:"nats" help:"NATS URL; needed when several nodes serve one network"`
-	TLSCert        string   `koanf:"tls-cert" help:"certificate file (PEM)"`
-	TLSKey         string   `koanf:"tls-key" help:"private key file (PEM)"`
+	NATS           string   `koanf:"nats" help:"NATS URL; needed when several nodes serve one network; tls:// where it is not on this machine"`
+	NATSCA         string   `koanf:"nats-ca" help:"file of the certificates that vouch for NATS (PEM); the system's if empty"`
+	NATSCert       string   `koanf:"nats-cert" help:"certificate file that this node shows NATS (PEM); its SVID if empty"`
+	NATSKey        string   `koanf:"nats-key" help:"its private key file (PEM)"`
+	TLSCert        string   `koanf:"tls-cert" help:"certificate file (PEM), those that vouch for it behind it; a new one is taken without a restart"`
+	TLSKey         string   `koanf:"tls-key" help:"its private key file (PEM), not to be read by others"`
 	TrustedProxy   []string `koanf:"trusted-proxy" help:"address or CIDR of a proxy whose X-Forwarded-For is believed"`
 	Registration   string   `koanf:"registration" default:"invite" help:"who may register agents: open, invite or closed"`
 	Claim          bool     `koanf:"claim-required" default:"true" help:"an agent may act only after an owner has claimed it"`
@@ -70,8 +75,10 @@ type Config struct {
 	MaxAgents    int           `koanf:"max-agents" default:"100000" help:"agents that the network may have; 0 is no bound"`
 	OAuthClients []string      `koanf:"oauth-clients" help:"programs that operators may let act for them, beside reef itself: NAME=REDIRECT, like board=https://board.example/callback"`
 	LegacyKeys   string        `koanf:"legacy-keys" default:"on" help:"on: agents' bootstrap keys (moltbook_sk_…) are taken at the doors; off: they only enrol a key pair and get bound tokens"`
-	SigningEvery time.Duration `koanf:"signing-key-every" default:"720h" help:"how long a key signs access tokens before the next one does, 1h to 8760h"`
+	SigningEvery time.Duration `koanf:"signing-key-every" default:"720h" help:"how long a key signs access tokens or SVIDs before the next one does, 1h to 8760h"`
 	KeyLife      time.Duration `koanf:"enrolled-key-life" default:"2160h" help:"how long a key that an agent enrols is good for, 1h to 43800h"`
+	TrustDomain  string        `koanf:"trust-domain" help:"the network's SPIFFE trust domain; one made from its key if empty"`
+	SVIDLife     time.Duration `koanf:"svid-life" default:"1h" help:"how long the certificates are good for that agents get, 10m to 24h"`
 	Trusted      string        `koanf:"trusted-issuers" help:"JSON file that lists other issuers whose assertions agents, and the services that govern, get tokens for; none if empty"`
 	OIDCIssuer   string        `koanf:"oidc-issuer" help:"identity provider at which operators sign in: its issuer, an https URL; none if empty"`
 	OIDCClient   string        `koanf:"oidc-client" help:"client id of this network there; it sends people back to PUBLIC-URL/sign-in/callback"`
@@ -221,12 +228,6 @@ func (c Config) Check() error {
 	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
 		return fmt.Errorf("--addr %q has no valid port", c.Addr)
 	}
-	if (c.TLSCert == "") != (c.TLSKey == "") {
-		return errors.New("--tls-cert and --tls-key go together")
-	}
-	if !loopback(host) && c.TLSCert == "" && len(c.TrustedProxy) == 0 {
-		return fmt.Errorf("--addr %s is reachable from outside: give --tls-cert and --tls-key, or --trusted-proxy if something in front ends TLS", c.Addr)
-	}
 	for _, p := range c.TrustedProxy {
 		if _, err := parsePrefix(p); err != nil {
 			return fmt.Errorf("--trusted-proxy %q is neither an address nor a CIDR", p)
@@ -253,6 +254,9 @@ func (c Config) Check() error {
 			return errors.New("--db holds a password, which every user of the machine could read: put it in PGPASSWORD or PGPASSFILE")
 		}
 	}
+	if err := c.checkTransport(host); err != nil {
+		return err
+	}
 	if c.NATS != "" && (c.DB == "" || c.KeyFile == "" && c.KeyStore == "") {
 		return errors.New("--nats is for several nodes: they also need --db, and --key-file or --key-store")
 	}
@@ -273,6 +277,14 @@ func (c Config) Check() error {
 	}
 	if c.KeyLife != 0 && (c.KeyLife < time.Hour || c.KeyLife > 5*365*24*time.Hour) {
 		return fmt.Errorf("--enrolled-key-life %s is not from 1h to 43800h", c.KeyLife)
+	}
+	if c.TrustDomain != "" {
+		if _, err := svid.Domain(c.TrustDomain); err != nil {
+			return fmt.Errorf("--trust-domain: %w", err)
+		}
+	}
+	if c.SVIDLife != 0 && (c.SVIDLife < identity.MinSVIDLife || c.SVIDLife > identity.MaxSVIDLife) {
+		return fmt.Errorf("--svid-life %s is not from 10m to 24h", c.SVIDLife)
 	}
 	if _, err := c.trusted(); err != nil {
 		return err

@@ -2,6 +2,7 @@ package server
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -28,6 +29,7 @@ func (s *Server) issuer() (identity.IssuerConfig, error) {
 	client := egress.New(reach)
 	return identity.IssuerConfig{
 		Codec: s.Codec, URL: s.URL, Agents: s.Lifecycle, Bus: s.Bus,
+		Domain: cmp.Or(c.TrustDomain, "reef-"+networkCode(s.Keys.Check())), SVIDLife: c.SVIDLife,
 		RotateEvery: c.SigningEvery, KeyLife: c.KeyLife, NoLegacy: c.LegacyKeys == LegacyOff, Trusted: trusted,
 		Fetch: func(ctx context.Context, url string) ([]byte, error) {
 			answer, err := client.Get(ctx, url, http.Header{"Accept": {"application/jwk-set+json, application/json"}})

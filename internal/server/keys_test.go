@@ -27,7 +27,7 @@ func TestKeySettings(t *testing.T) {
 		}
 		return c
 	}
-	outside := func(c *server.Config) { c.Addr, c.TrustedProxy = "0.0.0.0:7333", []string{"127.0.0.1"} }
+	outside := func(c *server.Config) { c.Addr, c.TLSCert, c.TLSKey = "0.0.0.0:7333", "cert", "key" }
 	for _, c := range []struct {
 		what, want string
 		change     func(*server.Config)

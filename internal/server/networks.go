@@ -150,7 +150,7 @@ var ofNetwork = []string{
 	"public-url", "registration", "claim-required", "limits", "anonymous-api", "observer-pages", "own-key-approval", "challenge", "mail-dir", "mail-from",
 	"keep-deleted", "quotas", "new-agent", "unclaimed-for", "max-per-owner", "max-per-source", "max-agents", "heartbeat", "oauth-clients",
 	"oidc-issuer", "oidc-client", "oidc-client-secret-file", "oidc-scopes", "oidc-claim", "oidc-roles", "oidc-allow", "oidc-ca",
-	"session-life", "session-idle", "step-up-within",
+	"trust-domain", "session-life", "session-idle", "step-up-within",
 }
 
 // forNetwork returns the configuration of a named network: the process's, with
@@ -175,7 +175,7 @@ func (c Config) forNetwork(name, base string) (Config, error) {
 			return c, fmt.Errorf("%s of the network %s: %q is not a setting of a network", settingsFile, name, key)
 		}
 	}
-	c.PublicURL = base + networkPath + name
+	c.PublicURL, c.TrustDomain = base+networkPath+name, "" // a network is a trust domain of its own
 	if err := own.Unmarshal("", &c); err != nil {
 		return c, err
 	}

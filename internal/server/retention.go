@@ -63,11 +63,12 @@ func Retention(c Config) []Kept {
 
 		{Table: "owner", Owner: "identity", Grows: "a person or team who answers for an agent", Stays: "agents and the record name them"},
 		{Table: "operator", Owner: "identity", Grows: "an operator", Stays: "the record names them"},
-		{Table: "credential", Owner: "identity", Grows: "a registration, an app, a sign-in", Note: "bootstrap keys are one for each agent or app; operators' tokens stay, and so do persons of identity providers and keys that agents enrolled: none comes back under another name",
-			Ages: []Age{{"key revoked", closed, identity.QOldestKey}, {"session over", 0, identity.QOldestSession}}},
+		{Table: "credential", Owner: "identity", Grows: "a registration, an app, a sign-in, an SVID", Note: "bootstrap keys are one for each agent or app; operators' tokens stay, and so do persons of identity providers and keys that agents enrolled: none comes back under another name",
+			Ages: []Age{{"key revoked", closed, identity.QOldestKey}, {"session over", 0, identity.QOldestSession}, {"SVID over", identity.KeepOver, identity.QOldestSVID}}},
 
 		{Table: "issuer_key", Owner: "identity", Grows: "a rotation, one a month", Stays: "which key signed when belongs to the record"},
 		{Table: "wrapping_key", Owner: "identity", Grows: "a renewal of the wrapping key", Fixed: 64},
+		{Table: "authority", Owner: "identity", Grows: "a turn of the keys for SVIDs, one a month", Stays: "which key signed when belongs to the record"},
 		{Table: "enrollment", Owner: "identity", Grows: "a token that lets an agent enrol a key", Ages: []Age{{"over", identity.KeepOver, identity.QOldestEnrollment}}},
 		{Table: "token_grant", Owner: "identity", Grows: "an access token that was asked for", Ages: []Age{{"over", identity.KeepOver, identity.QOldestGrant}}, Note: "for the inventory; the record keeps who was granted what"},
 		{Table: "refresh_token", Owner: "identity", Grows: "a grant that is refreshed, each time", Ages: []Age{{"over", identity.KeepOver, identity.QOldestRefresh}}},

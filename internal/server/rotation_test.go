@@ -29,6 +29,7 @@ const (
 	qTestSealedKeys       store.Q = `SELECT key_version, COUNT(*) FROM sealed GROUP BY key_version`
 	qTestWebhookKeys      store.Q = `SELECT key_version, COUNT(*) FROM webhook GROUP BY key_version`
 	qTestSigningKeys      store.Q = `SELECT wrap_version, COUNT(*) FROM issuer_key GROUP BY wrap_version`
+	qTestAuthorities      store.Q = `SELECT wrap_version, COUNT(*) FROM authority GROUP BY wrap_version`
 )
 
 // keyStores are where a network's ring can be kept, each with an outage that it can
@@ -217,7 +218,7 @@ func wrappedUnder(t *testing.T, s *servertest.Server, version int64) bool {
 	t.Helper()
 	all := true
 	if err := s.DB.View(t.Context(), func(v *store.View) error {
-		for _, q := range []store.Q{qTestConversationKeys, qTestSealedKeys, qTestWebhookKeys, qTestSigningKeys} {
+		for _, q := range []store.Q{qTestConversationKeys, qTestSealedKeys, qTestWebhookKeys, qTestSigningKeys, qTestAuthorities} {
 			rows := 0
 			if err := v.All(q, func(r *store.Row) error {
 				rows++

@@ -19,6 +19,7 @@ import (
 	"github.com/reefwarden/reefwarden/internal/api/native"
 	"github.com/reefwarden/reefwarden/internal/audit"
 	"github.com/reefwarden/reefwarden/internal/bus"
+	"github.com/reefwarden/reefwarden/internal/certificate"
 	"github.com/reefwarden/reefwarden/internal/console"
 	"github.com/reefwarden/reefwarden/internal/gate"
 	"github.com/reefwarden/reefwarden/internal/identity"
@@ -57,8 +58,11 @@ type Server struct {
 	sequencer *sequencer
 	chores    *chores
 	uses      *loop
-	rings     *loop // reads the ring of keys again and again
-	started   bool  // the background work of gate and tracer
+	rings     *loop             // reads the ring of keys again and again
+	looks     *loop             // at the files of door; nil without TLS
+	door      *certificate.Pair // nil without TLS
+	issuing   chan struct{}     // closed when the issuer has its keys
+	started   bool              // the background work of gate and tracer
 	closed    sync.Once
 
 	keyTrouble string // of the goroutine of rings: why the ring could not be read the last time
@@ -73,7 +77,7 @@ func New(ctx context.Context, c Config, log *slog.Logger) (*Server, error) {
 		return nil, err
 	}
 	s.networks = newNetworks(s)
-	if err := s.listen(); err != nil {
+	if err := s.listen(ctx); err != nil {
 		s.Close()
 		return nil, err
 	}
@@ -103,7 +107,7 @@ func assemble(ctx context.Context, c Config, log *slog.Logger) (_ *Server, err e
 	if err := c.Check(); err != nil {
 		return nil, err
 	}
-	s := &Server{Config: c, log: log, Metrics: telemetry.NewMetrics()}
+	s := &Server{Config: c, log: log, Metrics: telemetry.NewMetrics(), issuing: make(chan struct{})}
 	defer func() {
 		if err != nil {
 			s.Close()
@@ -126,7 +130,7 @@ func assemble(ctx context.Context, c Config, log *slog.Logger) (_ *Server, err e
 		return nil, err
 	}
 	if s.Bus, err = bus.Open(ctx, bus.Config{
-		URL: c.NATS, Prefix: busPrefix(s.Keys.Check()), Name: fmt.Sprintf("reef-%d", s.DB.Node()), Log: log,
+		URL: c.NATS, Prefix: busPrefix(s.Keys.Check()), Name: fmt.Sprintf("reef-%d", s.DB.Node()), Log: log, TLS: s.busTLS(s.issuing),
 	}); err != nil {
 		return nil, err
 	}
@@ -207,6 +211,7 @@ func (s *Server) begin(ctx context.Context) (err error) {
 	if err := s.Issuer.Start(ctx); err != nil {
 		return err
 	}
+	close(s.issuing)
 	if s.sequencer, err = startSequencer(s.DB, s.Bus, s.log); err != nil {
 		return err
 	}
@@ -357,19 +362,22 @@ func (s *Server) doors() error {
 	return nil
 }
 
-func (s *Server) listen() (err error) {
+func (s *Server) listen(ctx context.Context) (err error) {
 	if s.listener, err = net.Listen("tcp", s.Config.Addr); err != nil {
 		return fmt.Errorf("listen on %s: %w", s.Config.Addr, err)
 	}
 	s.http = s.API.Server()
 	s.http.Handler = s.networks
 	if s.Config.TLSCert != "" {
-		cert, err := tls.LoadX509KeyPair(s.Config.TLSCert, s.Config.TLSKey)
-		if err != nil {
-			return fmt.Errorf("TLS: %w", err)
+		if s.door, err = certificate.Open(ctx, s.Config.pair(s.DB.Clock(), s.log)); err != nil {
+			return fmt.Errorf("--tls-cert: %w", err)
 		}
-		s.http.TLSConfig = &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}
-		s.listener = tls.NewListener(s.listener, s.http.TLSConfig)
+		s.listener = tls.NewListener(s.listener, certificate.Door(s.door))
+		s.looks = startEvery(lookEvery, s.log, "look at the certificate", func(ctx context.Context) error {
+			_ = s.door.Look(ctx) // it logs what changes, and its state is watched
+			return nil
+		})
+		s.Metrics.WatchCertificate(func() (time.Time, bool) { state := s.door.State(); return state.NotAfter, state.Failed == nil })
 	}
 	return nil
 }
@@ -397,7 +405,7 @@ func (s *Server) Named(name string) *Server { return s.networks.named(name) }
 const (
 	drainFor       = 5 * time.Second
 	housekeepEvery = 10 * time.Minute
-	lookEvery      = 2 * time.Second // for networks that were made meanwhile
+	lookEvery      = 2 * time.Second // for networks and certificates that were made meanwhile
 	sealEvery      = 5 * time.Second // what of the log of exposures is full or old
 )
 
@@ -498,6 +506,9 @@ func (s *Server) Close() {
 		}
 		if s.listener != nil {
 			_ = s.listener.Close()
+		}
+		if s.looks != nil {
+			s.looks.close()
 		}
 		if s.networks != nil {
 			s.networks.close()

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"math/rand/v2"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -39,6 +40,25 @@ func lockKey(schema, what string) int64 {
 	h := fnv.New64a()
 	_, _ = h.Write([]byte("reef\x00" + schema + "\x00" + what))
 	return int64(h.Sum64())
+}
+
+// Plain returns the hosts that a PostgreSQL URL, with the environment that completes it,
+// would let be spoken to without TLS. A socket of this machine is none.
+func Plain(raw string) (hosts []string, err error) {
+	c, err := pgx.ParseConfig(raw)
+	if err != nil {
+		return nil, errors.New("the PostgreSQL URL cannot be used") // pgx's text may hold the password
+	}
+	note := func(host string, secure bool) {
+		if !secure && !strings.HasPrefix(host, "/") {
+			hosts = append(hosts, host)
+		}
+	}
+	note(c.Host, c.TLSConfig != nil)
+	for _, f := range c.Fallbacks {
+		note(f.Host, f.TLSConfig != nil)
+	}
+	return hosts, nil
 }
 
 func openPostgres(ctx context.Context, cfg Config) (*pg, error) {

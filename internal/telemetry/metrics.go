@@ -38,6 +38,7 @@ type Metrics struct {
 
 	writeQueue, fenceAge, busConnected, busDropped atomic.Pointer[func() float64]
 	kills, confirmed                               atomic.Pointer[func() float64]
+	certUntil, certCurrent                         atomic.Pointer[func() float64]
 	leases                                         leases
 }
 
@@ -107,6 +108,8 @@ func NewMetrics() *Metrics {
 	m.gauge("reef_kills", "Agents that the network has ever killed: the number of its kill epoch.", &m.kills)
 	m.gauge("reef_confirmed", "0 while a restored network waits for its operator and serves no agent.", &m.confirmed)
 	m.gauge("reef_bus_connected", "1 while signals travel between nodes.", &m.busConnected)
+	m.gauge("reef_certificate_until_seconds", "When the certificate of the doors ends, as a Unix time.", &m.certUntil)
+	m.gauge("reef_certificate_current", "0 while what stands in the certificate's files cannot be used and the one before serves.", &m.certCurrent)
 	m.registry.MustRegister(
 		&m.leases,
 		prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "reef_bus_dropped_total", Help: "Signals thrown away on this node."}, pull(&m.busDropped)),
@@ -184,6 +187,13 @@ func oneIf(yes bool) float64 {
 func (m *Metrics) WatchBus(connected func() bool, dropped func() int64) {
 	m.busConnected.Store(new(func() float64 { return oneIf(connected()) }))
 	m.busDropped.Store(new(func() float64 { return float64(dropped()) }))
+}
+
+// WatchCertificate sets where scrapes read until when the certificate of the doors is
+// good, and whether it is the one that stands in its files.
+func (m *Metrics) WatchCertificate(state func() (until time.Time, current bool)) {
+	m.certUntil.Store(new(func() float64 { until, _ := state(); return float64(until.Unix()) }))
+	m.certCurrent.Store(new(func() float64 { _, current := state(); return oneIf(current) }))
 }
 
 // WatchLeases sets where scrapes read the names of the leases that this node holds.

@@ -272,7 +272,8 @@ func (d *door) inventory(ctx context.Context, c *api.Call) error {
 }
 
 type newRotation struct {
-	Compromised bool   `json:"compromised"` // the earlier keys, and all tokens, end at once
+	Compromised bool   `json:"compromised"` // the earlier keys, and all that they signed, end at once
+	SVIDs       bool   `json:"svids"`       // of the keys that sign SVIDs, not of those that sign tokens
 	Reason      string `json:"reason"`
 }
 
@@ -287,7 +288,7 @@ func (d *door) rotateSigningKey(ctx context.Context, c *api.Call) error {
 	if err := c.Decode(&in); err != nil {
 		return err
 	}
-	out, err := d.issuer.Rotate.DoOnce(ctx, c.Principal, c.Key, identity.Rotation{Compromised: in.Compromised, Reason: in.Reason})
+	out, err := d.issuer.Rotate.DoOnce(ctx, c.Principal, c.Key, identity.Rotation{Compromised: in.Compromised, SVIDs: in.SVIDs, Reason: in.Reason})
 	if err != nil {
 		return err
 	}

@@ -85,6 +85,12 @@ func (d *door) server() server {
 		RevokeAuth: []string{authAssertion}, RevokeAlgorithms: d.Algorithms,
 		ProofAlgorithms: d.Algorithms, BoundByCertificates: secure,
 	}
+	methods := []*[]string{&s.Auth, &s.InspectAuth, &s.RevokeAuth}
+	for _, m := range methods {
+		if *m = append(*m, authTokenSVID); secure {
+			*m = append(*m, authSVID)
+		}
+	}
 	if d.Sessions != nil {
 		s.Authorize, s.Device = base+pathAuthorize, base+pathDeviceStart
 		s.ResponseTypes, s.ResponseModes, s.Challenges = []string{responseCode}, []string{"query"}, []string{challengeS256}

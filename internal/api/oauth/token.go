@@ -58,7 +58,7 @@ func (d *door) begin(ctx context.Context, c *api.Call) (f url.Values, who identi
 		return nil, who, err
 	}
 	return f, identity.Client{
-		ID: sent.id, Assertion: sent.assertion, Proof: who.Proof, Method: c.R.Method, URL: d.URL() + c.R.URL.EscapedPath(), Cert: certificate(c.R),
+		ID: sent.id, Assertion: sent.assertion, SVID: sent.svid, Proof: who.Proof, Method: c.R.Method, URL: d.URL() + c.R.URL.EscapedPath(), Cert: certificate(c.R),
 	}, nil
 }
 
@@ -275,7 +275,7 @@ func (d *door) revoke(ctx context.Context, c *api.Call) error {
 // whose refresh token it is, which its public client alone has.
 func (d *door) ender(ctx context.Context, c *api.Call, who identity.Client, text string) (act.Principal, error) {
 	refresh := ""
-	if who.Assertion == "" && who.ID != "" {
+	if who.Public() {
 		if refresh = text; !strings.HasPrefix(text, identity.RefreshToken.Prefix()) {
 			return act.Principal{}, act.Errorf(act.Invalid, "a public client ends its grant by its refresh token").WithRule("revoke.type").
 				WithHint("send the refresh token: its access tokens end with it")

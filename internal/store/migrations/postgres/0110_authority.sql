@@ -1,0 +1,24 @@
+-- +goose Up
+
+-- The keys that sign SVIDs, in pairs: use is x509 or jwt. public is the certificate of
+-- the one and the public key of the other; the private half is wrapped.
+CREATE TABLE authority (
+    n BIGINT PRIMARY KEY,
+    id BIGINT NOT NULL UNIQUE,
+    use TEXT COLLATE "C" NOT NULL,
+    kid TEXT COLLATE "C" NOT NULL UNIQUE,
+    public BYTEA NOT NULL,
+    wrap_version BIGINT NOT NULL,
+    wrapped BYTEA NOT NULL,
+    created_at BIGINT NOT NULL,
+    active_at BIGINT NOT NULL,
+    until_at BIGINT NOT NULL
+);
+
+-- An X.509-SVID is a credential that was got with another one, parent, and ends with it.
+-- instance is what its holder goes by, the same for those that follow one another.
+ALTER TABLE credential ADD COLUMN instance BIGINT NOT NULL DEFAULT 0;
+
+CREATE INDEX credential_svid ON credential (expires_at, id) WHERE kind = 'x509-svid';
+
+CREATE INDEX credential_svid_parent ON credential (parent, id) WHERE kind = 'x509-svid';
