@@ -224,17 +224,17 @@ func (w *Workload) publish(held *identityHeld, refused error) {
 	w.changed = make(chan struct{})
 }
 
-func (w *Workload) now() (held *identityHeld, refused error, changed <-chan struct{}) {
+func (w *Workload) now() (held *identityHeld, changed <-chan struct{}, refused error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.held, w.refused, w.changed
+	return w.held, w.changed, w.refused
 }
 
 // follow sends what is held, and again whenever it changes, until the caller goes or
 // the network says no.
 func (w *Workload) follow(ctx context.Context, send func(*identityHeld) error) error {
 	for {
-		held, refused, changed := w.now()
+		held, changed, refused := w.now()
 		switch {
 		case held != nil:
 			if err := send(held); err != nil {

@@ -207,7 +207,10 @@ func NewConsents(g *gate.Gate, issuer *Issuer, clients Clients) (*Consents, erro
 	c := &Consents{Clients: clients, issuer: issuer, polls: newPolls()}
 	c.Give = gate.RegisterWrite(g, gate.Write[NewConsent, Code]{
 		Info: gate.Info{Name: "consent.give", Doc: "Let a client act for you, within a scope and for eight hours; it gets a code.", On: act.KindGrant, Quota: gate.QuotaNone},
-		Resolve: func(_ context.Context, _ *store.View, _ act.Principal, in NewConsent) (gate.Resource, error) {
+		Resolve: func(_ context.Context, _ *store.View, p act.Principal, in NewConsent) (gate.Resource, error) {
+			if err := inPerson(p); err != nil {
+				return consentFacts(0), err
+			}
 			return consentFacts(0), c.check(in, true)
 		},
 		Run: c.give,
@@ -226,6 +229,16 @@ func NewConsents(g *gate.Gate, issuer *Issuer, clients Clients) (*Consents, erro
 // consentFacts are what policy knows of a consent: it is the operator's own.
 func consentFacts(id act.ID) gate.Resource {
 	return gate.Resource{Ref: act.Ref{ID: id}, Facts: gate.Facts{Kind: act.KindGrant, Own: true}}
+}
+
+// inPerson refuses a program that an operator has let in: it lets in nobody else, or its
+// own end and what it may do would be its to choose.
+func inPerson(p act.Principal) error {
+	if p.Grant == 0 && (p.Binding == act.BindingSession || p.Binding == act.BindingOperator) {
+		return nil
+	}
+	return act.Errorf(act.Denied, "a program cannot consent for whom it acts for").WithRule("consent.person").
+		WithHint("sign in to the pages and consent there, or use the operators' token")
 }
 
 // Check says whether a client may ask for this, before a human is bothered with it.

@@ -90,7 +90,7 @@ func (i *Issuer) registerCredentials(g *gate.Gate) {
 		Run: i.recover,
 	})
 	i.End = gate.RegisterWrite(g, gate.Write[CredentialEnd, act.Ref]{
-		Info: gate.Info{Name: "credential.revoke", Doc: "End a key or another credential, with every token that was got by it.", On: act.KindCredential, Quota: gate.QuotaWrite},
+		Info: gate.Info{Name: "credential.revoke", Doc: "End a key or another credential, with every token that was got by it.", On: act.KindCredential, Also: []act.Kind{act.KindOperator}, Quota: gate.QuotaWrite},
 		Resolve: func(_ context.Context, v *store.View, p act.Principal, in CredentialEnd) (gate.Resource, error) {
 			if p.Kind == act.Operator {
 				if err := CheckReason(in.Reason); err != nil {
@@ -98,7 +98,11 @@ func (i *Issuer) registerCredentials(g *gate.Gate) {
 				}
 			}
 			c, err := i.credential(v, p, in.Credential)
-			return gate.Resource{Ref: act.Ref{ID: c.ID}, Facts: gate.Facts{Kind: act.KindCredential, Own: c.Subject == p.ID}}, err
+			kind := act.KindCredential
+			if c.Subject.Kind() == act.KindOperator { // to policy, ending what an operator signs in with is ending the operator
+				kind = act.KindOperator
+			}
+			return gate.Resource{Ref: act.Ref{ID: c.ID}, Facts: gate.Facts{Kind: kind, Own: c.Subject == p.ID}}, err
 		},
 		Run: i.end,
 		Replay: func(_ context.Context, _ *store.View, _ act.Principal, made act.Ref) (act.Ref, error) {
@@ -222,8 +226,10 @@ func (i *Issuer) renew(_ context.Context, tx *store.Tx, p act.Principal, in NewK
 	return out, gate.Effects{Out: act.Ref{ID: out.ID}}, nil
 }
 
-// endCredential revokes a credential and what was got by it, SVIDs and tokens. An agent's epoch is
-// raised, so that nothing it has under way by the credential is done any more.
+// endCredential revokes a credential and what was got by it, SVIDs and tokens. With an SVID
+// end those that its key got later, since they may have been got by it; their holder gets
+// others by the key. An agent's epoch is raised, so that nothing it has under way by the
+// credential is done any more.
 func (i *Issuer) endCredential(tx *store.Tx, c Credential) error {
 	if _, err := tx.Exec(qKeyEnd, c.ID, tx.Now()); err != nil {
 		return err
@@ -231,8 +237,21 @@ func (i *Issuer) endCredential(tx *store.Tx, c Credential) error {
 	if _, err := tx.Exec(qSVIDsEnd, c.ID, tx.Now()); err != nil {
 		return err
 	}
-	if err := i.ids.revokeGrants(tx, c.ID, c.Subject); err != nil {
-		return err
+	ended := []act.ID{c.ID}
+	if c.Kind == kindSVID {
+		if err := tx.All(qSVIDsAfter, func(r *store.Row) error { ended = append(ended, r.ID(0)); return nil }, c.ID, token.Skew.Microseconds()); err != nil {
+			return err
+		}
+	}
+	for n, id := range ended {
+		if n > 0 {
+			if _, err := tx.Exec(qKeyEnd, id, tx.Now()); err != nil {
+				return err
+			}
+		}
+		if err := i.ids.revokeGrants(tx, id, c.Subject); err != nil {
+			return err
+		}
 	}
 	if c.Subject.Kind() == act.KindAgent {
 		return i.cfg.Agents.Raise(tx, []act.ID{c.Subject})

@@ -72,7 +72,10 @@ func (c *Consents) registerDevice(g *gate.Gate) {
 func (c *Consents) registerAnswer(g *gate.Gate, name, doc string, state int64) *gate.WriteAct[DeviceQuery, act.Ref] {
 	return gate.RegisterWrite(g, gate.Write[DeviceQuery, act.Ref]{
 		Info: gate.Info{Name: name, Doc: doc, On: act.KindGrant, Quota: gate.QuotaNone},
-		Resolve: func(_ context.Context, v *store.View, _ act.Principal, in DeviceQuery) (gate.Resource, error) {
+		Resolve: func(_ context.Context, v *store.View, p act.Principal, in DeviceQuery) (gate.Resource, error) {
+			if err := inPerson(p); err != nil {
+				return consentFacts(0), err
+			}
 			row, err := c.waiting(v, in.User)
 			return consentFacts(row.id), err
 		},

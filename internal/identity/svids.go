@@ -22,7 +22,11 @@ VALUES ($1, $2, '` + kindSVID + `', $3, $4, $5, 0, $6, $7, $8, $9)`
 	qSVIDOf       store.Q = `SELECT parent, instance FROM credential WHERE id = $1 AND kind = '` + kindSVID + `'`
 	qSVIDInstance store.Q = `SELECT id FROM credential WHERE subject = $1 AND instance = $2 AND kind = '` + kindSVID + `' ORDER BY id LIMIT 1`
 	qSVIDsEnd     store.Q = `UPDATE credential SET revoked_at = $2 WHERE parent = $1 AND kind = '` + kindSVID + `' AND revoked_at = 0`
-	qSVIDsOver    store.Q = `DELETE FROM credential WHERE id IN
+	// The SVIDs that may have been got by another one, directly or not: those of the same
+	// key from then on, clocks of nodes allowed for.
+	qSVIDsAfter store.Q = `SELECT s.id FROM credential AS c JOIN credential AS s ON s.parent = c.parent AND s.kind = '` + kindSVID + `' AND s.revoked_at = 0 AND s.created_at >= c.created_at - $2
+WHERE c.id = $1 AND c.kind = '` + kindSVID + `' AND s.id <> c.id ORDER BY s.id`
+	qSVIDsOver store.Q = `DELETE FROM credential WHERE id IN
 (SELECT id FROM credential WHERE kind = '` + kindSVID + `' AND expires_at < $1 ORDER BY expires_at, id LIMIT $2)`
 
 	// QOldestSVID asks when the first SVID ends, or ended.

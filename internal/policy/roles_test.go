@@ -69,6 +69,38 @@ func TestDefaultBundleOnOperators(t *testing.T) {
 	}
 }
 
+// Another key for an agent that is there, and the end of what another operator signs in
+// with, are for admins who are there.
+func TestAgentsAndOperatorsAreNotTakenOver(t *testing.T) {
+	e := newEngine(t, &people{by: map[act.ID]PrincipalFacts{}}, nil)
+	activateDefault(t, e)
+	for _, c := range []struct {
+		what  string
+		act   string
+		on    gate.Facts
+		roles gate.OperatorRoles
+		fresh bool
+		want  bool
+	}{
+		{"a new agent's key, signed in long ago", "enrollment.create", gate.Facts{Kind: act.KindNetwork}, gate.OperatorAdmin, false, true},
+		{"another key of an agent, signed in long ago", "enrollment.create", gate.Facts{Kind: act.KindAgent}, gate.OperatorAdmin, false, false},
+		{"another key of an agent", "enrollment.create", gate.Facts{Kind: act.KindAgent}, gate.OperatorAdmin, true, true},
+		{"an agent's key, by a responder", "credential.revoke", gate.Facts{Kind: act.KindCredential}, gate.OperatorResponder, false, true},
+		{"an operator, by a responder", "credential.revoke", gate.Facts{Kind: act.KindOperator}, gate.OperatorResponder, true, false},
+		{"an operator, by an admin who signed in long ago", "credential.revoke", gate.Facts{Kind: act.KindOperator}, gate.OperatorAdmin, false, false},
+		{"an operator, by an admin", "credential.revoke", gate.Facts{Kind: act.KindOperator}, gate.OperatorAdmin, true, true},
+		{"one's own session", "credential.revoke", gate.Facts{Kind: act.KindOperator, Own: true}, gate.OperatorObserver, false, true},
+	} {
+		p := act.Principal{Kind: act.Operator, ID: testID(act.KindOperator, 1), Roles: uint8(c.roles), Binding: act.BindingSession}
+		if c.fresh {
+			p.Binding = act.BindingOperator
+		}
+		if d := e.Decide(p, gate.Question{Act: c.act, Resource: c.on}); d.Allow != c.want {
+			t.Errorf("%s: allowed is %v (by %s)", c.what, d.Allow, d.Policy)
+		}
+	}
+}
+
 // How long a proof of who one is lasts, and what the refused are told.
 func TestStepUp(t *testing.T) {
 	now := time.Date(2026, 11, 29, 12, 0, 0, 0, time.UTC)

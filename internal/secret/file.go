@@ -34,12 +34,20 @@ type File struct {
 
 // NewFile returns the store of the file at path. What is there must be in the form
 // that unlock says.
-func NewFile(path string, unlock Unlock) *File { return &File{path: path, unlock: unlock} }
+func NewFile(path string, unlock Unlock) *File { return &File{path: target(path), unlock: unlock} }
 
 // NewCopy returns the store of a file that somebody brings: in the clear, or sealed
 // for unlock.
 func NewCopy(path string, unlock Unlock) *File {
-	return &File{path: path, unlock: unlock, either: true}
+	return &File{path: target(path), unlock: unlock, either: true}
+}
+
+// target follows links, so that what is replaced is the file and not a link to it.
+func target(path string) string {
+	if followed, err := filepath.EvalSymlinks(path); err == nil {
+		return followed
+	}
+	return path
 }
 
 // Read implements identity.KeyStore.

@@ -217,6 +217,24 @@ func TestRolesHoldAtTheDoors(t *testing.T) {
 		if w := send(h, "resume", id); w.Code != http.StatusOK {
 			t.Errorf("her program resumes: %d %s", w.Code, w.Body)
 		}
+		// It lets in no other program, which would outlast it.
+		asked, err := s.Consents.Start.Do(ctx, act.Principal{Source: "a terminal"}, identity.NewConsent{Client: identity.CommandLine, Scope: "*"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		form := url.Values{"user_code": {asked.User}, "answer": {"allow"}}
+		r := httptest.NewRequest(http.MethodPost, "/oauth/device", strings.NewReader(form.Encode()))
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		r.Header.Set("Origin", s.URL)
+		r.Header.Set("Authorization", "DPoP "+h.token)
+		r.Header.Set("DPoP", h.proof(http.MethodPost, "/oauth/device"))
+		r.Host = strings.TrimPrefix(s.URL, "http://")
+		w := httptest.NewRecorder()
+		s.API.Handler().ServeHTTP(w, r)
+		if w.Code != http.StatusForbidden || !strings.Contains(w.Body.String(), "a program cannot consent") {
+			t.Errorf("her program lets another in: %d %s", w.Code, w.Body)
+		}
+
 		now := enter(gate.OperatorResponder, time.Now())
 		fresh := program(now)
 		_, bob := s.Agent(t, "bob")

@@ -200,6 +200,41 @@ func TestSVIDIsWhoOneIs(t *testing.T) {
 	}
 }
 
+// T17: with a stolen SVID ends the one that the thief got by it. The key goes on, and
+// gets its holder another.
+func TestT17_SVIDEndsWithWhatItGot(t *testing.T) {
+	for _, d := range []store.Dialect{store.SQLite, store.Postgres} {
+		t.Run(d.String(), func(t *testing.T) {
+			x := secure(t, d)
+			ada := enrol(t, x.s, "ada", token.ES256)
+			stolen, first, _ := x.enrolled(ada, "agent.me svid.*")
+			_, got := x.bySVID(stolen, nil)
+			status, _, cert := x.certify(stolen, got.Access, "")
+			thief := x.client(cert)
+			_, theirs := x.bySVID(thief, nil)
+			if status != http.StatusCreated || x.me(thief, theirs.Access) != http.StatusOK {
+				t.Fatalf("an SVID by an SVID: %d", status)
+			}
+			id, err := x.s.Codec.ParseKind(first.Credential, act.KindCredential)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := x.s.Issuer.End.Do(t.Context(), governor(t, x.s), identity.CredentialEnd{Credential: id, Reason: "stolen"}); err != nil {
+				t.Fatal(err)
+			}
+			if status := x.me(thief, theirs.Access); status != http.StatusUnauthorized {
+				t.Errorf("the thief's token: %d", status)
+			}
+			for name, c := range map[string]*http.Client{"the stolen one": stolen, "the thief's": thief} {
+				if status, got := x.bySVID(c, nil); status == http.StatusOK {
+					t.Errorf("a token by %s: %d %s", name, status, got.Rule)
+				}
+			}
+			x.enrolled(ada, "agent.me svid.*")
+		})
+	}
+}
+
 // credentialOf finds the enrolled key of an agent.
 func credentialOf(t *testing.T, s *servertest.Server, m member) (id act.ID) {
 	t.Helper()
