@@ -467,12 +467,13 @@ func TestOlderDumpIsBroughtUpToDate(t *testing.T) {
 		old := dumped(t, source)
 		old.schema = 60
 		old.drop("agent", "beneath")
-		for _, column := range []string{"jwk", "scope", "used_at"} {
+		for _, column := range []string{"jwk", "scope", "used_at", "roles", "auth_at", "instance"} {
 			old.drop("credential", column)
 		}
+		old.drop("operator", "roles")
 		old.drop("sealed", "key_version")
 		old.drop("webhook", "key_version")
-		later := []string{"kill", "restoration", "issuer_key", "enrollment", "token_grant", "refresh_token", "assertion", "consent", "wrapping_key"}
+		later := []string{"kill", "restoration", "issuer_key", "enrollment", "token_grant", "refresh_token", "assertion", "consent", "wrapping_key", "authority"}
 		old.tables = slices.DeleteFunc(slices.Clone(old.tables), func(t store.Table) bool { return slices.Contains(later, t.Name) })
 		if err := store.Restore(t.Context(), cfg, old.loading()); err != nil {
 			t.Fatal(err)
