@@ -2,6 +2,7 @@ package native
 
 import (
 	"context"
+	"encoding/json"
 	"encoding/pem"
 	"net/http"
 	"time"
@@ -17,7 +18,7 @@ func (d *door) svidRoutes() []api.Route {
 	return []api.Route{
 		{Method: post, Path: "/svids", Act: "svid.issue", Handle: d.makeSVID, Takes: newSVID{}, Gives: certificate{}},
 		{Method: post, Path: "/svids/token", Act: "svid.sign", Handle: d.makeTokenSVID, Takes: newTokenSVID{}, Gives: tokenSVID{}},
-		{Method: get, Path: "/trust-bundle", Anonymous: true, Exempt: "what verifies the network's SVIDs, for everybody who is shown one", Handle: d.trustBundle},
+		{Method: get, Path: "/trust-bundle", Anonymous: true, Exempt: "what verifies the network's SVIDs, for everybody who is shown one", Handle: d.trustBundle, Gives: trustBundle{}},
 	}
 }
 
@@ -92,6 +93,13 @@ func (d *door) makeTokenSVID(ctx context.Context, c *api.Call) error {
 		return err
 	}
 	return d.send(c, http.StatusCreated, tokenSVID{out.ID.String(), out.Token, wireTime(out.Expires.UnixMicro())})
+}
+
+// trustBundle describes what verifies SVIDs: a SPIFFE bundle, whose keys are JWKs.
+type trustBundle struct {
+	Keys        []json.RawMessage `json:"keys"`
+	Sequence    uint64            `json:"spiffe_sequence,omitempty"`
+	RefreshHint int64             `json:"spiffe_refresh_hint,omitempty"` // seconds
 }
 
 // GET /trust-bundle
