@@ -41,19 +41,8 @@ func drive(t *testing.T, script string, s *servertest.Server, pages any, env ...
 // not here.
 func needBrowser(t *testing.T) (dir string) {
 	t.Helper()
-	dir = filepath.Join("..", "..", "test", "browser")
-	for _, need := range []func() error{
-		func() error { _, err := exec.LookPath("node"); return err },
-		func() error { _, err := exec.LookPath("chromium"); return err },
-		func() error { _, err := os.Stat(filepath.Join(dir, "node_modules", "playwright-core")); return err },
-	} {
-		if err := need(); err != nil {
-			if os.Getenv("REEF_REQUIRE_ALL") == "1" {
-				t.Fatalf("the browser tests lack something: %v; run tools/setup.sh", err)
-			}
-			t.Skipf("run tools/setup.sh first: %v", err)
-		}
-	}
+	servertest.Program(t, "chromium")
+	_, dir = servertest.Package(t, servertest.Browser, "playwright-core")
 	return dir
 }
 

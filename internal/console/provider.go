@@ -40,14 +40,7 @@ func (d *door) signInCookie() string {
 // POST /sign-in/provider. Only our own form sends anybody off, so that nobody is made
 // to sign in by another site.
 func (d *door) sendOff(ctx context.Context, c *api.Call) error {
-	if err := d.sessions.FromHere(c.R); err != nil {
-		return err
-	}
-	values, err := form(c)
-	if err != nil {
-		return err
-	}
-	had, err := d.had(ctx, c)
+	values, had, err := d.signingIn(ctx, c)
 	if err != nil {
 		return err
 	}

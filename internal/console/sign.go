@@ -78,26 +78,26 @@ func (d *door) open(ctx context.Context, c *api.Call, in lifecycle.NewSession) e
 	return nil
 }
 
-// had is the session that a browser has until now, 0 for none.
-func (d *door) had(ctx context.Context, c *api.Call) (act.ID, error) {
+// signingIn reads a form of somebody who signs in, from a page of ours only, and the
+// session that the browser has until now, 0 for none.
+func (d *door) signingIn(ctx context.Context, c *api.Call) (values url.Values, had act.ID, err error) {
+	if err := d.sessions.FromHere(c.R); err != nil {
+		return nil, 0, err
+	}
+	if values, err = form(c); err != nil {
+		return nil, 0, err
+	}
 	p, signed, err := d.sessions.Of(ctx, c.R)
 	if err != nil || !signed {
-		return 0, err
+		return values, 0, err
 	}
-	return p.Credential, nil
+	return values, p.Credential, nil
 }
 
 // POST /sign-in. The token is in the body, where no log and no history keeps it,
 // and nowhere in the answer.
 func (d *door) signIn(ctx context.Context, c *api.Call) error {
-	if err := d.sessions.FromHere(c.R); err != nil {
-		return err
-	}
-	values, err := form(c)
-	if err != nil {
-		return err
-	}
-	had, err := d.had(ctx, c)
+	values, had, err := d.signingIn(ctx, c)
 	if err != nil {
 		return err
 	}

@@ -231,9 +231,6 @@ func (i *Issuer) renew(_ context.Context, tx *store.Tx, p act.Principal, in NewK
 // others by the key. An agent's epoch is raised, so that nothing it has under way by the
 // credential is done any more.
 func (i *Issuer) endCredential(tx *store.Tx, c Credential) error {
-	if _, err := tx.Exec(qKeyEnd, c.ID, tx.Now()); err != nil {
-		return err
-	}
 	if _, err := tx.Exec(qSVIDsEnd, c.ID, tx.Now()); err != nil {
 		return err
 	}
@@ -243,11 +240,9 @@ func (i *Issuer) endCredential(tx *store.Tx, c Credential) error {
 			return err
 		}
 	}
-	for n, id := range ended {
-		if n > 0 {
-			if _, err := tx.Exec(qKeyEnd, id, tx.Now()); err != nil {
-				return err
-			}
+	for _, id := range ended {
+		if _, err := tx.Exec(qKeyEnd, id, tx.Now()); err != nil {
+			return err
 		}
 		if err := i.ids.revokeGrants(tx, id, c.Subject); err != nil {
 			return err

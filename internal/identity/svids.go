@@ -88,8 +88,8 @@ func (i *Issuer) registerSVIDs(g *gate.Gate) {
 }
 
 // ownSVID is an SVID of p's as the target of an act. It is p's own in earnest: who acts
-// for somebody has an SVID of itself. What gets one is a token that was got by a key or
-// by an SVID: only its scope can be less than what the SVID will get (T13).
+// for somebody has an SVID of itself. What gets one is a bootstrap key, or a token that was
+// got by a key or by an SVID: only its scope can be less than what the SVID will get (T13).
 func (i *Issuer) ownSVID(v *store.View, p act.Principal, instance string) (r gate.Resource, err error) {
 	if instance != "" {
 		if _, err := i.cfg.Codec.ParseKind(instance, act.KindCredential); err != nil {

@@ -15,6 +15,7 @@ import (
 	"github.com/reefwarden/reefwarden/internal/act"
 	"github.com/reefwarden/reefwarden/internal/identity"
 	"github.com/reefwarden/reefwarden/internal/secret/secrettest"
+	"github.com/reefwarden/reefwarden/internal/store/storetest"
 )
 
 // asRole gives the test the credentials of a double, as a machine has those of its
@@ -165,10 +166,7 @@ func TestThirdPartyAWSClient(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := os.Stat(filepath.Join(dir, "node_modules", "@aws-sdk", "client-secrets-manager")); err != nil {
-		if os.Getenv("REEF_REQUIRE_ALL") != "" {
-			t.Fatalf("the npm packages of test/thirdparty are missing: run tools/setup.sh (%v)", err)
-		}
-		t.Skip("the npm packages of test/thirdparty are missing: run tools/setup.sh")
+		storetest.Missing(t, "test/thirdparty lacks Amazon's client: run tools/setup.sh (%v)", err)
 	}
 	a := secrettest.NewAWS(t)
 	set := asRole(t, a)

@@ -34,20 +34,25 @@ type File struct {
 
 // NewFile returns the store of the file at path. What is there must be in the form
 // that unlock says.
-func NewFile(path string, unlock Unlock) *File { return &File{path: target(path), unlock: unlock} }
+func NewFile(path string, unlock Unlock) *File { return &File{path: Resolve(path), unlock: unlock} }
 
 // NewCopy returns the store of a file that somebody brings: in the clear, or sealed
 // for unlock.
 func NewCopy(path string, unlock Unlock) *File {
-	return &File{path: target(path), unlock: unlock, either: true}
+	return &File{path: Resolve(path), unlock: unlock, either: true}
 }
 
-// target follows links, so that what is replaced is the file and not a link to it.
-func target(path string) string {
-	if followed, err := filepath.EvalSymlinks(path); err == nil {
+// Resolve makes a path absolute and follows links as far as it is there: what is replaced
+// is a file and not a link to it.
+func Resolve(path string) string {
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		return path
+	}
+	if followed, err := filepath.EvalSymlinks(abs); err == nil {
 		return followed
 	}
-	return path
+	return filepath.Join(Resolve(filepath.Dir(abs)), filepath.Base(abs))
 }
 
 // Read implements identity.KeyStore.

@@ -183,6 +183,20 @@ func TestReseal(t *testing.T) {
 	if left, err := os.ReadDir(filepath.Dir(path)); err != nil || len(left) != 1 {
 		t.Errorf("beside the file: %v, %v", left, err)
 	}
+	// By a link, it is the file that is sealed, where it lies.
+	link := filepath.Join(t.TempDir(), "link.key")
+	if err := os.Symlink(path, link); err != nil {
+		t.Fatal(err)
+	}
+	if err := NewFile(link, key).Reseal(t.Context(), phrase); err != nil {
+		t.Fatal(err)
+	}
+	if kept, err := NewFile(path, phrase).Read(t.Context()); err != nil || !bytes.Equal(kept.Ring, ring) {
+		t.Errorf("sealed by a link: %v", err)
+	}
+	if info, err := os.Lstat(link); err != nil || info.Mode()&fs.ModeSymlink == 0 {
+		t.Errorf("the link is %v, %v", info, err)
+	}
 	// A copy under another name is its owner's business.
 	ours := filepath.Join(t.TempDir(), "network.key")
 	f = NewFile(ours, Unlock{})

@@ -220,26 +220,14 @@ func (c Config) checkOpener(u secret.Unlock) error {
 	if u.Path() == "" {
 		return nil
 	}
-	opener := resolve(u.Path())
+	opener := secret.Resolve(u.Path())
 	for _, dir := range []string{c.Data, filepath.Dir(c.KeyPath())} {
-		rel, err := filepath.Rel(resolve(dir), opener)
+		rel, err := filepath.Rel(secret.Resolve(dir), opener)
 		if err == nil && rel != ".." && !strings.HasPrefix(rel, ".."+string(filepath.Separator)) {
 			return fmt.Errorf("--key-unlock %s lies in %s, with the key that it opens: whoever copies one has both; put it elsewhere", u, dir)
 		}
 	}
 	return nil
-}
-
-// resolve follows links as far as the path is there.
-func resolve(path string) string {
-	abs, err := filepath.Abs(path)
-	if err != nil {
-		return path
-	}
-	if real, err := filepath.EvalSymlinks(abs); err == nil {
-		return real
-	}
-	return filepath.Join(resolve(filepath.Dir(abs)), filepath.Base(abs))
 }
 
 // How often a node reads the ring of keys again, and how often the chore looks for a

@@ -100,7 +100,7 @@ func (m member) jwk(t testing.TB) json.RawMessage {
 // exchange, refresh, ask about and end tokens, and each fault is refused as the RFCs
 // say.
 func TestThirdPartyOAuthClients(t *testing.T) {
-	node, dir := servertest.Package(t, "openid-client")
+	node, dir := servertest.Package(t, servertest.ThirdParty, "openid-client")
 	for _, d := range []store.Dialect{store.SQLite, store.Postgres} {
 		t.Run(d.String(), func(t *testing.T) {
 			cfg := servertest.Config(t, d)

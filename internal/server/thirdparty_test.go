@@ -14,7 +14,7 @@ import (
 // The description of the native API is OpenAPI by another's validator, and
 // answers fit the schemas it gives.
 func TestThirdPartyOpenAPIValidator(t *testing.T) {
-	node, dir := servertest.Package(t, "@seriousme/openapi-schema-validator")
+	node, dir := servertest.Package(t, servertest.ThirdParty, "@seriousme/openapi-schema-validator")
 	s := servertest.Start(t, servertest.Config(t, store.SQLite))
 	key, _ := s.Agent(t, "described")
 	cmd := exec.Command(node, "openapi.mjs")

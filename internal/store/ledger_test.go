@@ -251,13 +251,3 @@ func full(n, soak int) int {
 	}
 	return n
 }
-
-// must fails the test, or skips what cannot be shown on this machine unless
-// everything is required.
-func must(t testing.TB, format string, args ...any) {
-	t.Helper()
-	if os.Getenv("REEF_REQUIRE_ALL") == "1" {
-		t.Fatalf(format, args...)
-	}
-	t.Skipf(format, args...)
-}

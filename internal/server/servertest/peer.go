@@ -12,6 +12,7 @@ import (
 
 	"github.com/reefwarden/reefwarden/internal/server"
 	"github.com/reefwarden/reefwarden/internal/store"
+	"github.com/reefwarden/reefwarden/internal/store/storetest"
 )
 
 // NATS starts a real NATS server on a free loopback port. It is stopped after the test.
@@ -29,34 +30,31 @@ func NATS(t testing.TB) *natsserver.Server {
 	return s
 }
 
-// Program finds a program that a test runs. Without it the test is skipped, or fails
-// where everything is required, as CI does.
+// Program finds a program that a test runs, see storetest.Missing.
 func Program(t testing.TB, name string) string {
 	t.Helper()
 	path, err := exec.LookPath(name)
 	if err != nil {
-		missing(t, name)
+		storetest.Missing(t, "%s is not there: run tools/setup.sh", name)
 	}
 	return path
 }
 
-// Package returns node and the directory of the third-party packages, which must hold
-// the named one; see Program.
-func Package(t testing.TB, name string) (node, dir string) {
+// The folders of scripts that node runs, below test.
+const (
+	ThirdParty = "thirdparty"
+	Browser    = "browser"
+)
+
+// Package returns node and a folder of scripts, among whose packages the named one must
+// be, see storetest.Missing.
+func Package(t testing.TB, folder, name string) (node, dir string) {
 	t.Helper()
-	node, dir = Program(t, "node"), filepath.Join("..", "..", "test", "thirdparty")
+	node, dir = Program(t, "node"), filepath.Join("..", "..", "test", folder)
 	if _, err := os.Stat(filepath.Join(dir, "node_modules", name)); err != nil {
-		missing(t, "npm ci in test/thirdparty: "+name)
+		storetest.Missing(t, "test/%s lacks %s: run tools/setup.sh", folder, name)
 	}
 	return node, dir
-}
-
-func missing(t testing.TB, what string) {
-	t.Helper()
-	if os.Getenv("REEF_REQUIRE_ALL") == "1" {
-		t.Fatalf("required and not there: %s", what)
-	}
-	t.Skipf("not there: %s", what)
 }
 
 // Compatible starts a server with the settings under which Moltbook's clients find
@@ -101,7 +99,7 @@ func configured(t testing.TB, d store.Dialect, settings []byte, more map[string]
 // and what was refused. env is added to its environment, see test/thirdparty.
 func (s *Server) MoltbookClient(t testing.TB, env ...string) (well, refused []string) {
 	t.Helper()
-	node, dir := Package(t, "moltbook-http-mcp")
+	node, dir := Package(t, ThirdParty, "moltbook-http-mcp")
 	cmd := exec.Command(node, "moltbook.mjs")
 	cmd.Dir = dir
 	cmd.Env = append(append(os.Environ(), "REEF_BASE="+s.URL, "REEF_OPERATOR="+s.Token), env...)

@@ -28,12 +28,19 @@ func URL(t testing.TB) string {
 	}
 	u, err := cluster()
 	if err != nil {
-		if os.Getenv("REEF_REQUIRE_ALL") == "1" {
-			t.Fatalf("PostgreSQL is required: %v", err)
-		}
-		t.Skipf("no PostgreSQL: %v (install the server, or set DATABASE_URL)", err)
+		Missing(t, "no PostgreSQL: %v (install the server, or set DATABASE_URL)", err)
 	}
 	return u
+}
+
+// Missing ends a test for which something is not there: it is skipped, or fails where
+// everything is required, as make test requires it.
+func Missing(t testing.TB, format string, args ...any) {
+	t.Helper()
+	if os.Getenv("REEF_REQUIRE_ALL") == "1" {
+		t.Fatalf(format, args...)
+	}
+	t.Skipf(format, args...)
 }
 
 // cluster starts the process's private cluster once.

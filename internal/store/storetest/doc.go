@@ -8,5 +8,5 @@
 // With REEF_REQUIRE_ALL=1 (set by make test) a machine without PostgreSQL fails
 // the tests instead of skipping them.
 //
-// Entry points: [Each] and [Open].
+// Entry points: [Each] and [Open]; [Missing] for whatever else a test may lack.
 package storetest
