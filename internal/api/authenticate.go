@@ -8,6 +8,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"strings"
 	"time"
 
@@ -47,7 +48,7 @@ func (k *Kernel) authenticate(ctx context.Context, c *Call) error {
 	if len(sent) > 1 {
 		return k.refuse(ctx, c, "key.malformed", "more than one Authorization header was sent")
 	}
-	shown := identity.Presented{Method: c.R.Method, Cert: certificate(c.R)}
+	shown := identity.Presented{Method: c.R.Method, Cert: k.Certificate(c.R)}
 	var ok bool
 	if shown.Scheme, shown.Credential, ok = credential(sent[0]); !ok {
 		return k.refuse(ctx, c, "key.malformed", "the Authorization header holds no credential")
@@ -68,10 +69,14 @@ func (k *Kernel) authenticate(ctx context.Context, c *Call) error {
 	return k.admit(ctx, c, p, err)
 }
 
-// certificate returns the client certificate of a request's connection, whose key
-// the handshake has shown; nil without one.
-func certificate(r *http.Request) *x509.Certificate {
+// Certificate returns the client certificate of a request's connection, whose key
+// the handshake has shown; nil without one. That of a trusted proxy says who the proxy
+// is, and nothing of its callers: a token bound to it would be good for all of them.
+func (k *Kernel) Certificate(r *http.Request) *x509.Certificate {
 	if r.TLS == nil || len(r.TLS.PeerCertificates) == 0 {
+		return nil
+	}
+	if at, err := netip.ParseAddrPort(r.RemoteAddr); err != nil || k.trusted(at.Addr().Unmap().WithZone("")) {
 		return nil
 	}
 	return r.TLS.PeerCertificates[0]

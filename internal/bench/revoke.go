@@ -20,6 +20,7 @@ import (
 const (
 	revokePause   = 20 * time.Millisecond  // between two revocations
 	revokeRest    = 100 * time.Millisecond // of a caller between two acts
+	revokeHunt    = time.Millisecond       // between two acts with the token that is being revoked
 	revokeSeconds = 120                    // of all repetitions
 	revokeTries   = 3                      // acts with a token on each node after its revocation
 )
@@ -212,7 +213,7 @@ func (p *patrol) revoke(ctx context.Context, i int) (took time.Duration, err err
 		started := make(chan error, 1)
 		g.Go(func() error {
 			started <- p.see(ctx, node, i)
-			for tries := 0; tries < revokeTries; {
+			for tries := 0; tries < revokeTries; time.Sleep(revokeHunt) {
 				after := gone.Load()
 				err := p.see(ctx, node, i)
 				switch e := act.AsError(err); {

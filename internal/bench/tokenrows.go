@@ -249,11 +249,13 @@ func (o *office) token(n int, proved bool) (identity.TokenAnswer, error) {
 	return o.srv.Issuer.Answer(identity.Issued{Grant: g})
 }
 
-// call is a call with a token: on a connection with the certificate, or with a proof.
+// call is a call with a token: on a connection of its own with the certificate, or with
+// a proof.
 func (o *office) call(a identity.TokenAnswer, proved bool) (p identity.Presented, err error) {
 	p = identity.Presented{Scheme: a.Type, Credential: a.AccessToken, Method: "GET", URL: officeURL + tokenCall}
 	if !proved {
-		p.Cert = o.cert
+		cert := *o.cert // each connection has read its own
+		p.Cert = &cert
 		return p, nil
 	}
 	p.Proof, err = o.agents[0].key.Prove(token.Prove{Method: p.Method, URL: p.URL, AccessToken: a.AccessToken, Nonce: o.srv.Issuer.Nonce(), Now: time.Now()})

@@ -65,7 +65,7 @@ func start(ts *testscript.TestScript, args ...string) string {
 	ts.Check(err)
 	cmd := exec.CommandContext(ctx, exe, args...)
 	cmd.Dir = ts.Getenv("WORK")
-	cmd.Env = append(os.Environ(), "REEF_KEYS="+ts.Getenv("REEF_KEYS"))
+	cmd.Env = append(os.Environ(), "REEF_KEYS="+ts.Getenv("REEF_KEYS"), "SSL_CERT_FILE="+ts.Getenv("SSL_CERT_FILE"))
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	out, err := cmd.StdoutPipe()
 	ts.Check(err)

@@ -16,16 +16,18 @@ import (
 )
 
 const (
-	schemeDPoP = "DPoP"
+	schemeBearer = "Bearer" // of a token that a certificate binds
+	schemeDPoP   = "DPoP"
 
 	tokenLeast = 5 * time.Second  // a token that ends sooner is not sent any more
 	tokenTries = 15 * time.Second // for one answer of the token endpoint
 	refusedFor = time.Second      // for which a refusal of the token endpoint stands for all who ask
 )
 
-// Holder acts for an agent with its key: it has an access token at hand that is bound
-// to the key, and sends every request with it and a proof of its own (RFC 9449). It
-// is an http.RoundTripper for requests to its network and refuses all others. Safe
+// Holder acts for an agent with its key: it has an access token at hand and sends every
+// request with it. By https the token is bound to a certificate that the holder's
+// connections have (RFC 8705); where the network does not see that, and for operators,
+// to the key, and each request has a proof of its own (RFC 9449). It is an http.RoundTripper for requests to its network and refuses all others. Safe
 // for concurrent use.
 type Holder struct {
 	me    atomic.Pointer[Member]
@@ -33,7 +35,10 @@ type Holder struct {
 	file  string // of the key, "" unless Follow was called
 	mint  func(ctx context.Context, refused string) (Token, error)
 	clock act.Clock
-	conn  conn // without a credential
+	conn  conn   // without a credential
+	thumb string // of the certificate that binds tokens, "" without one
+
+	unseen atomic.Bool // the network does not see that certificate
 
 	life context.Context //nolint:containedctx // of the holder: requests for tokens are nobody's alone
 	end  context.CancelFunc
@@ -56,10 +61,11 @@ type flight struct {
 	err   error
 }
 
-// Token is an access token. It is good with a proof of its holder's key only.
+// Token is an access token. It is good with a proof of its holder's key, or on its
+// holder's connections, only.
 type Token struct {
 	Text    string
-	Type    string
+	Type    string // DPoP or Bearer
 	Scope   string
 	Expires time.Time // by the holder's clock
 }
@@ -86,6 +92,11 @@ func NewHolder(ctx context.Context, m Member, scope string, clock act.Clock) (*H
 	h := &Holder{scope: scope, clock: clock, conn: c}
 	h.me.Store(&m)
 	h.mint = h.byKey
+	if m.ID != "" && strings.HasPrefix(m.URL, "https:") {
+		if err := h.certify(); err != nil {
+			return nil, err
+		}
+	}
 	h.life, h.end = context.WithCancel(ctx)
 	return h, nil
 }
@@ -108,11 +119,25 @@ func (h *Holder) Follow(file string) { h.file = file }
 
 // byKey gets a token with the key of an agent.
 func (h *Holder) byKey(ctx context.Context, _ string) (Token, error) {
-	t, err := h.Mint(ctx, TokenRequest{Scope: h.scope})
+	t, err := h.own(ctx)
 	if act.CodeOf(err) == act.Unauthenticated && h.reread() {
-		t, err = h.Mint(ctx, TokenRequest{Scope: h.scope})
+		t, err = h.own(ctx)
 	}
 	return t, err
+}
+
+// own gets a token of the agent's own, bound to the certificate of the connections if
+// the network sees it.
+func (h *Holder) own(ctx context.Context) (Token, error) {
+	r := TokenRequest{Scope: h.scope}
+	if h.thumb != "" && !h.unseen.Load() {
+		t, err := h.certified(ctx, r.form())
+		if e, ok := errors.AsType[*act.Error](err); err == nil || !ok || e.Rule != ruleUnbound {
+			return t, err
+		}
+		h.unseen.Store(true)
+	}
+	return h.Mint(ctx, r)
 }
 
 // reread takes another key of the same agent from the file, and reports whether there

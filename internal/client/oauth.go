@@ -31,6 +31,11 @@ type TokenRequest struct {
 // Mint gets an access token that is bound to the holder's key: with an assertion by
 // the key (RFC 7523) and a proof (RFC 9449).
 func (h *Holder) Mint(ctx context.Context, r TokenRequest) (t Token, err error) {
+	t, _, err = h.redeem(ctx, r.form())
+	return t, err
+}
+
+func (r TokenRequest) form() url.Values {
 	f := url.Values{"grant_type": {grantClient}, "audience": r.Audience}
 	if r.Subject != "" {
 		f.Set("grant_type", grantExchange)
@@ -40,28 +45,36 @@ func (h *Holder) Mint(ctx context.Context, r TokenRequest) (t Token, err error) 
 	if r.Scope != "" {
 		f.Set("scope", r.Scope)
 	}
-	t, _, err = h.redeem(ctx, f)
-	return t, err
+	return f
 }
 
-// redeem gets tokens for what a form has.
-func (h *Holder) redeem(ctx context.Context, f url.Values) (t Token, refresh string, err error) {
-	var out struct {
-		Text      string `json:"access_token"`
-		Type      string `json:"token_type"`
-		ExpiresIn int64  `json:"expires_in"`
-		Scope     string `json:"scope"`
-		Refresh   string `json:"refresh_token"`
+// issued is an answer of the token endpoint (RFC 6749 §5.1).
+type issued struct {
+	Text      string `json:"access_token"`
+	Type      string `json:"token_type"`
+	ExpiresIn int64  `json:"expires_in"`
+	Scope     string `json:"scope"`
+	Refresh   string `json:"refresh_token"`
+}
+
+// token returns the token, whose life is counted from when it was asked for.
+func (i issued) token(scheme string, sent time.Time) (Token, error) {
+	if i.Text == "" || !strings.EqualFold(i.Type, scheme) {
+		return Token{}, act.Errorf(act.Internal, "the network gave a token of the type %.20q", i.Type).WithRule("token.type").
+			WithHint("check that the server is of the same version")
 	}
-	sent := h.clock() // the life is counted from before the answer
+	return Token{i.Text, scheme, i.Scope, sent.Add(time.Duration(i.ExpiresIn) * time.Second)}, nil
+}
+
+// redeem gets tokens for what a form has, bound to the holder's key.
+func (h *Holder) redeem(ctx context.Context, f url.Values) (t Token, refresh string, err error) {
+	var out issued
+	sent := h.clock()
 	if err := h.ask(ctx, pathToken, f, &out); err != nil {
 		return t, "", err
 	}
-	if out.Text == "" || !strings.EqualFold(out.Type, schemeDPoP) {
-		return t, "", act.Errorf(act.Internal, "the network gave a token of the type %.20q", out.Type).WithRule("token.type").
-			WithHint("check that the server is of the same version")
-	}
-	return Token{out.Text, out.Type, out.Scope, sent.Add(time.Duration(out.ExpiresIn) * time.Second)}, out.Refresh, nil
+	t, err = out.token(schemeDPoP, sent)
+	return t, out.Refresh, err
 }
 
 // Inspect asks the network what a token is good for (RFC 7662). It returns the answer
@@ -77,20 +90,11 @@ func (h *Holder) Revoke(ctx context.Context, text string) error {
 	return h.ask(ctx, pathRevoke, url.Values{"token": {text}}, nil)
 }
 
-// ask sends a form to an endpoint, once more when it wants another nonce. An agent
-// authenticates with its key; who acts for an operator is the command line, which has
-// no key that the network knows before.
+// ask sends a form to an endpoint with a proof, once more when it wants another nonce.
 func (h *Holder) ask(ctx context.Context, path string, f url.Values, out any) error {
 	for try := 1; ; try++ {
-		if m := h.me.Load(); m.ID == "" {
-			f.Set("client_id", commandLine)
-		} else {
-			assertion, err := m.Key.Assert(m.ID, m.Issuer, h.clock())
-			if err != nil {
-				return err
-			}
-			f.Set("client_assertion_type", typeAssertion)
-			f.Set("client_assertion", assertion)
+		if err := h.identify(f); err != nil {
+			return err
 		}
 		proof, err := h.prove(http.MethodPost, path, "")
 		if err != nil {
@@ -103,7 +107,25 @@ func (h *Holder) ask(ctx context.Context, path string, f url.Values, out any) er
 	}
 }
 
-// post returns what the RFCs call the error beside the error.
+// identify puts into a form who sends it. An agent authenticates with its key; who acts
+// for an operator is the command line, which has no key that the network knows before.
+func (h *Holder) identify(f url.Values) error {
+	m := h.me.Load()
+	if m.ID == "" {
+		f.Set("client_id", commandLine)
+		return nil
+	}
+	assertion, err := m.Key.Assert(m.ID, m.Issuer, h.clock())
+	if err != nil {
+		return err
+	}
+	f.Set("client_assertion_type", typeAssertion)
+	f.Set("client_assertion", assertion)
+	return nil
+}
+
+// post sends a form, with a proof unless it is "". It returns what the RFCs call the
+// error beside the error.
 func (h *Holder) post(ctx context.Context, path, proof string, f url.Values, out any) (fault string, err error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, h.conn.base+path, strings.NewReader(f.Encode()))
 	if err != nil {
@@ -112,7 +134,9 @@ func (h *Holder) post(ctx context.Context, path, proof string, f url.Values, out
 	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	req.Header.Set("Accept", "application/json")
 	req.Header.Set("User-Agent", agentName)
-	req.Header.Set("DPoP", proof)
+	if proof != "" {
+		req.Header.Set("DPoP", proof)
+	}
 	resp, err := h.conn.http.Do(req)
 	if err != nil {
 		return "", away(h.conn.base, err)

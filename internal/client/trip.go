@@ -19,7 +19,7 @@ const (
 	expectFor = 2 * time.Second
 )
 
-// RoundTrip sends a request with a token and a proof. Authorization and DPoP headers
+// RoundTrip sends a request with a token, and a proof if the token wants one. Authorization and DPoP headers
 // that it has are replaced. When the network wants another nonce, or does not take the
 // token any more, it is sent once more for each: a request that was refused so has done
 // nothing. Every other answer comes back as it is.
@@ -41,7 +41,7 @@ func (h *Holder) RoundTrip(req *http.Request) (*http.Response, error) {
 		if err != nil {
 			return nil, err
 		}
-		switch fault := challenged(resp); {
+		switch fault := challenged(resp, t.Type); {
 		case fault == "use_dpop_nonce" && !newNonce:
 			newNonce = true
 		case fault == "invalid_token" && !newToken:
@@ -68,13 +68,16 @@ func (h *Holder) RoundTrip(req *http.Request) (*http.Response, error) {
 
 // send sends a request once.
 func (h *Holder) send(req *http.Request, body *kept, path string, t Token) (*http.Response, error) {
-	proof, err := h.prove(req.Method, path, t.Text)
-	if err != nil {
-		return nil, err
-	}
 	out := req.Clone(req.Context())
-	out.Header["Authorization"] = []string{schemeDPoP + " " + t.Text}
-	out.Header["Dpop"] = []string{proof}
+	out.Header["Authorization"] = []string{t.Type + " " + t.Text}
+	delete(out.Header, "Dpop")
+	if t.Type == schemeDPoP {
+		proof, err := h.prove(req.Method, path, t.Text)
+		if err != nil {
+			return nil, err
+		}
+		out.Header["Dpop"] = []string{proof}
+	}
 	if req.Body != nil && req.Body != http.NoBody {
 		out.Body, out.GetBody = body.attempt(), nil
 		if req.ContentLength > maxKept {
@@ -94,13 +97,13 @@ func (h *Holder) send(req *http.Request, body *kept, path string, t Token) (*htt
 }
 
 // challenged returns the error of a 401 by which the network asks for another proof
-// or token (RFC 9449 §9, RFC 6750 §3.1).
-func challenged(resp *http.Response) string {
+// or token of a scheme (RFC 9449 §9, RFC 6750 §3.1).
+func challenged(resp *http.Response, scheme string) string {
 	if resp.StatusCode != http.StatusUnauthorized {
 		return ""
 	}
 	for _, line := range resp.Header["Www-Authenticate"] {
-		if scheme, rest, ok := strings.Cut(line, " "); ok && strings.EqualFold(scheme, schemeDPoP) {
+		if of, rest, ok := strings.Cut(line, " "); ok && strings.EqualFold(of, scheme) {
 			if _, rest, ok = strings.Cut(rest, `error="`); ok {
 				fault, _, _ := strings.Cut(rest, `"`)
 				return fault

@@ -331,7 +331,7 @@ func TestRevocationOnTwoNodes(t *testing.T) {
 		cfg := servertest.Config(t, store.Postgres)
 		cfg.KeyFile = filepath.Join(t.TempDir(), "network.key")
 		cfg.NATS = servertest.NATS(t).ClientURL()
-		cfg.PublicURL = "http://network.example"
+		cfg.PublicURL = "https://network.example"
 		one := newDesk(t, servertest.Start(t, cfg))
 		cfg.Data = t.TempDir()
 		two := newDesk(t, servertest.Open(t, cfg))

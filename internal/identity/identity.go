@@ -3,6 +3,7 @@ package identity
 import (
 	"context"
 	"crypto/sha256"
+	"crypto/x509"
 	"log/slog"
 	"sync/atomic"
 	"time"
@@ -73,6 +74,8 @@ type Service struct {
 	cache    *otter.Cache[[sha256.Size]byte, *verified]
 	tokens   *otter.Cache[[sha256.Size]byte, *shown]
 
+	connections *otter.Cache[*x509.Certificate, connection] // by the one that they show
+
 	// forgets counts, in the slot of a subject, how often it was forgotten; a
 	// cached verification counts only while its slot stands as it did. Subjects
 	// that share a slot cost each other one look-up, nothing else.
@@ -105,6 +108,8 @@ func New(db *store.DB, k *Keys, c Config) *Service {
 		life: c.SessionLife, idle: c.SessionIdle,
 		cache:  otter.Must(&otter.Options[[sha256.Size]byte, *verified]{MaximumSize: c.CacheSize}),
 		tokens: otter.Must(&otter.Options[[sha256.Size]byte, *shown]{MaximumSize: c.CacheSize}),
+
+		connections: otter.Must(&otter.Options[*x509.Certificate, connection]{MaximumSize: c.CacheSize}),
 	}
 	s.fences.Store(1) // 0 is what a principal has that nobody has checked
 	return s

@@ -299,7 +299,7 @@ func TestAnySequenceOfHandOvers(t *testing.T) {
 	t.Run(store.Postgres.String(), func(t *testing.T) {
 		cfg := servertest.Config(t, store.Postgres)
 		cfg.KeyFile = filepath.Join(t.TempDir(), "network.key")
-		cfg.NATS, cfg.PublicURL = servertest.NATS(t).ClientURL(), "http://network.example"
+		cfg.NATS, cfg.PublicURL = servertest.NATS(t).ClientURL(), "https://network.example"
 		one := newDesk(t, servertest.Start(t, cfg))
 		cfg.Data = t.TempDir()
 		two := newDesk(t, servertest.Open(t, cfg))

@@ -33,21 +33,14 @@ type shown struct {
 	expires   int64      // Unix microseconds, the skew included
 	stamp     uint32     // forget count of the holder
 	used      atomic.Int64
-	cert      atomic.Pointer[x509.Certificate] // the last that was found to bind it
 }
 
-// boundBy checks that a connection's certificate is the one that the token is bound to.
-// A connection shows one certificate for as long as it lasts, so that is worked out once
-// for it.
-func (t *shown) boundBy(cert *x509.Certificate) error {
-	if cert != nil && t.cert.Load() == cert {
-		return nil
-	}
-	err := t.confirm.CheckCertificate(cert)
-	if err == nil {
-		t.cert.Store(cert)
-	}
-	return err
+// connection is what a connection with a certificate has shown last, and that the one
+// binds the other: neither is worked out again while it shows the same. The certificate
+// is one connection's, or that of several of the same caller.
+type connection struct {
+	text  string
+	shown *shown
 }
 
 // Present returns the principal behind what was presented: an access token bound to
@@ -77,6 +70,16 @@ func (s *Service) presentToken(ctx context.Context, c Presented, dpop bool) (p a
 		return p, token.Refuse("token.malformed")
 	}
 	seen := s.fences.Load() // before the slots: see Forget
+	if !dpop && c.Cert != nil {
+		if last, ok := s.connections.GetIfPresent(c.Cert); ok && last.text == c.Credential {
+			switch ok, err := s.stands(last.shown); {
+			case err != nil:
+				return p, err
+			case ok:
+				return s.present(last.shown, seen), nil
+			}
+		}
+	}
 	t, err := s.known(ctx, c.Credential)
 	if err != nil {
 		return p, err
@@ -86,9 +89,10 @@ func (s *Service) presentToken(ctx context.Context, c Presented, dpop bool) (p a
 		// The scheme of RFC 9449 §7.1 is asked for: nobody shall think that a bearer is enough.
 		return p, token.Refuse("token.binding")
 	case !dpop:
-		if err := t.boundBy(c.Cert); err != nil {
+		if err := t.confirm.CheckCertificate(c.Cert); err != nil {
 			return p, err
 		}
+		s.connections.Set(c.Cert, connection{strings.Clone(c.Credential), t})
 	default:
 		proof, err := token.ReadProof(c.Proof, token.Request{Method: c.Method, URL: c.URL, AccessToken: c.Credential, Now: s.clock()})
 		if err != nil {
@@ -101,15 +105,32 @@ func (s *Service) presentToken(ctx context.Context, c Presented, dpop bool) (p a
 			return p, err
 		}
 	}
-	p = t.principal
-	p.Seen = seen
-	s.uses.note(p.Grant, &t.used, act.Micros(s.clock()))
-	return p, nil
+	return s.present(t, seen), nil
 }
 
-// known returns what an access token stands for, from memory where nothing of its
+// present returns the principal of a token that is used now.
+func (s *Service) present(t *shown, seen uint64) act.Principal {
+	p := t.principal
+	p.Seen = seen
+	s.uses.note(p.Grant, &t.used, act.Micros(s.clock()))
+	return p
+}
+
+// stands reports whether what is remembered of a token is true still: nothing of its
 // holder was withdrawn since it was read. Grants that are carved out of others end
-// with them and raise their holders, so the holder's count tells of all of them.
+// with them and raise their holders, so the holder's count tells of all of them. It
+// fails when the token is over.
+func (s *Service) stands(t *shown) (bool, error) {
+	if t.set != s.issuer.keySet() || t.stamp != s.slot(t.principal.ID).Load() {
+		return false, nil
+	}
+	if act.Micros(s.clock()) >= t.expires {
+		return false, token.Refuse("token.expired")
+	}
+	return true, nil
+}
+
+// known returns what an access token stands for, from memory where that stands.
 func (s *Service) known(ctx context.Context, text string) (*shown, error) {
 	if len(text) > maxShown {
 		return nil, token.Refuse("token.size")
@@ -118,13 +139,12 @@ func (s *Service) known(ctx context.Context, text string) (*shown, error) {
 	if set == nil {
 		return nil, unchecked(nil)
 	}
-	hash := sha256.Sum256([]byte(text))
-	now := act.Micros(s.clock())
-	if t, ok := s.tokens.GetIfPresent(hash); ok && t.set == set && t.stamp == s.slot(t.principal.ID).Load() {
-		if now >= t.expires {
-			return nil, token.Refuse("token.expired")
+	var room [maxUsual]byte
+	hash := sha256.Sum256(append(room[:0], text...))
+	if t, ok := s.tokens.GetIfPresent(hash); ok {
+		if ok, err := s.stands(t); ok || err != nil {
+			return t, err
 		}
-		return t, nil
 	}
 	fences := s.fences.Load()
 	claims, err := set.Read(text, token.Expect{Issuer: s.issuer.URL(), Audience: s.issuer.URL(), Now: s.clock()})
@@ -143,7 +163,10 @@ func (s *Service) known(ctx context.Context, text string) (*shown, error) {
 	return t, nil
 }
 
-const maxShown = 8192
+const (
+	maxShown = 8192 // bytes of a token
+	maxUsual = 1024 // bytes of a token that are hashed where they cost no allocation
+)
 
 // holder finds the grant behind a token's claims and returns who acts with it.
 func (s *Service) holder(ctx context.Context, claims token.Claims) (p act.Principal, err error) {

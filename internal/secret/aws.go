@@ -78,14 +78,18 @@ func NewAWS(ctx context.Context, set AWSSettings, network string) (*AWS, error) 
 	if set.Prefix == "" {
 		set.Prefix = "reefwarden"
 	}
-	return &AWS{
-		name: set.Prefix + "/" + network, kms: set.KMSKey,
-		client: secretsmanager.NewFromConfig(c, func(o *secretsmanager.Options) {
-			if set.Endpoint != "" {
-				o.BaseEndpoint = &set.Endpoint
-			}
-		}),
-	}, nil
+	var elsewhere error
+	client := secretsmanager.NewFromConfig(c, func(o *secretsmanager.Options) {
+		if set.Endpoint != "" {
+			o.BaseEndpoint = &set.Endpoint
+		} else if o.BaseEndpoint != nil { // AWS_ENDPOINT_URL or the profile
+			elsewhere = checkURL("AWS's endpoint_url", *o.BaseEndpoint)
+		}
+	})
+	if elsewhere != nil {
+		return nil, elsewhere
+	}
+	return &AWS{name: set.Prefix + "/" + network, kms: set.KMSKey, client: client}, nil
 }
 
 // Read implements identity.KeyStore.

@@ -156,6 +156,14 @@ func TestAWSSettings(t *testing.T) {
 	if err := good.check(); err != nil {
 		t.Error(err)
 	}
+	// What AWS's own settings say must not lead past that.
+	good.Endpoint = ""
+	for address, taken := range map[string]bool{"http://secrets.example": false, "https://vpce.example": true} {
+		t.Setenv("AWS_ENDPOINT_URL", address)
+		if _, err := NewAWS(t.Context(), good, "reef"); (err == nil) != taken {
+			t.Errorf("AWS_ENDPOINT_URL=%s: %v", address, err)
+		}
+	}
 }
 
 // The double is kept honest by Amazon's other client: what the one writes the other

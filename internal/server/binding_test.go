@@ -131,6 +131,45 @@ func (x *secured) token(c *http.Client, m member, more url.Values, proof string)
 	return status, out
 }
 
+// The certificate of a trusted proxy's connection is the proxy's own: no token is bound to
+// it, which all its callers could use, and none that is bound to it is taken.
+func TestT11_CertificateOfATrustedProxy(t *testing.T) {
+	for _, trusted := range []bool{false, true} {
+		cfg := servertest.Config(t, store.SQLite)
+		cfg.TLSCert, cfg.TLSKey = pemFiles(t, selfSigned(t))
+		wanted, refused := http.StatusOK, ""
+		if trusted {
+			cfg.TrustedProxy = []string{"127.0.0.1"}
+			wanted, refused = http.StatusBadRequest, "dpop.missing"
+		}
+		s := servertest.Start(t, cfg)
+		x := &secured{t: t, s: s, url: s.URL}
+		cert := selfSigned(t)
+		leaf, err := x509.ParseCertificate(cert.Certificate[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		mine := x.client(cert)
+		ask := url.Values{"grant_type": {grantClient}, "scope": {"agent.me"}}
+		if status, out := x.token(mine, enrol(t, s, "ada", token.ES256), ask, ""); status != wanted || out.Rule != refused {
+			t.Errorf("trusted %v: a token for the certificate: %d %s", trusted, status, out.Rule)
+		}
+
+		_, bea := s.Agent(t, "bea")
+		out, err := s.Issuer.Issue.Do(t.Context(), bea, identity.NewGrant{Scope: "agent.me", Confirm: token.Confirm{X5T: token.CertificateThumbprint(leaf)}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		answer, err := s.Issuer.Answer(out)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if status := x.me(mine, answer.AccessToken); (status == http.StatusOK) == trusted {
+			t.Errorf("trusted %v: a token that is bound to the certificate: %d", trusted, status)
+		}
+	}
+}
+
 // A token that a certificate binds is good on connections with that certificate and on
 // no other, whatever is shown beside it (RFC 8705 §3, T11); it cannot be turned into
 // one with another binding by who does not hold it.
@@ -274,7 +313,7 @@ func TestWordOfAnotherIssuer(t *testing.T) {
 			e := &enterprise{t: t, key: k, name: "https://idp.example"}
 			dir := t.TempDir()
 			cfg := servertest.Config(t, d)
-			cfg.PublicURL = "http://reef.example"
+			cfg.PublicURL = "https://reef.example"
 
 			// The agent has to be there before it can be named.
 			first := servertest.Open(t, cfg)
@@ -297,7 +336,7 @@ func TestWordOfAnotherIssuer(t *testing.T) {
 			w := &wire{t: t, s: s, handler: s.API.Handler()}
 			now := w.now().Unix()
 			said := func(change claims) claims {
-				return claims{"iss": e.name, "sub": "u-1", "email": "ada@corp.example", "aud": "http://reef.example", "iat": now, "exp": now + 300, "jti": anyKey(t).Public().Thumbprint()}.with(change)
+				return claims{"iss": e.name, "sub": "u-1", "email": "ada@corp.example", "aud": "https://reef.example", "iat": now, "exp": now + 300, "jti": anyKey(t).Public().Thumbprint()}.with(change)
 			}
 			form := func(text string) url.Values {
 				return url.Values{"grant_type": {identity.TypeAssert}, "assertion": {text}, "scope": {"agent.me"}}

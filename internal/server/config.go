@@ -244,6 +244,9 @@ func (c Config) Check() error {
 		if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" || u.RawQuery != "" || u.User != nil {
 			return fmt.Errorf("--public-url %q is not a plain http(s) URL", c.PublicURL)
 		}
+		if u.Scheme == "http" && !loopback(u.Hostname()) {
+			return fmt.Errorf("--public-url %s has agents and people send what they sign in with in the clear: write https://%s", c.PublicURL, u.Host)
+		}
 	}
 	if c.DB != "" {
 		u, err := url.Parse(c.DB)

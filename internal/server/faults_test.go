@@ -242,7 +242,7 @@ func TestFaultsAreRefusedAndRecorded(t *testing.T) {
 			var ahead atomic.Int64
 			cfg := servertest.Config(t, d)
 			cfg.Clock = func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }
-			cfg.PublicURL = "http://reef.example"
+			cfg.PublicURL = "https://reef.example"
 			cfg.Quotas = []string{"try=100000/1m", "token=100000/1m"}
 			s := servertest.Start(t, cfg)
 			w := &wire{t: t, s: s, handler: s.API.Handler()}
@@ -364,7 +364,7 @@ func (w *wire) proofFaults(ada, bea member, elsewhere *wire) {
 		"a slash more":             {fresh(claims{"htu": base + resourcePath + "/"}), []string{"dpop.url"}},
 		"for another host":         {fresh(claims{"htu": "http://evil.example" + resourcePath}), []string{"dpop.url"}},
 		"for another port":         {fresh(claims{"htu": base + ":8080" + resourcePath}), []string{"dpop.url"}},
-		"for another scheme":       {fresh(claims{"htu": strings.Replace(base, "http:", "https:", 1) + resourcePath}), []string{"dpop.url"}},
+		"for another scheme":       {fresh(claims{"htu": strings.Replace(base, "https:", "http:", 1) + resourcePath}), []string{"dpop.url"}},
 		"for another token":        {fresh(claims{"ath": body["jti"]}), []string{"dpop.token"}},
 		"without ath":              {fresh(claims{"ath": nil}), []string{"dpop.claims"}},
 		"without jti":              {fresh(claims{"jti": nil}), []string{"dpop.claims"}},

@@ -21,7 +21,7 @@ import (
 // node finds the key there.
 func TestSigningKeysRotatedUnderLoad(t *testing.T) {
 	cfg := servertest.Config(t, store.Postgres)
-	cfg.KeyFile, cfg.NATS, cfg.PublicURL = filepath.Join(t.TempDir(), "network.key"), servertest.NATS(t).ClientURL(), "http://reef.example"
+	cfg.KeyFile, cfg.NATS, cfg.PublicURL = filepath.Join(t.TempDir(), "network.key"), servertest.NATS(t).ClientURL(), "https://reef.example"
 	var ahead atomic.Int64
 	cfg.Clock = func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }
 	cfg.Quotas = []string{"try=100000/1m", "token=100000/1m"}

@@ -94,13 +94,13 @@ func TestT12_NoSideDoor(t *testing.T) {
 			var ahead atomic.Int64
 			cfg := servertest.Config(t, d)
 			cfg.Clock = func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }
-			cfg.PublicURL = "http://before.example"
+			cfg.PublicURL = "https://before.example"
 			before := servertest.Open(t, cfg)
 			m := enrol(t, before, "moved", token.EdDSA)
 			moved := hold(t, before, m, "*").token
 			before.Stop()
 
-			cfg.PublicURL = "http://reef.example"
+			cfg.PublicURL = "https://reef.example"
 			s := servertest.Start(t, cfg)
 			other := servertest.Start(t, servertest.Config(t, store.SQLite))
 			foreign := hold(t, other, enrol(t, other, "foreign", token.EdDSA), "*")

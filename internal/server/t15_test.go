@@ -21,7 +21,7 @@ import (
 func TestT15_ProofsAreTakenOnce(t *testing.T) {
 	t.Run("postgres", func(t *testing.T) {
 		cfg := servertest.Config(t, store.Postgres)
-		cfg.KeyFile, cfg.NATS, cfg.PublicURL = filepath.Join(t.TempDir(), "network.key"), servertest.NATS(t).ClientURL(), "http://reef.example"
+		cfg.KeyFile, cfg.NATS, cfg.PublicURL = filepath.Join(t.TempDir(), "network.key"), servertest.NATS(t).ClientURL(), "https://reef.example"
 		nodes := []*servertest.Server{servertest.Start(t, cfg)}
 		for range 2 {
 			cfg.Data = t.TempDir()
@@ -99,7 +99,7 @@ func TestT15_ProofsAreTakenOnce(t *testing.T) {
 func TestT15_AssertionsAreTakenOnce(t *testing.T) {
 	t.Run("postgres", func(t *testing.T) {
 		cfg := servertest.Config(t, store.Postgres)
-		cfg.KeyFile, cfg.NATS, cfg.PublicURL = filepath.Join(t.TempDir(), "network.key"), servertest.NATS(t).ClientURL(), "http://reef.example"
+		cfg.KeyFile, cfg.NATS, cfg.PublicURL = filepath.Join(t.TempDir(), "network.key"), servertest.NATS(t).ClientURL(), "https://reef.example"
 		one := servertest.Start(t, cfg)
 		cfg.Data = t.TempDir()
 		nodes := []*wire{{t: t, s: one, handler: one.API.Handler()}}

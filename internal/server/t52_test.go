@@ -3,7 +3,11 @@ package server_test
 import (
 	"bytes"
 	"context"
+	"crypto/ecdsa"
+	"crypto/ed25519"
 	"crypto/rand"
+	"crypto/sha256"
+	"crypto/x509"
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
@@ -14,6 +18,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -22,6 +27,7 @@ import (
 
 	"github.com/reefwarden/reefwarden/internal/act"
 	"github.com/reefwarden/reefwarden/internal/identity"
+	"github.com/reefwarden/reefwarden/internal/identity/token"
 	"github.com/reefwarden/reefwarden/internal/lifecycle"
 	"github.com/reefwarden/reefwarden/internal/network"
 	"github.com/reefwarden/reefwarden/internal/secret/secrettest"
@@ -66,17 +72,23 @@ func TestT52_SecretsAreNowhereInClear(t *testing.T) {
 				cfg.KeyRefresh, cfg.WebhookAllow = 20*time.Millisecond, []string{"127.0.0.0/8"}
 				made := make(secrets)
 				more := func() {}
+				reader := &cfg // of the ring; what is wrapped opens once, which the server does
 				switch kept {
 				case "double of vault":
 					v := secrettest.NewVault(t)
-					wrapping := v.Wrap("auth/approle/role/reef/secret-id")
-					inStore(t, &cfg, map[string]any{"vault": map[string]any{"address": v.URL, "approle": map[string]any{
-						"role_id_file": secretFile(t, v.RoleID), "secret_id_file": secretFile(t, wrapping), "wrapped": true,
-					}}})
-					made["secret id"], made["role id"], made["wrapping token"] = []byte(v.SecretID), []byte(v.RoleID), []byte(wrapping)
+					another := cfg
+					reader = &another
+					for what, c := range map[string]*server.Config{"wrapping token": &cfg, "another wrapping token": reader} {
+						wrapping := v.Wrap("auth/approle/role/reef/secret-id")
+						inStore(t, c, map[string]any{"vault": map[string]any{"address": v.URL, "approle": map[string]any{
+							"role_id_file": secretFile(t, v.RoleID), "secret_id_file": secretFile(t, wrapping), "wrapped": true,
+						}}})
+						made[what] = []byte(wrapping)
+					}
+					made["secret id"], made["role id"] = []byte(v.SecretID), []byte(v.RoleID)
 					more = func() {
-						for i, token := range v.Tokens() {
-							made[fmt.Sprint("token of Vault ", i)] = []byte(token)
+						for i, text := range v.Tokens() {
+							made[fmt.Sprint("token of Vault ", i)] = []byte(text)
 						}
 					}
 				case "passphrase":
@@ -96,6 +108,7 @@ func TestT52_SecretsAreNowhereInClear(t *testing.T) {
 				}
 				defer s.Close()
 				use(t, s, cfg, made)
+				collect(t, s, reader, made)
 				more()
 				search(t, s, cfg, &log, made)
 			})
@@ -106,11 +119,11 @@ func TestT52_SecretsAreNowhereInClear(t *testing.T) {
 // use has every kind of secret made, shown and refused once.
 func use(t *testing.T, s *server.Server, cfg server.Config, made secrets) {
 	ctx := t.Context()
-	token, err := os.ReadFile(cfg.TokenFile())
+	text, err := os.ReadFile(cfg.TokenFile())
 	if err != nil {
 		t.Fatal(err)
 	}
-	made["operator's token"] = bytes.TrimSpace(token)
+	made["operator's token"] = bytes.TrimSpace(text)
 	operator, err := s.Identity.Authenticate(ctx, string(made["operator's token"]))
 	if err != nil {
 		t.Fatal(err)
@@ -178,13 +191,59 @@ func use(t *testing.T, s *server.Server, cfg server.Config, made secrets) {
 		t.Fatal(err)
 	}
 	made["key of a session"] = []byte(session.Key)
-	var ring identity.KeyStore
-	if cfg.KeyStore == "" { // a wrapping token opens once, which the server has done
-		if ring, err = cfg.Ring(ctx); err != nil {
+	letIn(t, s, operator, made)
+}
+
+// letIn lets a program act for an operator, which it does once and renews its token.
+func letIn(t *testing.T, s *server.Server, operator act.Principal, made secrets) {
+	t.Helper()
+	key, err := token.NewKey(token.ES256)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const back = "http://127.0.0.1:1/callback"
+	verifier := rand.Text() + rand.Text()
+	sum := sha256.Sum256([]byte(verifier))
+	code, err := s.Consents.Give.Do(t.Context(), operator, identity.NewConsent{
+		Client: identity.CommandLine, Redirect: back, Scope: "*", Challenge: base64.RawURLEncoding.EncodeToString(sum[:]),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	made["code of a consent"], made["its verifier"] = []byte(code.Code), []byte(verifier)
+	for turn, form := range []url.Values{
+		{"grant_type": {"authorization_code"}, "code": {code.Code}, "redirect_uri": {back}, "code_verifier": {verifier}},
+		{"grant_type": {"refresh_token"}},
+		{"grant_type": {"refresh_token"}}, // with the first one, which is over
+	} {
+		if form.Set("client_id", identity.CommandLine); turn > 0 {
+			form.Set("refresh_token", string(made["refresh token 0"]))
+		}
+		proof, err := key.Prove(token.Prove{Method: http.MethodPost, URL: s.URL() + "/oauth/token", Nonce: s.Issuer.Nonce(), Now: s.DB.Clock()()})
+		if err != nil {
 			t.Fatal(err)
 		}
+		made[fmt.Sprint("proof ", turn)] = []byte(proof)
+		r := httptest.NewRequest(http.MethodPost, "/oauth/token", strings.NewReader(form.Encode()))
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		r.Header.Set("DPoP", proof)
+		w := httptest.NewRecorder()
+		s.Handler().ServeHTTP(w, r)
+		var out struct {
+			Access  string `json:"access_token"`
+			Refresh string `json:"refresh_token"`
+		}
+		if err := json.Unmarshal(w.Body.Bytes(), &out); err != nil || (w.Code == http.StatusOK) != (turn < 2) {
+			t.Fatalf("turn %d at the token endpoint: %d %v", turn, w.Code, err)
+		}
+		if turn == 2 {
+			if found := made.find(w.Body.Bytes()); len(found) > 0 {
+				t.Errorf("the refusal of a used token shows %q", found)
+			}
+			return
+		}
+		made[fmt.Sprint("access token ", turn)], made[fmt.Sprint("refresh token ", turn)] = []byte(out.Access), []byte(out.Refresh)
 	}
-	collect(t, s, ring, made)
 }
 
 // flipped changes one character of a secret.
@@ -196,13 +255,52 @@ func flipped(s string) string {
 	return s[:len(s)-1] + string(last)
 }
 
-// collect takes what is in the ring, and what follows from it.
-func collect(t *testing.T, s *server.Server, ring identity.KeyStore, made secrets) {
+const (
+	qTestSigners    store.Q = `SELECT id, wrap_version, wrapped FROM issuer_key`
+	qTestCertifiers store.Q = `SELECT id, wrap_version, wrapped FROM authority`
+)
+
+// collect takes what is in the ring, what follows from it, and what it keeps shut: the
+// private keys that sign tokens and SVIDs.
+func collect(t *testing.T, s *server.Server, cfg *server.Config, made secrets) {
 	t.Helper()
+	private := func(kind string) func(*store.Row) error {
+		return func(r *store.Row) error {
+			bound := []byte(kind + " key ")
+			for shift := 56; shift >= 0; shift -= 8 {
+				bound = append(bound, byte(r.ID(0)>>shift))
+			}
+			der, err := s.Keys.Wrapper().Unwrap(r.Int(1), r.Bytes(2), bound)
+			if err != nil {
+				return err
+			}
+			key, err := x509.ParsePKCS8PrivateKey(der)
+			name := fmt.Sprint("private ", kind, " key ", r.ID(0))
+			switch k := key.(type) {
+			case ed25519.PrivateKey:
+				made[name] = k.Seed()
+			case *ecdsa.PrivateKey:
+				made[name], err = k.Bytes()
+			default:
+				t.Errorf("a %s key is a %T (%v)", kind, key, err)
+			}
+			return err
+		}
+	}
+	before := len(made)
+	if err := s.DB.View(t.Context(), func(v *store.View) error {
+		return errors.Join(v.All(qTestSigners, private("issuer")), v.All(qTestCertifiers, private("authority")))
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if n := len(made) - before; n < 3 {
+		t.Errorf("%d private keys, of tokens and SVIDs", n)
+	}
 	made["id key"], made["index key"], made["backup key"] = s.Keys.CodecKey(), s.Keys.IndexKey(), s.Keys.BackupKey()
 	made["policy key"] = s.Keys.PolicyKey().Seed()
-	if ring == nil {
-		return
+	ring, err := cfg.Ring(t.Context())
+	if err != nil {
+		t.Fatal(err)
 	}
 	kept, err := ring.Read(t.Context())
 	if err != nil {
@@ -226,7 +324,7 @@ func collect(t *testing.T, s *server.Server, ring identity.KeyStore, made secret
 // search looks for the secrets wherever something of a network is written down.
 func search(t *testing.T, s *server.Server, cfg server.Config, log *lines, made secrets) {
 	ctx := t.Context()
-	if len(made) < 15 {
+	if len(made) < 28 {
 		t.Errorf("%d secrets are not all of them", len(made))
 	}
 	settled, cancel := context.WithTimeout(ctx, time.Minute)

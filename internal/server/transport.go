@@ -44,7 +44,7 @@ func (c Config) checkTransport(host string) error {
 		}
 		for _, h := range plain {
 			if !loopback(h) {
-				return fmt.Errorf("--db may reach %s without TLS: add sslmode=verify-full, and sslrootcert=FILE if its certificate is your own", h)
+				return fmt.Errorf("--db may reach %s without TLS, or whoever answers in its place: add sslmode=verify-full, and sslrootcert=FILE if its certificate is your own", h)
 			}
 		}
 	}

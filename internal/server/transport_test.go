@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -22,6 +23,7 @@ import (
 func TestPlaintextStaysOnTheMachine(t *testing.T) {
 	t.Setenv("PGSSLMODE", "")
 	t.Setenv("PGHOST", "")
+	root, _ := pemFiles(t, selfSigned(t))
 	good := server.Config{Data: "x", Addr: "127.0.0.1:0", Registration: "invite", Claim: true, Limits: string(gate.LimitsMoltbook), LogLevel: "info", ObserverPages: server.PagesOff, KeyUnlock: "plain"}
 	several := func(c *server.Config) {
 		c.DB, c.KeyFile, c.NATS = "postgres://reef@127.0.0.1/reef", "key", "nats://127.0.0.1:4222"
@@ -33,11 +35,15 @@ func TestPlaintextStaysOnTheMachine(t *testing.T) {
 		"TLS behind a proxy": func(c *server.Config) {
 			c.Addr, c.TLSCert, c.TLSKey, c.TrustedProxy = ":443", "cert", "key", []string{"10.0.0.1"}
 		},
-		"a proxy on this machine":  func(c *server.Config) { c.TrustedProxy = []string{"127.0.0.1"} },
-		"nodes on one machine":     several,
-		"a database's socket":      func(c *server.Config) { c.DB = "postgres:///reef?host=/run/postgresql" },
-		"a verified database":      func(c *server.Config) { c.DB = "postgres://reef@db/reef?sslmode=verify-full" },
-		"an encrypted database":    func(c *server.Config) { c.DB = "postgres://reef@db/reef?sslmode=require" },
+		"a proxy on this machine": func(c *server.Config) { c.TrustedProxy = []string{"127.0.0.1"} },
+		"nodes on one machine":    several,
+		"a database's socket":     func(c *server.Config) { c.DB = "postgres:///reef?host=/run/postgresql" },
+		"a verified database":     func(c *server.Config) { c.DB = "postgres://reef@db/reef?sslmode=verify-full" },
+		"a database of an own CA": func(c *server.Config) {
+			c.DB = "postgres://reef@db/reef?sslmode=verify-ca&sslrootcert=" + url.QueryEscape(root)
+		},
+		"public by TLS":            func(c *server.Config) { c.PublicURL = "https://reef.example" },
+		"public on this machine":   func(c *server.Config) { c.PublicURL = "http://localhost:7333" },
 		"NATS by TLS":              func(c *server.Config) { several(c); c.NATS = "tls://bus:4222,wss://bus2:443" },
 		"NATS by TLS, own CA":      func(c *server.Config) { several(c); c.NATS, c.NATSCA = "tls://bus:4222", "ca" },
 		"NATS by TLS, certificate": func(c *server.Config) { several(c); c.NATS, c.NATSCert, c.NATSKey = "tls://bus:4222", "cert", "key" },
@@ -61,6 +67,8 @@ func TestPlaintextStaysOnTheMachine(t *testing.T) {
 		"--db may reach db":          func(c *server.Config) { c.DB = "postgres://reef@db/reef" },
 		"--db may reach db prefer":   func(c *server.Config) { c.DB = "postgres://reef@db/reef?sslmode=prefer" },
 		"--db may reach db allow":    func(c *server.Config) { c.DB = "postgres://reef@db/reef?sslmode=allow" },
+		"--db may reach db require":  func(c *server.Config) { c.DB = "postgres://reef@db/reef?sslmode=require" },
+		"--public-url":               func(c *server.Config) { c.PublicURL = "http://reef.example" },
 		"--db may reach db disable":  func(c *server.Config) { c.DB = "postgres://reef@db/reef?sslmode=disable" },
 		"--trust-domain":             func(c *server.Config) { c.TrustDomain = "Reef Example" },
 		"--svid-life":                func(c *server.Config) { c.SVIDLife = time.Minute },

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"hash/fnv"
@@ -43,20 +44,23 @@ func lockKey(schema, what string) int64 {
 }
 
 // Plain returns the hosts that a PostgreSQL URL, with the environment that completes it,
-// would let be spoken to without TLS. A socket of this machine is none.
+// would let be spoken to without TLS, or by TLS with anybody, whose certificate nobody
+// looks at (sslmode=require without a root). A socket of this machine is none.
 func Plain(raw string) (hosts []string, err error) {
 	c, err := pgx.ParseConfig(raw)
 	if err != nil {
 		return nil, errors.New("the PostgreSQL URL cannot be used") // pgx's text may hold the password
 	}
-	note := func(host string, secure bool) {
+	note := func(host string, t *tls.Config) {
+		// pgx looks at a certificate itself, or has a function of its own do it (verify-ca).
+		secure := t != nil && (!t.InsecureSkipVerify || t.VerifyPeerCertificate != nil || t.VerifyConnection != nil)
 		if !secure && !strings.HasPrefix(host, "/") {
 			hosts = append(hosts, host)
 		}
 	}
-	note(c.Host, c.TLSConfig != nil)
+	note(c.Host, c.TLSConfig)
 	for _, f := range c.Fallbacks {
-		note(f.Host, f.TLSConfig != nil)
+		note(f.Host, f.TLSConfig)
 	}
 	return hosts, nil
 }

@@ -2,7 +2,6 @@ package oauth
 
 import (
 	"context"
-	"crypto/x509"
 	"net/http"
 	"slices"
 
@@ -62,15 +61,6 @@ func (d *door) who(ctx context.Context, c *api.Call) (act.Principal, error) {
 		err = act.Errorf(act.Unauthenticated, "you are not signed in, or no longer").WithRule("session.missing").WithHint("sign in and begin again")
 	}
 	return p, err
-}
-
-// certificate returns the client certificate of a request's connection, whose key
-// the handshake has shown.
-func certificate(r *http.Request) *x509.Certificate {
-	if r.TLS == nil || len(r.TLS.PeerCertificates) == 0 {
-		return nil
-	}
-	return r.TLS.PeerCertificates[0]
 }
 
 // nonce offers a nonce for the next proof (RFC 9449 §8).

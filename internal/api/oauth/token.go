@@ -58,7 +58,7 @@ func (d *door) begin(ctx context.Context, c *api.Call) (f url.Values, who identi
 		return nil, who, err
 	}
 	return f, identity.Client{
-		ID: sent.id, Assertion: sent.assertion, SVID: sent.svid, Proof: who.Proof, Method: c.R.Method, URL: d.URL() + c.R.URL.EscapedPath(), Cert: certificate(c.R),
+		ID: sent.id, Assertion: sent.assertion, SVID: sent.svid, Proof: who.Proof, Method: c.R.Method, URL: d.URL() + c.R.URL.EscapedPath(), Cert: d.Kernel.Certificate(c.R),
 	}, nil
 }
 

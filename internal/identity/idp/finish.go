@@ -83,13 +83,14 @@ func (p *Provider) redeem(ctx context.Context, k *known, b Begun, code string) (
 	if raw == "" {
 		return c, bad("there is none")
 	}
-	token, err := k.oidc.VerifierContext(ctx, &oidc.Config{
+	keys := &signatures{KeySet: k.keys}
+	token, err := oidc.NewVerifier(p.Issuer, keys, &oidc.Config{
 		ClientID: p.ClientID, SupportedSigningAlgs: algorithms, Now: p.Clock,
 	}).Verify(ctx, raw)
-	if err != nil {
-		if errors.Is(err, context.DeadlineExceeded) || act.CodeOf(err) == act.Unavailable {
-			return c, down(err)
-		}
+	switch {
+	case keys.missing != nil:
+		return c, down(keys.missing)
+	case err != nil:
 		return c, bad(printable(err.Error()))
 	}
 	if subtle.ConstantTimeCompare([]byte(token.Nonce), []byte(b.Nonce)) != 1 {

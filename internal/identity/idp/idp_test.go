@@ -257,12 +257,13 @@ func TestSignIns(t *testing.T) {
 		"signed in long ago":        {claims: say("auth_time", start.Add(-9*time.Hour).Unix()), rule: "sign-in.stale"},
 		"signs in tomorrow":         {claims: say("auth_time", start.Add(time.Hour).Unix()), rule: "sign-in.stale"},
 
-		"metadata of another":    {meta: say("issuer", "https://evil.example"), rule: "sign-in.provider"},
-		"a token endpoint bare":  {meta: say("token_endpoint", "http://idp.example/token"), rule: "sign-in.provider"},
-		"keys in the clear":      {meta: say("jwks_uri", "http://idp.example/jwks"), rule: "sign-in.provider"},
-		"keys inside our house":  {meta: say("jwks_uri", "https://169.254.169.254/latest"), rule: "sign-in.token"},
-		"keys behind a redirect": {meta: func(m map[string]any) { m["jwks_uri"] = m["issuer"].(string) + "/elsewhere" }, rule: "sign-in.token"},
-		"may not be reached":     {config: func(c *idp.Config) { c.Transport = egress.New(egress.Config{}) }, rule: "sign-in.provider"},
+		"metadata of another":     {meta: say("issuer", "https://evil.example"), rule: "sign-in.provider"},
+		"a token endpoint bare":   {meta: say("token_endpoint", "http://idp.example/token"), rule: "sign-in.provider"},
+		"keys that are not there": {meta: func(m map[string]any) { m["jwks_uri"] = m["issuer"].(string) + "/nowhere" }, rule: "sign-in.provider"},
+		"keys in the clear":       {meta: say("jwks_uri", "http://idp.example/jwks"), rule: "sign-in.provider"},
+		"keys inside our house":   {meta: say("jwks_uri", "https://169.254.169.254/latest"), rule: "sign-in.provider"},
+		"keys behind a redirect":  {meta: func(m map[string]any) { m["jwks_uri"] = m["issuer"].(string) + "/elsewhere" }, rule: "sign-in.provider"},
+		"may not be reached":      {config: func(c *idp.Config) { c.Transport = egress.New(egress.Config{}) }, rule: "sign-in.provider"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			now := start
@@ -354,6 +355,42 @@ func TestProviderComesBack(t *testing.T) {
 	}
 	if _, _, err := p.Begin(t.Context(), idp.Begun{Next: "/" + strings.Repeat("x", 5000)}); ruleOf(err) != "sign-in.next" {
 		t.Errorf("a cookie that no browser keeps: %v", err)
+	}
+}
+
+// Whoever waits while a provider hangs is told what came of that, and does not wait for
+// a try of their own.
+func TestHangingProviderIsAskedOnce(t *testing.T) {
+	var mu sync.Mutex
+	now := time.Now()
+	clock := func() time.Time { mu.Lock(); defer mu.Unlock(); return now }
+	r := newRogue(t, clock)
+	asked, waiting := 0, make(chan struct{}, 2)
+	r.meta = func(m map[string]any) {
+		asked++
+		<-waiting // the others
+		<-waiting
+		mu.Lock()
+		now = now.Add(time.Minute)
+		mu.Unlock()
+		m["issuer"] = ""
+	}
+	p := must[*idp.Provider](t)(idp.New(r.config(clock)))
+	var all sync.WaitGroup
+	for range 3 {
+		all.Go(func() {
+			select {
+			case waiting <- struct{}{}:
+			default: // two are enough
+			}
+			if _, _, err := p.Begin(t.Context(), idp.Begun{}); ruleOf(err) != "sign-in.provider" {
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+	if asked != 1 {
+		t.Errorf("the provider was asked %d times", asked)
 	}
 }
 

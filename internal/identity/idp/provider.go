@@ -68,6 +68,7 @@ type Provider struct {
 // known is what a provider says of itself.
 type known struct {
 	oidc *oidc.Provider
+	keys oidc.KeySet // those by which it signs, kept until an unknown one is met
 	at   time.Time
 
 	Iss      bool     `json:"authorization_response_iss_parameter_supported"`
@@ -159,7 +160,8 @@ func (p *Provider) discover(ctx context.Context) (*known, error) {
 	}
 	// The keys are fetched later, by other requests: the context of this one must not
 	// end that.
-	found, err := oidc.NewProvider(oidc.ClientContext(context.WithoutCancel(ctx), p.client), p.Issuer)
+	ctx = oidc.ClientContext(context.WithoutCancel(ctx), p.client)
+	found, err := oidc.NewProvider(ctx, p.Issuer)
 	k := &known{oidc: found, at: now}
 	if err == nil {
 		err = found.Claims(k)
@@ -167,13 +169,29 @@ func (p *Provider) discover(ctx context.Context) (*known, error) {
 	if err == nil {
 		err = p.endpoints(k)
 	}
-	p.tried, p.fault = now, nil
+	p.tried, p.fault = p.Clock(), nil // those who waited meanwhile do not ask again
 	if err != nil {
 		p.fault = down(err)
 		return nil, p.fault
 	}
+	k.keys = oidc.NewRemoteKeySet(ctx, k.Keys)
 	p.known = k
 	return k, nil
+}
+
+// signatures verifies by the provider's keys and notes when they could not be had, which
+// says nothing about a token.
+type signatures struct {
+	oidc.KeySet
+	missing error
+}
+
+func (s *signatures) VerifySignature(ctx context.Context, token string) ([]byte, error) {
+	payload, err := s.KeySet.VerifySignature(ctx, token)
+	if err != nil && strings.HasPrefix(err.Error(), "fetching keys") { // as go-oidc says it
+		s.missing = err
+	}
+	return payload, err
 }
 
 // endpoints refuses a provider that would have people, or what proves who they are, go
