@@ -95,7 +95,7 @@ func startVault(t *testing.T, program string) *vaultPeer {
 		if err != nil {
 			t.Fatal(err)
 		}
-		text, err := jwt.Signed(s).Claims(jwt.Claims{Subject: "reef", Issuer: "platform", Audience: jwt.Audience{"vault"}, Expiry: jwt.NewNumericDate(time.Now().Add(time.Hour))}).Serialize()
+		text, err := jwt.Signed(s).Claims(jwt.Claims{Subject: "reef", Issuer: "platform", Audience: jwt.Audience{"vault"}, IssuedAt: jwt.NewNumericDate(time.Now()), Expiry: jwt.NewNumericDate(time.Now().Add(time.Hour))}).Serialize()
 		if err != nil {
 			t.Fatal(err)
 		}
