@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"slices"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -96,7 +97,11 @@ func NewAWS(ctx context.Context, set AWSSettings, network string) (*AWS, error) 
 func (a *AWS) Read(ctx context.Context) (kept identity.Kept, err error) {
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
 	defer cancel()
-	out, err := a.client.GetSecretValue(ctx, &secretsmanager.GetSecretValueInput{SecretId: &a.name, VersionStage: aws.String(stageCurrent)})
+	ask := &secretsmanager.GetSecretValueInput{SecretId: &a.name, VersionStage: aws.String(stageCurrent)}
+	out, err := a.client.GetSecretValue(ctx, ask)
+	if errors.Is(err, net.ErrClosed) { // while the answer came, which the SDK does not take for a reason to ask again
+		out, err = a.client.GetSecretValue(ctx, ask)
+	}
 	if err != nil {
 		if codeOf(err) == "ResourceNotFoundException" {
 			return kept, fmt.Errorf("%s in AWS Secrets Manager: %w", a.name, fs.ErrNotExist)
