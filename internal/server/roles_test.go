@@ -106,6 +106,41 @@ func TestEveryOperatorActHasItsRoles(t *testing.T) {
 	generated(t, "roles.md", page.String())
 }
 
+// programOf is a program that an operator, who is signed in, lets act for them.
+func programOf(t *testing.T, s *servertest.Server, p act.Principal, scope string) *holder {
+	t.Helper()
+	key, err := token.NewKey(token.ES256)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const verifier = "a verifier of forty-three characters or more"
+	sum := sha256.Sum256([]byte(strings.ReplaceAll(verifier, " ", "-")))
+	code, err := s.Consents.Give.Do(t.Context(), p, identity.NewConsent{
+		Client: identity.CommandLine, Redirect: "http://127.0.0.1:1/callback", Scope: scope, Challenge: base64.RawURLEncoding.EncodeToString(sum[:]),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := &holder{t: t, s: s, key: key}
+	form := url.Values{
+		"grant_type": {"authorization_code"}, "client_id": {identity.CommandLine}, "code": {code.Code},
+		"redirect_uri": {"http://127.0.0.1:1/callback"}, "code_verifier": {strings.ReplaceAll(verifier, " ", "-")},
+	}
+	r := httptest.NewRequest(http.MethodPost, "/oauth/token", strings.NewReader(form.Encode()))
+	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	r.Header.Set("DPoP", h.proof(http.MethodPost, "/oauth/token"))
+	w := httptest.NewRecorder()
+	s.API.Handler().ServeHTTP(w, r)
+	var out struct {
+		Token string `json:"access_token"`
+	}
+	if err := json.Unmarshal(w.Body.Bytes(), &out); err != nil || w.Code != http.StatusOK {
+		t.Fatalf("token: %d %s (%v)", w.Code, w.Body, err)
+	}
+	h.token = out.Token
+	return h
+}
+
 // Nobody gets more by being signed in than their roles: through every door, with a
 // session's consent, and after a role was taken away.
 func TestRolesHoldAtTheDoors(t *testing.T) {
@@ -161,39 +196,7 @@ func TestRolesHoldAtTheDoors(t *testing.T) {
 
 		// Signed in an hour ago she contains, and kills nobody; having proved again who she
 		// is, she does. So it is with a token of a program that she lets act for her.
-		program := func(p act.Principal) *holder {
-			t.Helper()
-			key, err := token.NewKey(token.ES256)
-			if err != nil {
-				t.Fatal(err)
-			}
-			const verifier = "a verifier of forty-three characters or more"
-			sum := sha256.Sum256([]byte(strings.ReplaceAll(verifier, " ", "-")))
-			code, err := s.Consents.Give.Do(ctx, p, identity.NewConsent{
-				Client: identity.CommandLine, Redirect: "http://127.0.0.1:1/callback", Scope: "*", Challenge: base64.RawURLEncoding.EncodeToString(sum[:]),
-			})
-			if err != nil {
-				t.Fatal(err)
-			}
-			h := &holder{t: t, s: s, key: key}
-			form := url.Values{
-				"grant_type": {"authorization_code"}, "client_id": {identity.CommandLine}, "code": {code.Code},
-				"redirect_uri": {"http://127.0.0.1:1/callback"}, "code_verifier": {strings.ReplaceAll(verifier, " ", "-")},
-			}
-			r := httptest.NewRequest(http.MethodPost, "/oauth/token", strings.NewReader(form.Encode()))
-			r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-			r.Header.Set("DPoP", h.proof(http.MethodPost, "/oauth/token"))
-			w := httptest.NewRecorder()
-			s.API.Handler().ServeHTTP(w, r)
-			var out struct {
-				Token string `json:"access_token"`
-			}
-			if err := json.Unmarshal(w.Body.Bytes(), &out); err != nil || w.Code != http.StatusOK {
-				t.Fatalf("token: %d %s (%v)", w.Code, w.Body, err)
-			}
-			h.token = out.Token
-			return h
-		}
+		program := func(p act.Principal) *holder { t.Helper(); return programOf(t, s, p, "*") }
 		send := func(h *holder, what, agent string) *httptest.ResponseRecorder {
 			t.Helper()
 			path := "/v1/agents/" + agent + "/" + what
