@@ -266,3 +266,28 @@ func TestRolesHoldAtTheDoors(t *testing.T) {
 		}
 	})
 }
+
+// What a program may do shrinks with its operator's roles and does not grow with them.
+func TestAProgramGainsNoRoles(t *testing.T) {
+	servertest.Each(t, func(t *testing.T, s *servertest.Server) {
+		has := func(when string, h *holder, want string) {
+			t.Helper()
+			w := httptest.NewRecorder()
+			s.API.Handler().ServeHTTP(w, h.request(http.MethodGet, "/v1/whoami"))
+			var who struct{ Roles []string }
+			if err := json.Unmarshal(w.Body.Bytes(), &who); err != nil || fmt.Sprint(who.Roles) != want {
+				t.Errorf("%s: a program has the roles %v, want %s (%d %s)", when, who.Roles, want, w.Code, w.Body)
+			}
+		}
+		first := programOf(t, s, signIn(t, s, "mara", gate.OperatorAuditor|gate.OperatorApprover), "*")
+		has("at first", first, "[approver auditor]")
+		second := programOf(t, s, signIn(t, s, "mara", gate.OperatorAuditor|gate.OperatorAdmin), "*")
+		has("after she lost one and was made admin", first, "[auditor]")
+		has("after she was made admin, one that she let in then", second, "[admin auditor]")
+		signIn(t, s, "mara", gate.OperatorAdmin)
+		has("after she lost what she had at first", first, "[]")
+		has("after she lost the other", second, "[admin]")
+		signIn(t, s, "mara", gate.OperatorAuditor|gate.OperatorApprover)
+		has("after she has them again", first, "[approver auditor]")
+	})
+}
