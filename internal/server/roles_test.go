@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/reefwarden/reefwarden/internal/act"
+	"github.com/reefwarden/reefwarden/internal/audit"
 	"github.com/reefwarden/reefwarden/internal/gate"
 	"github.com/reefwarden/reefwarden/internal/identity"
 	"github.com/reefwarden/reefwarden/internal/identity/token"
@@ -289,5 +290,68 @@ func TestAProgramGainsNoRoles(t *testing.T) {
 		has("after she lost the other", second, "[admin]")
 		signIn(t, s, "mara", gate.OperatorAuditor|gate.OperatorApprover)
 		has("after she has them again", first, "[approver auditor]")
+	})
+}
+
+// Whoever has lost every role at the identity provider is out when it says so: of their
+// sessions, and of what programs do for them, on every node.
+func TestWhoHasLostEveryRoleIsOut(t *testing.T) {
+	servertest.Each(t, func(t *testing.T, s *servertest.Server) {
+		ctx := t.Context()
+		opened := func(roles gate.OperatorRoles) (key string, p act.Principal) {
+			t.Helper()
+			out, err := s.Lifecycle.OpenSession.Do(ctx, act.Principal{Source: "test"}, lifecycle.NewSession{Person: &identity.Person{
+				Issuer: "https://idp.example", Subject: "mara", Name: "mara", Roles: roles, AuthAt: act.Micros(time.Now()),
+				Once: fmt.Sprint(time.Now().UnixNano()), Until: time.Now().Add(time.Minute),
+			}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if p, err = s.Identity.Session(ctx, out.Key); err != nil {
+				t.Fatal(err)
+			}
+			return out.Key, p
+		}
+		key, mara := opened(gate.OperatorAdmin)
+		other, _ := opened(gate.OperatorAdmin)
+		h := programOf(t, s, mara, "*")
+		_, ada := s.Agent(t, "ada")
+		c := command(t, s, mara, token.EdDSA, "agent.pause")
+		text := c.sign(t, "agent.pause", ada.ID, 0, 0)
+		lapse := func(subject string) error {
+			_, err := s.Lifecycle.LapseSession.Do(ctx, act.Principal{Source: "test"}, identity.Person{Issuer: "https://idp.example", Subject: subject})
+			return err
+		}
+		if err := lapse("nobody"); act.CodeOf(err) != act.NotFound {
+			t.Errorf("somebody who was never here: %v", err)
+		}
+		if _, err := s.Identity.Session(ctx, key); err != nil {
+			t.Errorf("another's end is hers: %v", err)
+		}
+		if err := lapse("mara"); err != nil {
+			t.Fatal(err)
+		}
+		for _, k := range []string{key, other} {
+			if _, err := s.Identity.Session(ctx, k); act.CodeOf(err) != act.Unauthenticated || act.AsError(err).Rule != "session.over" {
+				t.Errorf("a session goes on: %v", err)
+			}
+		}
+		w := httptest.NewRecorder()
+		s.API.Handler().ServeHTTP(w, h.request(http.MethodGet, "/v1/agents"))
+		if w.Code != http.StatusForbidden {
+			t.Errorf("her program goes on: %d %s", w.Code, w.Body)
+		}
+		if status, rule := deliver(t, s, text); status != http.StatusForbidden || rule != "default-deny" || standingOf(t, s, ada.ID) != act.Active {
+			t.Errorf("her command is executed: %d %s", status, rule)
+		}
+		if list := leaves(t, s); !slices.ContainsFunc(list, func(l audit.Leaf) bool {
+			return l.Act == "session.lapse" && l.Outcome == "done" && l.Target.ID == s.Codec.String(mara.ID)
+		}) {
+			t.Error("no leaf says that she lost her roles")
+		}
+		// With a role again she comes in again, as who she was.
+		if _, p := opened(gate.OperatorObserver); p.ID != mara.ID || p.Roles != uint8(gate.OperatorObserver) {
+			t.Errorf("she comes back as %+v", p)
+		}
 	})
 }
