@@ -34,14 +34,15 @@ const (
 	BindingDPoP                     // an access token with a proof of its key (RFC 9449)
 	BindingMTLS                     // an access token with its client certificate (RFC 8705)
 	BindingAsserted                 // the word of another issuer (RFC 7523 §2.1)
+	BindingCommand                  // a command that was signed away from the network, whoever carries it
 )
 
 // String returns the binding's name as it stands in leaves.
 func (b Binding) String() string {
-	if b > BindingAsserted {
+	if b > BindingCommand {
 		return "unknown"
 	}
-	return [...]string{"none", "bootstrap", "operator-token", "session", "private-key", "dpop", "mtls", "asserted"}[b]
+	return [...]string{"none", "bootstrap", "operator-token", "session", "private-key", "dpop", "mtls", "asserted", "command"}[b]
 }
 
 // Principal is who acts. It is passed as an argument, never through a context,

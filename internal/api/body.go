@@ -28,7 +28,7 @@ func (k *Kernel) readBody(c *Call) error {
 	if r.ContentLength == 0 {
 		return nil
 	}
-	if r.Method == http.MethodGet || r.Method == http.MethodHead || r.Method == http.MethodDelete && !c.Route.Body || c.Route.Act == "" {
+	if r.Method == http.MethodGet || r.Method == http.MethodHead || r.Method == http.MethodDelete && !c.Route.Body || c.Route.Act == "" && !c.Route.Body {
 		c.W.Header().Set("Connection", "close") // it is not read, so the connection cannot go on
 		return nil
 	}

@@ -166,7 +166,7 @@ type Route struct {
 	// good credential, anybody's.
 	Self      bool
 	Anonymous bool  // needs no credential; one that is sent is not looked at
-	Body      bool  // of a DELETE: its body says what to do; without Body it is not read
+	Body      bool  // of a DELETE, or of a route without an act: its body says what to do; without Body it is not read
 	MaxBody   int64 // bytes after decompression; MaxBody if 0
 	// Waits reports whether a request waits for what happens. Nil is never.
 	Waits func(*http.Request) bool

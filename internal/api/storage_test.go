@@ -83,6 +83,7 @@ var nativeBodies = map[string]any{
 	"enrollment.create":  map[string]any{"owner": "x"},
 	"credential.recover": map[string]any{"owner": "x", "reason": "x"},
 	"credential.revoke":  map[string]any{"reason": "x"},
+	"command.register":   map[string]any{"acts": []string{"agent.pause"}},
 	"key.rotate":         map[string]any{"reason": "x"},
 	"key.renew":          map[string]any{"reason": "x"},
 	"svid.issue":         map[string]any{"request": signingRequest},

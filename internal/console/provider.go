@@ -10,6 +10,7 @@ import (
 	"github.com/reefwarden/reefwarden/internal/act"
 	"github.com/reefwarden/reefwarden/internal/api"
 	"github.com/reefwarden/reefwarden/internal/gate"
+	"github.com/reefwarden/reefwarden/internal/identity"
 	"github.com/reefwarden/reefwarden/internal/identity/idp"
 	"github.com/reefwarden/reefwarden/internal/lifecycle"
 )
@@ -65,6 +66,19 @@ func (d *door) sendTo(ctx context.Context, c *api.Call, b idp.Begun) error {
 	return d.send(ctx, c, http.StatusOK, &page{Page: "onward", Title: "To " + d.Provider.Host(), form: formHTML, Onward: address})
 }
 
+// lapse ends what somebody has open here to whom the provider gives no role any more, and
+// returns why they are refused.
+func (d *door) lapse(ctx context.Context, c *api.Call, who identity.Person, why error) error {
+	if act.AsError(why).Rule != idp.RuleRole {
+		return why
+	}
+	_, err := d.Lifecycle.LapseSession.Do(ctx, act.Principal{Source: c.Principal.Source}, who)
+	if code := act.CodeOf(err); code == act.Unavailable || code == act.Internal {
+		return err // they are still in: the next try ends it
+	}
+	return why
+}
+
 // GET /sign-in/callback. It comes from the provider's page, so the session's cookie,
 // which is Strict, would not come along if this were a redirect to where the human
 // goes on: our own page leads there.
@@ -85,7 +99,7 @@ func (d *door) receive(ctx context.Context, c *api.Call) error {
 		if code := act.CodeOf(err); code == act.Denied || code == act.Unauthenticated {
 			d.Kernel.Gate.Refuse(ctx, c.Principal, "session.open", err)
 		}
-		return err
+		return d.lapse(ctx, c, who, err)
 	}
 	if err := d.open(ctx, c, lifecycle.NewSession{Person: &who, Ends: begun.Session, Again: begun.Operator}); err != nil {
 		return err

@@ -30,8 +30,7 @@ func (g *Gate) admitCredential(ctx context.Context, p *act.Principal, i Info, vi
 			WithHint("get a new one at the token endpoint; they live for minutes")
 	}
 	if !token.Scope(p.Scope).Has(i.Name) {
-		return act.Errorf(act.Denied, "the token's scope does not hold %s", i.Name).WithRule("token.scope").
-			WithHint("ask for a token with " + i.Name + " in its scope, if you may have that")
+		return scopeError(i.Name)
 	}
 	if len(p.Chain) == 0 {
 		return nil
@@ -48,6 +47,11 @@ func (g *Gate) admitCredential(ctx context.Context, p *act.Principal, i Info, vi
 		p.Epochs[n] = epoch
 	}
 	return nil
+}
+
+func scopeError(name string) error {
+	return act.Errorf(act.Denied, "the token's scope does not hold %s", name).WithRule("token.scope").
+		WithHint("ask for a token with " + name + " in its scope, if you may have that")
 }
 
 func chainError(state act.Standing) error {

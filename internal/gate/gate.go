@@ -9,6 +9,7 @@ import (
 
 	"github.com/reefwarden/reefwarden/internal/act"
 	"github.com/reefwarden/reefwarden/internal/bus"
+	"github.com/reefwarden/reefwarden/internal/identity/token"
 	"github.com/reefwarden/reefwarden/internal/store"
 )
 
@@ -221,6 +222,14 @@ func (a *WriteAct[In, Out]) DoOnce(ctx context.Context, p act.Principal, key Key
 	return a.do(ctx, p, &passage{key: key}, in)
 }
 
+// DoSpending is Do for a call that was ordered by a document which is good once. spend
+// uses the document up, in the transaction of the act or, if the act has to wait for a
+// human, in the one that keeps it: an act that is refused or fails uses up nothing. It
+// may run more than once.
+func (a *WriteAct[In, Out]) DoSpending(ctx context.Context, p act.Principal, in In, spend func(*store.Tx) error) (Out, error) {
+	return a.do(ctx, p, &passage{spend: spend}, in)
+}
+
 func (a *WriteAct[In, Out]) do(ctx context.Context, p act.Principal, pass *passage, in In) (out Out, err error) {
 	began := a.g.clock()
 	for range maxRedo {
@@ -297,6 +306,9 @@ func (a *WriteAct[In, Out]) once(ctx context.Context, p act.Principal, pass *pas
 	did, err := write(ctx, func(tx *store.Tx) error {
 		replayed = false
 		if err := g.recheck(tx, p, target.Guards); err != nil {
+			return err
+		}
+		if err := pass.used(tx); err != nil {
 			return err
 		}
 		if key.Name != "" {
@@ -470,6 +482,21 @@ func (g *Gate) decide(p act.Principal, i Info, f Facts, chain []Facts) (Decision
 		return d, unheld(i, &d, o)
 	}
 	return d, nil
+}
+
+// May asks whether p may do an act to something with the given facts as things stand,
+// by the policy and by the scope of what p has shown. Nothing is done, counted or
+// recorded.
+func (g *Gate) May(p act.Principal, name string, f Facts) error {
+	i, known := g.acts[name]
+	if !known {
+		return act.Errorf(act.Invalid, "there is no act %.40q", name).WithRule("act.unknown").WithHint("GET /v1/acts lists them")
+	}
+	if p.Grant != 0 && !token.Scope(p.Scope).Has(name) {
+		return scopeError(name)
+	}
+	_, err := g.decide(p, i, f, nil)
+	return err
 }
 
 // recheck reads standing and epochs again inside the transaction.

@@ -98,6 +98,16 @@ type passage struct {
 	via  act.ID  // the approval under which a kept call is done; 0 for others
 	met  string  // the demand that the approval meets
 	made act.Ref // what came of it
+
+	spend func(*store.Tx) error // uses up what was shown for the act, see DoSpending; nil for others
+}
+
+// used calls spend.
+func (p *passage) used(tx *store.Tx) error {
+	if p.spend == nil {
+		return nil
+	}
+	return p.spend(tx)
 }
 
 // keptAct is a registered write as kept calls need it.
@@ -184,6 +194,9 @@ func (a *WriteAct[In, Out]) keep(ctx context.Context, p act.Principal, pass *pas
 	err = g.db.Write(ctx, func(tx *store.Tx) error {
 		replayed = false
 		if err := g.recheck(tx, p, target.Guards); err != nil {
+			return err
+		}
+		if err := pass.used(tx); err != nil {
 			return err
 		}
 		if pass.key.Name != "" {

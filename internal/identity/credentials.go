@@ -226,13 +226,15 @@ func (i *Issuer) renew(_ context.Context, tx *store.Tx, p act.Principal, in NewK
 	return out, gate.Effects{Out: act.Ref{ID: out.ID}}, nil
 }
 
-// endCredential revokes a credential and what was got by it, SVIDs and tokens. With an SVID
+// endCredential revokes a credential and what was got by it: SVIDs, tokens, command keys. With an SVID
 // end those that its key got later, since they may have been got by it; their holder gets
 // others by the key. An agent's epoch is raised, so that nothing it has under way by the
 // credential is done any more.
 func (i *Issuer) endCredential(tx *store.Tx, c Credential) error {
-	if _, err := tx.Exec(qSVIDsEnd, c.ID, tx.Now()); err != nil {
-		return err
+	for _, q := range [...]store.Q{qSVIDsEnd, qCommandKeysEnd} {
+		if _, err := tx.Exec(q, c.ID, tx.Now()); err != nil {
+			return err
+		}
 	}
 	ended := []act.ID{c.ID}
 	if c.Kind == kindSVID {

@@ -135,7 +135,7 @@ func credentialItem(c Credential) Item {
 		CreatedAt: c.CreatedAt, ExpiresAt: c.ExpiresAt, RevokedAt: c.RevokedAt, UsedAt: c.UsedAt,
 	}
 	switch c.Kind {
-	case kindKey:
+	case kindKey, kindCommandKey:
 		item.Binding = "key"
 	case kindSVID:
 		item.Binding = "mtls"

@@ -66,6 +66,8 @@ type Issuer struct {
 
 	Inventory *gate.ReadAct[InventoryQuery, act.Page[Item]]
 
+	Commander *gate.WriteAct[NewCommandKey, Credential]
+
 	RenewWrapping *gate.WriteAct[Renewal, Renewed]
 
 	gate        *gate.Gate
@@ -104,6 +106,7 @@ func NewIssuer(g *gate.Gate, ids *Service, c IssuerConfig) (*Issuer, error) {
 	i.registerRevoke(g)
 	i.registerSVIDs(g)
 	i.registerInventory(g)
+	i.registerCommands(g)
 	// Agents are fenced by lifecycle; who else holds grants is fenced here.
 	g.OnFence(act.KindOperator, func(_ context.Context, operators []act.ID) error {
 		ids.Forget(operators)

@@ -16,6 +16,8 @@ const (
 	qOperatorByName store.Q = `SELECT id FROM operator WHERE name = $1`
 	qOperatorAdd    store.Q = `INSERT INTO operator (id, name, roles, created_at) VALUES ($1, $2, $3, $4) ON CONFLICT (name) DO NOTHING`
 	qOperator       store.Q = `SELECT name, roles FROM operator WHERE id = $1`
+	qOperatorIn     store.Q = `SELECT id FROM credential WHERE subject = $1 AND kind IN ('operator-token', 'person', 'federated')
+AND revoked_at = 0 AND (expires_at = 0 OR expires_at > $2) ORDER BY id LIMIT 1`
 
 	// Two nodes may start with one file at the same time.
 	qCredentialOnce store.Q = `INSERT INTO credential (id, subject, kind, hash, created_at, expires_at, revoked_at)
@@ -87,6 +89,22 @@ func (s *Service) OperatorRoles(v *store.View, operator act.ID) (gate.OperatorRo
 	p := act.Principal{ID: operator}
 	err := describeOperator(v, &p)
 	return gate.OperatorRoles(p.Roles), err
+}
+
+// OperatorNow returns an operator with the roles that they have now, and without any if
+// nothing lets them in any more: neither a token, nor an identity provider's word, nor
+// another issuer's.
+func (s *Service) OperatorNow(v *store.View, operator act.ID) (act.Principal, error) {
+	p := act.Principal{Kind: act.Operator, ID: operator}
+	err := describeOperator(v, &p)
+	if err != nil {
+		return p, err
+	}
+	in, err := v.One(qOperatorIn, func(*store.Row) error { return nil }, operator, act.Micros(s.clock()))
+	if !in {
+		p.Roles = 0
+	}
+	return p, err
 }
 
 // rolesOf reads stored roles; bits that nobody knows are none.

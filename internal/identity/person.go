@@ -30,6 +30,7 @@ JOIN operator AS o ON o.id = c.subject WHERE c.hash = $1 AND c.kind = 'person'`
 	qPersonAdd store.Q = `INSERT INTO credential (id, subject, kind, hash, created_at, expires_at, revoked_at)
 VALUES ($1, $2, 'person', $3, $4, 0, 0) ON CONFLICT (hash) DO NOTHING`
 	qOperatorRoles store.Q = `UPDATE operator SET roles = $2 WHERE id = $1`
+	qSessionsEnd   store.Q = `UPDATE credential SET revoked_at = $2 WHERE subject = $1 AND kind = 'session' AND revoked_at = 0`
 )
 
 // person finds the operator who somebody is. The principal's Credential is what says
@@ -93,6 +94,27 @@ func (s *Service) EnsurePerson(tx *store.Tx, who Person) (p act.Principal, err e
 		tx.Fence(act.KindOperator, p.ID)
 	}
 	p.AuthAt = min(who.AuthAt, tx.Now())
+	return p, nil
+}
+
+// LosePerson takes every role from somebody who was here and ends their sessions. What
+// they have consented to does nothing any more without roles. It fails with NotFound for
+// who was never here.
+func (s *Service) LosePerson(tx *store.Tx, who Person) (p act.Principal, err error) {
+	p, found, err := s.person(&tx.View, who)
+	if err == nil && !found {
+		err = act.Errorf(act.NotFound, "this person was never here").WithRule("sign-in.unknown").WithHint("there is nothing to end")
+	}
+	if err != nil {
+		return p, err
+	}
+	if _, err := tx.Exec(qOperatorRoles, p.ID, int64(0)); err != nil {
+		return p, err
+	}
+	if _, err := tx.Exec(qSessionsEnd, p.ID, tx.Now()); err != nil {
+		return p, err
+	}
+	tx.Fence(act.KindOperator, p.ID)
 	return p, nil
 }
 

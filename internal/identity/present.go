@@ -196,6 +196,7 @@ func (s *Service) holder(ctx context.Context, claims token.Claims) (p act.Princi
 		}
 		if p.ID.Kind() == act.KindOperator {
 			err, p.AuthAt = describeOperator(v, &p), g.AuthAt
+			g.within(&p)
 		}
 		return err
 	})

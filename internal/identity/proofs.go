@@ -2,10 +2,13 @@ package identity
 
 import (
 	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/binary"
 	"encoding/json"
 	"strconv"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/reefwarden/reefwarden/internal/act"
@@ -29,6 +32,10 @@ const (
 // remembers which proofs came with it. A node that meets another's nonce asks there
 // over the bus; when that one is silent, the client is told to use a nonce of this
 // node (RFC 9449 §8), which the bus is not needed for.
+//
+// Whoever may speak on the bus need not be a node: what nodes say to each other carries a
+// tag by the network's key, over whom it is for, and a question's number is random, so
+// that no answer can be made up, sent to another node or kept for a later question.
 type proofs struct {
 	ids    *Service
 	cfg    IssuerConfig
@@ -37,14 +44,13 @@ type proofs struct {
 	node   int
 	cancel []func()
 
-	last  atomic.Uint64
 	mu    sync.Mutex
 	waits map[uint64]chan question // guarded by mu: who waits for an answer
 }
 
 // question is what a node asks another one, and the answer.
 type question struct {
-	Number uint64    `json:"n"`
+	Number uint64    `json:"n"` // random
 	From   int       `json:"from"`
 	Nonce  string    `json:"nonce"`
 	Owner  string    `json:"owner"` // the key's thumbprint
@@ -75,9 +81,9 @@ func (p *proofs) start() error {
 		return nil
 	}
 	for subject, fn := range map[string]func(question){askSubject: p.asked, answerSubject: p.answered} {
-		cancel, err := p.cfg.Bus.Subscribe(subject+strconv.Itoa(p.node), func(data []byte) {
-			var q question
-			if json.Unmarshal(data, &q) == nil {
+		subject += strconv.Itoa(p.node)
+		cancel, err := p.cfg.Bus.Subscribe(subject, func(data []byte) {
+			if q, ok := p.heard(subject, data); ok {
 				fn(q)
 			}
 		})
@@ -120,7 +126,9 @@ func (p *proofs) here(owner, id string, until time.Time) error {
 }
 
 func (p *proofs) ask(ctx context.Context, node int, q question) error {
-	q.Number, q.From = p.last.Add(1), p.node
+	var number [8]byte
+	_, _ = rand.Read(number[:]) // never fails (crypto/rand)
+	q.Number, q.From = binary.BigEndian.Uint64(number[:]), p.node
 	answer := make(chan question, 1)
 	p.mu.Lock()
 	p.waits[q.Number] = answer
@@ -152,7 +160,27 @@ func (p *proofs) send(subject string, node int, q question) error {
 	if err != nil {
 		return err
 	}
-	return p.cfg.Bus.Publish(subject+strconv.Itoa(node), data)
+	subject += strconv.Itoa(node)
+	tag := p.tag(subject, data)
+	return p.cfg.Bus.Publish(subject, append(tag[:], data...))
+}
+
+// tag tells what a node has said from what somebody else has.
+func (p *proofs) tag(subject string, data []byte) [sha256.Size]byte {
+	return p.ids.Proof("bus", []byte(subject), data)
+}
+
+// heard reads what another node has sent to this one.
+func (p *proofs) heard(subject string, data []byte) (q question, ok bool) {
+	if len(data) < sha256.Size {
+		return q, false
+	}
+	said := data[sha256.Size:]
+	tag := p.tag(subject, said)
+	if subtle.ConstantTimeCompare(tag[:], data[:sha256.Size]) != 1 {
+		return q, false
+	}
+	return q, json.Unmarshal(said, &q) == nil
 }
 
 // asked answers another node. The nonce is checked here: only this node knows

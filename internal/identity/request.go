@@ -215,7 +215,9 @@ func (i *Issuer) byRefresh(ctx context.Context, text string) (p act.Principal, e
 			return refused("client.missing", "an agent authenticates when it refreshes", "sign a client assertion with a key that is enrolled (RFC 7523)")
 		}
 		p = act.Principal{Kind: act.Operator, ID: g.Holder, Credential: g.Credential, Binding: act.BindingDPoP}
-		return describeOperator(v, &p)
+		err = describeOperator(v, &p)
+		g.within(&p)
+		return err
 	})
 	if err != nil && act.CodeOf(err) != act.Unauthenticated {
 		err = unchecked(err)

@@ -122,6 +122,7 @@ type Lifecycle struct {
 
 	OpenSession  *gate.WriteAct[NewSession, Session]
 	CloseSession *gate.WriteAct[Nothing, act.Ref]
+	LapseSession *gate.WriteAct[identity.Person, act.Ref]
 	ListSessions *gate.ReadAct[Nothing, []identity.OperatorSession]
 
 	ListKills   *gate.ReadAct[KillQuery, act.Page[Kill]]

@@ -63,6 +63,19 @@ func (l *Lifecycle) registerSession(g *gate.Gate) {
 			return out, fx, err
 		},
 	})
+	// The provider's word is what is checked, as when somebody signs in.
+	l.LapseSession = gate.RegisterWrite(g, gate.Write[identity.Person, act.Ref]{
+		Info: gate.Info{Name: "session.lapse", Doc: "Take the roles of somebody to whom the identity provider gives none any more, and end their sessions.", On: act.KindOperator, Quota: gate.QuotaSignIn},
+		Resolve: func(_ context.Context, v *store.View, _ act.Principal, who identity.Person) (gate.Resource, error) {
+			p, err := l.ids.Person(v, who)
+			return gate.Resource{Ref: act.Ref{ID: p.ID}, Facts: gate.Facts{Kind: act.KindOperator}}, err
+		},
+		Run: func(_ context.Context, tx *store.Tx, _ act.Principal, who identity.Person) (act.Ref, gate.Effects, error) {
+			p, err := l.ids.LosePerson(tx, who)
+			ref := act.Ref{ID: p.ID}
+			return ref, gate.Effects{Out: ref}, err
+		},
+	})
 	l.ListSessions = gate.RegisterRead(g, gate.Read[Nothing, []identity.OperatorSession]{
 		Info: gate.Info{Name: "session.list", Doc: "List one's own sessions in browsers.", On: act.KindOperator, Quota: gate.QuotaNone},
 		Run: func(_ context.Context, v *store.View, p act.Principal, _ Nothing) ([]identity.OperatorSession, error) {

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/reefwarden/reefwarden/internal/act"
+	"github.com/reefwarden/reefwarden/internal/gate"
 	"github.com/reefwarden/reefwarden/internal/store"
 )
 
@@ -150,9 +151,23 @@ func (d *pusher) serve(ctx context.Context, lease store.Lease, w Webhook) {
 	})
 }
 
-// allowed reports whether a webhook's owner may be told anything now.
+// allowed reports whether a webhook's owner may be told anything now. An operator is
+// asked about where there is something to tell.
 func (d *pusher) allowed(w Webhook) bool {
 	return w.operator || d.n.gate.Fresh() && d.n.gate.Barred() == nil && d.n.standing(w.Owner) == act.Active
+}
+
+// lost says why an operator's webhook is to be switched off: they may not follow events
+// any more. It is "" for others.
+func (n *Network) lost(v *store.View, w Webhook) (why string, err error) {
+	if !w.operator {
+		return "", nil
+	}
+	p, err := n.push.Operator(v, w.Owner)
+	if err != nil || n.gate.May(p, "event.read", gate.Facts{Kind: act.KindNetwork}) == nil {
+		return "", err
+	}
+	return "its operator may not follow events any more; POST to the webhook's replay when they may again", nil
 }
 
 // fenced stops what is under way for webhooks and owners that have changed,
@@ -184,16 +199,25 @@ func (d *pusher) step(ctx context.Context, lease store.Lease, id act.ID) (more b
 	var w Webhook
 	var found bool
 	var next *Event
+	var lost string
 	looked := int64(0)
 	if err := d.db.View(ctx, func(v *store.View) (err error) {
 		next, looked = nil, 0
 		if w, found, err = d.n.webhook(v, id); err != nil || !found {
 			return err
 		}
+		if lost, err = d.n.lost(v, w); err != nil || lost != "" {
+			return err
+		}
 		next, looked, err = d.n.nextFor(v, w)
 		return err
 	}); err != nil || !found || w.Disabled != 0 || w.NextAt > act.Micros(d.n.gate.Now()) {
 		return false, err
+	}
+	if lost != "" {
+		return false, d.note(ctx, lease, func(tx *store.Tx) (int64, error) {
+			return tx.Exec(qPushMoved, w.ID, w.Seq, w.epoch, w.Seq, w.Failures, w.NextAt, tx.Now(), lost)
+		})
 	}
 	if next == nil {
 		if looked-w.Seq < pushScan {

@@ -116,6 +116,9 @@ type Push struct {
 	// Render gives the message that tells a webhook of an event, and the message's
 	// id, which is the same at every attempt.
 	Render func(webhook act.ID, e Event) (id string, body []byte, err error)
+	// Operator returns an operator with the roles of now; without any if nothing lets
+	// them in any more.
+	Operator func(v *store.View, operator act.ID) (act.Principal, error)
 }
 
 // delivery holds the acts that tell of what happens, and what does the telling.
@@ -153,6 +156,7 @@ func (n *Network) registerDelivery(g *gate.Gate, db *store.DB, c Push) {
 	n.registerQueue(g)
 	g.OnFence(act.KindWebhook, n.hooks.fenced)
 	g.OnFence(act.KindAgent, n.hooks.fenced)
+	g.OnFence(act.KindOperator, n.hooks.fenced)
 	g.OnFence(act.KindAgent, n.standingsMoved) // after lifecycle's own
 }
 

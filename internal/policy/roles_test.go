@@ -11,7 +11,7 @@ import (
 )
 
 // fresh are the acts that want an operator who has just proved who they are.
-var fresh = []string{"agent.kill", "agent.release", "content.erase", "credential.recover", "key.renew", "key.rotate", "kill.note", "network.confirm"}
+var fresh = []string{"agent.kill", "agent.release", "command.register", "content.erase", "credential.recover", "key.renew", "key.rotate", "kill.note", "network.confirm"}
 
 // What the default bundle lets operators of each role do. Whoever has no role does
 // nothing but end what is their own.
@@ -32,6 +32,7 @@ func TestDefaultBundleOnOperators(t *testing.T) {
 		"agent.pause": stops, "agent.resume": stops, "agent.quarantine": stops, "agent.release": stops, "agent.kill": stops,
 		"content.unseal": stops, "content.erase": stops, "community.appoint": stops, "community.dismiss": stops, "label.revoke": stops,
 		"dm.inspect": stops, "dm.reveal": stops, "token.revoke": stops, "credential.revoke": stops,
+		"command.register": stops,
 
 		"agent.claim": decides, "approval.approve": decides, "approval.deny": decides, "dm.approve": decides, "dm.reject": decides, "dm.unblock": decides,
 

@@ -72,6 +72,7 @@ var notNative = map[string]string{
 	"network.restore": "the server does it in its own name when it finds itself restored",
 
 	"session.open":  "a session is a cookie of the pages; programs send the operator's token",
+	"session.lapse": "the identity provider's word does it, when somebody signs in who has no role any more",
 	"session.close": "a session is a cookie of the pages; programs send the operator's token",
 
 	"token.issue":    atOAuth,

@@ -31,6 +31,7 @@ func (s *Server) push() network.Push {
 		Render: func(webhook act.ID, e network.Event) (string, []byte, error) {
 			return native.Message(s.Codec, webhook, e)
 		},
+		Operator: s.Identity.OperatorNow,
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/reefwarden/reefwarden/internal/act"
+	"github.com/reefwarden/reefwarden/internal/audit"
 	"github.com/reefwarden/reefwarden/internal/gate"
 	"github.com/reefwarden/reefwarden/internal/identity"
 	"github.com/reefwarden/reefwarden/internal/identity/token"
@@ -106,6 +107,41 @@ func TestEveryOperatorActHasItsRoles(t *testing.T) {
 	generated(t, "roles.md", page.String())
 }
 
+// programOf is a program that an operator, who is signed in, lets act for them.
+func programOf(t *testing.T, s *servertest.Server, p act.Principal, scope string) *holder {
+	t.Helper()
+	key, err := token.NewKey(token.ES256)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const verifier = "a verifier of forty-three characters or more"
+	sum := sha256.Sum256([]byte(strings.ReplaceAll(verifier, " ", "-")))
+	code, err := s.Consents.Give.Do(t.Context(), p, identity.NewConsent{
+		Client: identity.CommandLine, Redirect: "http://127.0.0.1:1/callback", Scope: scope, Challenge: base64.RawURLEncoding.EncodeToString(sum[:]),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := &holder{t: t, s: s, key: key}
+	form := url.Values{
+		"grant_type": {"authorization_code"}, "client_id": {identity.CommandLine}, "code": {code.Code},
+		"redirect_uri": {"http://127.0.0.1:1/callback"}, "code_verifier": {strings.ReplaceAll(verifier, " ", "-")},
+	}
+	r := httptest.NewRequest(http.MethodPost, "/oauth/token", strings.NewReader(form.Encode()))
+	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	r.Header.Set("DPoP", h.proof(http.MethodPost, "/oauth/token"))
+	w := httptest.NewRecorder()
+	s.API.Handler().ServeHTTP(w, r)
+	var out struct {
+		Token string `json:"access_token"`
+	}
+	if err := json.Unmarshal(w.Body.Bytes(), &out); err != nil || w.Code != http.StatusOK {
+		t.Fatalf("token: %d %s (%v)", w.Code, w.Body, err)
+	}
+	h.token = out.Token
+	return h
+}
+
 // Nobody gets more by being signed in than their roles: through every door, with a
 // session's consent, and after a role was taken away.
 func TestRolesHoldAtTheDoors(t *testing.T) {
@@ -161,39 +197,7 @@ func TestRolesHoldAtTheDoors(t *testing.T) {
 
 		// Signed in an hour ago she contains, and kills nobody; having proved again who she
 		// is, she does. So it is with a token of a program that she lets act for her.
-		program := func(p act.Principal) *holder {
-			t.Helper()
-			key, err := token.NewKey(token.ES256)
-			if err != nil {
-				t.Fatal(err)
-			}
-			const verifier = "a verifier of forty-three characters or more"
-			sum := sha256.Sum256([]byte(strings.ReplaceAll(verifier, " ", "-")))
-			code, err := s.Consents.Give.Do(ctx, p, identity.NewConsent{
-				Client: identity.CommandLine, Redirect: "http://127.0.0.1:1/callback", Scope: "*", Challenge: base64.RawURLEncoding.EncodeToString(sum[:]),
-			})
-			if err != nil {
-				t.Fatal(err)
-			}
-			h := &holder{t: t, s: s, key: key}
-			form := url.Values{
-				"grant_type": {"authorization_code"}, "client_id": {identity.CommandLine}, "code": {code.Code},
-				"redirect_uri": {"http://127.0.0.1:1/callback"}, "code_verifier": {strings.ReplaceAll(verifier, " ", "-")},
-			}
-			r := httptest.NewRequest(http.MethodPost, "/oauth/token", strings.NewReader(form.Encode()))
-			r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-			r.Header.Set("DPoP", h.proof(http.MethodPost, "/oauth/token"))
-			w := httptest.NewRecorder()
-			s.API.Handler().ServeHTTP(w, r)
-			var out struct {
-				Token string `json:"access_token"`
-			}
-			if err := json.Unmarshal(w.Body.Bytes(), &out); err != nil || w.Code != http.StatusOK {
-				t.Fatalf("token: %d %s (%v)", w.Code, w.Body, err)
-			}
-			h.token = out.Token
-			return h
-		}
+		program := func(p act.Principal) *holder { t.Helper(); return programOf(t, s, p, "*") }
 		send := func(h *holder, what, agent string) *httptest.ResponseRecorder {
 			t.Helper()
 			path := "/v1/agents/" + agent + "/" + what
@@ -260,6 +264,94 @@ func TestRolesHoldAtTheDoors(t *testing.T) {
 		a := s.Call(t, http.MethodGet, "/v1/whoami", s.Token, nil)
 		if roles := fmt.Sprint(a.JSON["roles"]); roles != "[admin]" {
 			t.Errorf("the local admin is %s", a.Raw)
+		}
+	})
+}
+
+// What a program may do shrinks with its operator's roles and does not grow with them.
+func TestAProgramGainsNoRoles(t *testing.T) {
+	servertest.Each(t, func(t *testing.T, s *servertest.Server) {
+		has := func(when string, h *holder, want string) {
+			t.Helper()
+			w := httptest.NewRecorder()
+			s.API.Handler().ServeHTTP(w, h.request(http.MethodGet, "/v1/whoami"))
+			var who struct{ Roles []string }
+			if err := json.Unmarshal(w.Body.Bytes(), &who); err != nil || fmt.Sprint(who.Roles) != want {
+				t.Errorf("%s: a program has the roles %v, want %s (%d %s)", when, who.Roles, want, w.Code, w.Body)
+			}
+		}
+		first := programOf(t, s, signIn(t, s, "mara", gate.OperatorAuditor|gate.OperatorApprover), "*")
+		has("at first", first, "[approver auditor]")
+		second := programOf(t, s, signIn(t, s, "mara", gate.OperatorAuditor|gate.OperatorAdmin), "*")
+		has("after she lost one and was made admin", first, "[auditor]")
+		has("after she was made admin, one that she let in then", second, "[admin auditor]")
+		signIn(t, s, "mara", gate.OperatorAdmin)
+		has("after she lost what she had at first", first, "[]")
+		has("after she lost the other", second, "[admin]")
+		signIn(t, s, "mara", gate.OperatorAuditor|gate.OperatorApprover)
+		has("after she has them again", first, "[approver auditor]")
+	})
+}
+
+// Whoever has lost every role at the identity provider is out when it says so: of their
+// sessions, and of what programs do for them, on every node.
+func TestWhoHasLostEveryRoleIsOut(t *testing.T) {
+	servertest.Each(t, func(t *testing.T, s *servertest.Server) {
+		ctx := t.Context()
+		opened := func(roles gate.OperatorRoles) (key string, p act.Principal) {
+			t.Helper()
+			out, err := s.Lifecycle.OpenSession.Do(ctx, act.Principal{Source: "test"}, lifecycle.NewSession{Person: &identity.Person{
+				Issuer: "https://idp.example", Subject: "mara", Name: "mara", Roles: roles, AuthAt: act.Micros(time.Now()),
+				Once: fmt.Sprint(time.Now().UnixNano()), Until: time.Now().Add(time.Minute),
+			}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if p, err = s.Identity.Session(ctx, out.Key); err != nil {
+				t.Fatal(err)
+			}
+			return out.Key, p
+		}
+		key, mara := opened(gate.OperatorAdmin)
+		other, _ := opened(gate.OperatorAdmin)
+		h := programOf(t, s, mara, "*")
+		_, ada := s.Agent(t, "ada")
+		c := command(t, s, mara, token.EdDSA, "agent.pause")
+		text := c.sign(t, "agent.pause", ada.ID, 0, 0)
+		lapse := func(subject string) error {
+			_, err := s.Lifecycle.LapseSession.Do(ctx, act.Principal{Source: "test"}, identity.Person{Issuer: "https://idp.example", Subject: subject})
+			return err
+		}
+		if err := lapse("nobody"); act.CodeOf(err) != act.NotFound {
+			t.Errorf("somebody who was never here: %v", err)
+		}
+		if _, err := s.Identity.Session(ctx, key); err != nil {
+			t.Errorf("another's end is hers: %v", err)
+		}
+		if err := lapse("mara"); err != nil {
+			t.Fatal(err)
+		}
+		for _, k := range []string{key, other} {
+			if _, err := s.Identity.Session(ctx, k); act.CodeOf(err) != act.Unauthenticated || act.AsError(err).Rule != "session.over" {
+				t.Errorf("a session goes on: %v", err)
+			}
+		}
+		w := httptest.NewRecorder()
+		s.API.Handler().ServeHTTP(w, h.request(http.MethodGet, "/v1/agents"))
+		if w.Code != http.StatusForbidden {
+			t.Errorf("her program goes on: %d %s", w.Code, w.Body)
+		}
+		if status, rule := deliver(t, s, text); status != http.StatusForbidden || rule != "default-deny" || standingOf(t, s, ada.ID) != act.Active {
+			t.Errorf("her command is executed: %d %s", status, rule)
+		}
+		if list := leaves(t, s); !slices.ContainsFunc(list, func(l audit.Leaf) bool {
+			return l.Act == "session.lapse" && l.Outcome == "done" && l.Target.ID == s.Codec.String(mara.ID)
+		}) {
+			t.Error("no leaf says that she lost her roles")
+		}
+		// With a role again she comes in again, as who she was.
+		if _, p := opened(gate.OperatorObserver); p.ID != mara.ID || p.Roles != uint8(gate.OperatorObserver) {
+			t.Errorf("she comes back as %+v", p)
 		}
 	})
 }

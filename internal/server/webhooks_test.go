@@ -16,6 +16,8 @@ import (
 	"testing"
 
 	"github.com/reefwarden/reefwarden/internal/act"
+	"github.com/reefwarden/reefwarden/internal/gate"
+	"github.com/reefwarden/reefwarden/internal/identity"
 	"github.com/reefwarden/reefwarden/internal/lifecycle"
 	"github.com/reefwarden/reefwarden/internal/network"
 	"github.com/reefwarden/reefwarden/internal/server/servertest"
@@ -199,6 +201,60 @@ func TestPauseStopsWebhooks(t *testing.T) {
 			if slices.Contains(r.refs, late) {
 				t.Error("a killed agent was told")
 			}
+		})
+	}
+}
+
+// An operator's webhook tells nothing any more once they may not follow events, because
+// of their roles or because they were barred, and says so. It goes on where it was.
+func TestOperatorsWebhooksEndWithTheirRoles(t *testing.T) {
+	for _, d := range []store.Dialect{store.SQLite, store.Postgres} {
+		t.Run(d.String(), func(t *testing.T) {
+			s := withHooks(t, d)
+			_, author := s.Agent(t, "author")
+			mara := signIn(t, s, "mara", gate.OperatorAuditor)
+			r := receive(t)
+			w := hook(t, s, mara, r)
+			told := s.Codec.String(post(t, s, author, "told").ID)
+			r.hears(t, []string{told})
+			off := func(what string) {
+				t.Helper()
+				held := s.Codec.String(post(t, s, author, what).ID)
+				eventually(t, what+": the webhook is switched off", func() bool {
+					var reason string
+					var at int64
+					if err := s.DB.View(t.Context(), func(v *store.View) error {
+						_, err := v.One(`SELECT disabled_at, reason FROM webhook WHERE id = $1`, func(r *store.Row) error { at, reason = r.Int(0), r.Text(1); return nil }, w.ID)
+						return err
+					}); err != nil {
+						t.Fatal(err)
+					}
+					return at != 0 && strings.Contains(reason, "may not follow events")
+				})
+				r.mu.Lock()
+				defer r.mu.Unlock()
+				if slices.Contains(r.refs, held) {
+					t.Errorf("%s: she was told", what)
+				}
+			}
+			signIn(t, s, "mara", gate.OperatorObserver)
+			off("after she lost the role")
+			mara = signIn(t, s, "mara", gate.OperatorAuditor|gate.OperatorApprover)
+			if _, err := s.Network.ReplayWebhook.Do(t.Context(), mara, network.Replay{Webhook: w.ID, After: network.FromNow}); err != nil {
+				t.Fatal(err)
+			}
+			r.hears(t, []string{told, s.Codec.String(post(t, s, author, "again").ID)})
+			var person act.ID
+			if err := s.DB.View(t.Context(), func(v *store.View) error {
+				_, err := v.One(`SELECT id FROM credential WHERE subject = $1 AND kind = 'person'`, func(r *store.Row) error { person = r.ID(0); return nil }, mara.ID)
+				return err
+			}); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := s.Issuer.End.Do(t.Context(), operator(t, s), identity.CredentialEnd{Credential: person, Reason: "she left"}); err != nil {
+				t.Fatal(err)
+			}
+			off("after she was barred")
 		})
 	}
 }

@@ -20,7 +20,9 @@ import (
 
 // Finish reads the provider's answer, which is the query of the address that the browser
 // came back to, and redeems its code. It fails with Denied or Unauthenticated when the
-// answer is not good, and with Unavailable when the provider cannot say.
+// answer is not good, and with Unavailable when the provider cannot say. Who has no role
+// here is refused by sign-in.role and is told with the error, without roles, so that what
+// they have open can be ended; nobody is told with another.
 func (p *Provider) Finish(ctx context.Context, cookie string, answer url.Values) (who identity.Person, b Begun, err error) {
 	if b, err = p.open(cookie); err != nil {
 		return who, b, err
@@ -53,10 +55,13 @@ func (p *Provider) Finish(ctx context.Context, cookie string, answer url.Values)
 	}
 	who = identity.Person{Issuer: p.Issuer, Subject: claims.Subject, Name: claims.name(), Once: b.once(), Until: b.until()}
 	at, err := p.authenticated(claims, b)
-	if err == nil {
-		who.Roles, err = p.roles(claims)
-	}
 	if err != nil {
+		return identity.Person{}, b, err
+	}
+	if who.Roles, err = p.roles(claims); err != nil {
+		if act.AsError(err).Rule == RuleRole {
+			return who, b, err
+		}
 		return identity.Person{}, b, err
 	}
 	if !at.IsZero() {
@@ -158,6 +163,9 @@ func (p *Provider) authenticated(c claims, b Begun) (at time.Time, err error) {
 	}
 	return at, nil
 }
+
+// RuleRole is the rule by which somebody is refused who has no role here.
+const RuleRole = "sign-in.role"
 
 // claims are what the provider says of somebody.
 type claims struct {

@@ -284,6 +284,12 @@ func TestSignIns(t *testing.T) {
 				if got := ruleOf(err); got != c.rule {
 					t.Fatalf("%q (%v), want %q", got, err, c.rule)
 				}
+				if c.rule == idp.RuleRole { // who has lost their role is told, without any
+					if who.Issuer != r.url || who.Subject != "mara" || who.Roles != 0 || who.AuthAt != 0 {
+						t.Errorf("told with the refusal: %+v", who)
+					}
+					who = identity.Person{}
+				}
 				if e := act.AsError(err); err != nil && (e.Hint == "" || e.Code == act.Internal || who != (identity.Person{})) {
 					t.Errorf("refused with %v, hint %q, and %+v", e.Code, e.Hint, who)
 				}

@@ -1,7 +1,8 @@
 // Package token holds the mechanics of short-lived, sender-constrained
 // credentials: how much authority one carries and how it shrinks, how an access
 // token, a DPoP proof and a client assertion are written and read, which nonce
-// a node gave and whether a proof was shown before. It has no storage and no
+// a node gave, whether a proof was shown before, and how an order is signed away from
+// the network ([ReadCommand]). It has no storage and no
 // HTTP; whoever reads a token still has to ask whether its grant stands.
 //
 // It hides the wire: compact JWS and JSON are read by hand, strictly and within

@@ -21,6 +21,7 @@ const (
 	hintAssertion = "make a fresh client assertion for every token request (RFC 7523 §3)"
 	hintScope     = "name acts (post.create), nouns (post.*) or *, separated by single spaces"
 	hintForeign   = "the other issuer's assertion must be fresh and made for this network (RFC 7523 §3)"
+	hintCommand   = "sign a new one on the machine that has the command key (reef command sign)"
 	hintKey       = "send the public half of an Ed25519 or P-256 key as a JWK (RFC 7517) and nothing else of it"
 )
 
@@ -88,6 +89,19 @@ var rows = map[string]row{
 	"grant.expired":   {act.Unauthenticated, "the other issuer's assertion has expired", hintForeign},
 	"grant.early":     {act.Unauthenticated, "the other issuer's assertion is from the future", hintForeign},
 	"grant.life":      {act.Unauthenticated, "the other issuer's assertion lives longer than a day", hintForeign},
+
+	"command.malformed": {act.Unauthenticated, "this is no command", "send the document that reef command sign prints, whole and unchanged"},
+	"command.size":      {act.Unauthenticated, "this is too long for a command", "a reason has 500 characters at the most"},
+	"command.type":      {act.Unauthenticated, "this is a token of another kind, and no command", "commands have the typ reef-command+jwt; reef command sign makes them"},
+	"command.algorithm": {act.Unauthenticated, "commands are not signed by this algorithm, or not with this key", "sign with EdDSA (Ed25519) or ES256, as the key is"},
+	"command.critical":  {act.Unauthenticated, "the command's header has members that commands do not have", "it has alg, kid and typ and nothing else"},
+	"command.key":       {act.Unauthenticated, "this network knows no such command key, or knows it no more", "kid is the thumbprint of a key that was registered (reef command key); reef identity inventory lists those there are"},
+	"command.signature": {act.Unauthenticated, "the command's signature does not verify", hintCommand},
+	"command.claims":    {act.Unauthenticated, "the command lacks a claim, has one in another form, or one that is not known here", "it has aud, do, target, reason, jti, iat and exp and nothing else"},
+	"command.audience":  {act.Unauthenticated, "the command is for another network", "send it to the network that its aud names"},
+	"command.expired":   {act.Unauthenticated, "the command has expired", hintCommand},
+	"command.early":     {act.Unauthenticated, "the command is from the future", "set the clock of the machine that signs: it may be wrong by 30 seconds"},
+	"command.life":      {act.Unauthenticated, "the command lives too long, or not at all", "set exp to a day after iat at the most"},
 
 	"key.set":  {act.Invalid, "this is no set of public keys that are taken here", "it is a JWK set (RFC 7517 §5) with RSA keys of 2048 bits or more, P-256, P-384 or Ed25519 keys"},
 	"key.form": {act.Invalid, "this is no public key that is taken here", hintKey},

@@ -30,7 +30,7 @@ func TestRules(t *testing.T) {
 			used[m[1]+m[2]] = true
 		}
 		for _, m := range byFamily.FindAllStringSubmatch(string(text), -1) {
-			for _, family := range []string{"token", "dpop", "assertion", "grant"} {
+			for _, family := range []string{"token", "dpop", "assertion", "grant", "command"} {
 				used[family+"."+m[1]] = true
 			}
 		}
