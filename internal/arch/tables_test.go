@@ -22,7 +22,7 @@ var tables = map[string]table{
 	"event":  {owner: "store", unique: []string{"pos", "seq"}},
 	"fence":  {owner: "store", unique: []string{"n"}},
 
-	"owner":      {owner: "identity", unique: []string{"id", "name", "operator"}},
+	"owner":      {owner: "identity", unique: []string{"id", "name"}},
 	"operator":   {owner: "identity", unique: []string{"id", "name"}},
 	"credential": {owner: "identity", unique: []string{"id", "hash"}},
 

@@ -205,11 +205,11 @@ func (d *door) decideMine(ctx context.Context, c *api.Call) error {
 // one. Who has not proved for a while who they are does so first.
 func (d *door) recoverMine(ctx context.Context, c *api.Call, key gate.Key, in identity.Recovery) error {
 	out, err := d.Issuer.Recover.DoOnce(ctx, c.Principal, key, in)
-	if act.AsError(err).Rule == ruleStepUp && c.Principal.Binding == act.BindingSession {
+	switch {
+	case err != nil && act.AsError(err).Rule == ruleStepUp && c.Principal.Binding == act.BindingSession:
 		seeOther(c, "./step-up?next=/mine")
 		return nil
-	}
-	if err != nil {
+	case err != nil:
 		return err
 	}
 	p, err := d.mine(ctx, c)

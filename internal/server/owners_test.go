@@ -411,7 +411,7 @@ func TestOwnersAreLinked(t *testing.T) {
 		}
 		var named int
 		if err := s.DB.View(ctx, func(v *store.View) error {
-			return v.All(qTestLeaves, func(r *store.Row) error {
+			return v.All(qTestLeavesOf, func(r *store.Row) error {
 				if strings.Contains(string(r.Bytes(0)), `"target":{"id":"`+person+`"`) && strings.Contains(string(r.Bytes(0)), `"reason":"a test"`) {
 					named++
 				}
@@ -424,4 +424,4 @@ func TestOwnersAreLinked(t *testing.T) {
 }
 
 // Leaves of an act by how it ended.
-const qTestLeaves store.Q = `SELECT l.body FROM leaf AS l JOIN event AS e ON e.pos = l.pos WHERE e.act = $1 AND e.outcome = $2 ORDER BY l.pos`
+const qTestLeavesOf store.Q = `SELECT l.body FROM leaf AS l JOIN event AS e ON e.pos = l.pos WHERE e.act = $1 AND e.outcome = $2 ORDER BY l.pos`

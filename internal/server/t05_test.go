@@ -147,7 +147,7 @@ func TestT05_OwnerRecoversALostKey(t *testing.T) {
 		leaves := func(outcome int64) (list []string) {
 			t.Helper()
 			if err := s.DB.View(ctx, func(v *store.View) error {
-				return v.All(qTestLeaves, func(r *store.Row) error { list = append(list, string(r.Bytes(0))); return nil }, "credential.recover", outcome)
+				return v.All(qTestLeavesOf, func(r *store.Row) error { list = append(list, string(r.Bytes(0))); return nil }, "credential.recover", outcome)
 			}); err != nil {
 				t.Fatal(err)
 			}
