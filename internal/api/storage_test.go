@@ -32,6 +32,7 @@ var bodies = map[string]any{
 	"content.erase":    map[string]any{"reason": "r"},
 	"agent.claim":      map[string]any{"owner": "x"},
 	"app.create":       map[string]any{"owner": "x"},
+	"owner.link":       map[string]any{"owner": "x", "reason": "x"},
 	"identity.prove":   map[string]any{},
 	"owner.mail":       map[string]any{"email": "x@example.org"},
 	"claim.mail":       map[string]any{"email": "x@example.org"},

@@ -67,17 +67,18 @@ func (a *app) enrollmentCreate() *cobra.Command {
 func (a *app) agentRecover() *cobra.Command {
 	var owner, reason string
 	c := &cobra.Command{
-		Use: "recover NAME|ID --owner NAME --reason TEXT", Short: "End an agent's lost keys at its owner's word, and let it enrol a new one", Args: cobra.ExactArgs(1),
+		Use: "recover NAME|ID [--owner NAME] --reason TEXT", Short: "End an agent's lost keys at its owner's word, and let it enrol a new one", Args: cobra.ExactArgs(1),
 		Long: "End every key and token of an agent whose key was lost, or lost to somebody, and make a token\n" +
 			"under which it enrols a new one (reef agent enroll NAME --replace). The agent stays who it is.\n" +
-			"It is done at the word of its owner, who is named; the token is printed once.",
+			"It is done at the word of its owner: an operator names them, an owner who is signed in\n" +
+			"(reef login) is it themselves. The token is printed once.",
 	}
 	a.outputFlag(c)
-	c.Flags().StringVar(&owner, "owner", "", "the agent's owner, who asks for it")
+	c.Flags().StringVar(&owner, "owner", "", "the agent's owner, who asks for it (default you)")
 	c.Flags().StringVar(&reason, "reason", "", "why; goes on record")
 	c.RunE = func(cmd *cobra.Command, args []string) error {
-		if owner == "" || reason == "" {
-			return usageError{errors.New("--owner and --reason are required: they go on record")}
+		if reason == "" {
+			return usageError{errors.New("--reason is required: it goes on record")}
 		}
 		api, err := a.client()
 		if err != nil {

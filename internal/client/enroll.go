@@ -105,7 +105,7 @@ type Recovered struct {
 // and lets it enrol a new key; it stays who it is.
 func (c *Client) Recover(ctx context.Context, id, owner, reason string) (out Recovered, err error) {
 	in := struct {
-		Owner  string `json:"owner"`
+		Owner  string `json:"owner,omitempty"`
 		Reason string `json:"reason"`
 	}{owner, reason}
 	err = c.conn.call(ctx, http.MethodPost, "/v1/agents/"+url.PathEscape(id)+"/recover", nil, in, &out)

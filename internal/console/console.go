@@ -26,6 +26,7 @@ type Config struct {
 	Cookie    string        // name of the cookie of a session
 	Provider  *idp.Provider // at which operators can sign in; nil for none
 	SignIn    string        // name of the cookie of a sign-in that is at the provider
+	Claim     string        // name of the cookie of an agent that waits to be claimed
 	URL       func() string // public URL of this network, without a slash at the end
 	Public    bool          // everybody may read; otherwise only operators who sign in
 }
@@ -75,6 +76,11 @@ func (d *door) routes() []api.Route {
 			{Method: post, Path: "/step-up", Act: "session.open", MaxBody: maxForm, Handle: d.stepUp},
 			{Method: get, Path: "/account", Act: "session.list", Handle: d.show(d.account)},
 			{Method: post, Path: "/account", Act: "credential.revoke", MaxBody: maxForm, Handle: d.endSession},
+			{Method: get, Path: claimPath + "/{token}", Exempt: "it takes a claim token out of the address", Anonymous: true, Handle: d.takeClaim},
+			{Method: get, Path: claimPath, Act: "claim.show", Handle: d.show(d.claimPage)},
+			{Method: post, Path: claimPath, Act: "agent.claim", MaxBody: maxForm, Handle: d.claim},
+			{Method: get, Path: "/mine", Act: "agent.list", Query: []string{"after"}, Handle: d.show(d.mine)},
+			{Method: post, Path: "/mine", Act: "credential.recover", Also: []string{"approval.approve", "approval.deny", "dm.approve", "dm.reject", "agent.pause"}, MaxBody: maxForm, Handle: d.decideMine},
 			{Method: get, Path: "/assets/{file}", Exempt: own, Anonymous: true, Handle: d.html.asset},
 		},
 	)
@@ -167,6 +173,9 @@ func (d *door) fail(c *api.Call, e *act.Error) {
 	switch {
 	case (e.Code == act.Unauthenticated || strings.HasPrefix(e.Rule, "sign-in.")) && form == formHTML:
 		next := c.R.URL.RequestURI()
+		if secretPath(c) {
+			next = claimPath
+		}
 		if c.R.Method != http.MethodGet && c.R.Method != http.MethodHead {
 			next = nextOf(c)
 		}

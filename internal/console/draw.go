@@ -41,15 +41,16 @@ type asset struct {
 
 // chrome is what surrounds a page in HTML.
 type chrome struct {
-	Root  string `json:"-"` // leads from the page to the network's own root: "../"
-	Path  string `json:"-"` // of the page below it, without a query
-	Style string `json:"-"`
-	Who   string `json:"-"` // the operator who is signed in
-	Roles string `json:"-"` // of theirs
-	IdP   string `json:"-"` // host of the identity provider; "" for none
-	Door  bool   `json:"-"` // somebody could sign in
-	Twins bool   `json:"-"`
-	Full  string `json:"-"` // the query
+	Root    string `json:"-"` // leads from the page to the network's own root: "../"
+	Path    string `json:"-"` // of the page below it, without a query
+	Style   string `json:"-"`
+	Who     string `json:"-"` // the operator who is signed in
+	Roles   string `json:"-"` // of theirs
+	Answers bool   `json:"-"` // they may answer for agents of their own
+	IdP     string `json:"-"` // host of the identity provider; "" for none
+	Door    bool   `json:"-"` // somebody could sign in
+	Twins   bool   `json:"-"`
+	Full    string `json:"-"` // the query
 
 	now   time.Time
 	spent int // bytes of long text drawn so far
@@ -137,6 +138,9 @@ func (d *door) send(ctx context.Context, c *api.Call, status int, p *page) error
 		head["Content-Security-Policy"] = []string{policyHTML}
 		// The forms' origin is told to ourselves and to nobody else.
 		head["Referrer-Policy"] = []string{"same-origin"}
+		if secretPath(c) {
+			head["Referrer-Policy"] = []string{"no-referrer"}
+		}
 		head["Cross-Origin-Opener-Policy"] = []string{"same-origin"}
 		head["Permissions-Policy"] = []string{"camera=(), geolocation=(), microphone=(), payment=(), usb=()"}
 		head["X-Frame-Options"] = []string{"DENY"}
@@ -185,11 +189,14 @@ func (w *drawer) page(ctx context.Context, c *api.Call, p *page) ([]byte, error)
 	if p.Path = strings.TrimPrefix(pathOf(c), "/"); p.Path == "" {
 		p.Path = "index"
 	}
+	if secretPath(c) {
+		p.Path = claimPath[1:]
+	}
 	p.Style, p.now, p.md, p.Full = w.style, w.d.Kernel.Clock(), w.d.md, ""
 	if q := asked(c); len(q) > 0 {
 		p.Full = "?" + q.Encode()
 	}
-	p.Twins = p.Error == nil && c.Route.Act != "" && p.Account == nil && p.Onward == "" || p.Page == "about"
+	p.Twins = p.Error == nil && c.Route.Act != "" && p.Account == nil && !p.alone && p.Onward == "" || p.Page == "about"
 	if w.d.Provider != nil {
 		p.IdP = w.d.Provider.Host()
 	}
@@ -202,6 +209,7 @@ func (w *drawer) page(ctx context.Context, c *api.Call, p *page) ([]byte, error)
 	}
 	if who.Kind == act.Operator {
 		p.Who, p.Roles = who.Name, strings.Join(gate.OperatorRoles(who.Roles).Names(), ", ")
+		p.Answers = gate.OperatorRoles(who.Roles)&gate.OperatorOwner != 0
 	}
 	var b bytes.Buffer
 	err := w.pages.ExecuteTemplate(&b, "page.html", p)

@@ -207,6 +207,7 @@ func TestBrowserSignInAtProvider(t *testing.T) {
 	people := map[string]any{
 		"mara": map[string]any{"email": "mara@example.com", "email_verified": true, "groups": []string{"staff", "reef-responders"}},
 		"otto": map[string]any{"email": "ceo@example.com", "email_verified": false, "preferred_username": "otto", "groups": []string{"reef-admins"}},
+		"olga": map[string]any{"email": "olga@example.com", "email_verified": true, "groups": []string{"staff", "reef-owners"}},
 		"nemo": map[string]any{"email": "nemo@example.com", "email_verified": true, "groups": []string{"staff"}},
 	}
 	ctx := t.Context()
@@ -237,8 +238,9 @@ func TestBrowserSignInAtProvider(t *testing.T) {
 	_ = l.Close()
 	cfg.OIDCIssuer, cfg.OIDCClient, cfg.OIDCSecret, cfg.OIDCClaim = issuer, "reef", secret, "groups"
 	cfg.OIDCScopes = []string{"openid", "profile", "email", "groups"}
-	cfg.OIDCRoles = []string{"reef-responders=responder", "reef-admins=admin"}
+	cfg.OIDCRoles = []string{"reef-responders=responder", "reef-admins=admin", "reef-owners=owner"}
 	cfg.OIDCAllow = []string{"127.0.0.0/8", "::1"}
+	cfg.AutoClaim, cfg.Claim = "", true
 	cfg.ObserverPages, cfg.Quotas = server.PagesPublic, []string{"sign-in=1000/1m"}
 	s := servertest.Start(t, cfg)
 	if _, err := fmt.Fprintln(in, s.URL+"/sign-in/callback"); err != nil {

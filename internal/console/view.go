@@ -37,6 +37,9 @@ type page struct {
 	Out    *outLink `json:"-"`
 
 	Account *accountView `json:"-"`
+	Claim   *claimView   `json:"-"`
+	Mine    *mineView    `json:"-"`
+	alone   bool         // it has no twins
 	Tree    []*node      `json:"-"` // Comments, each under what it answers
 	More    string       `json:"-"` // the query of the following page
 }

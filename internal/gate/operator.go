@@ -16,11 +16,12 @@ const (
 	OperatorResponder                           // stops and contains agents
 	OperatorAuditor                             // reads what is on record, changes nothing
 	OperatorObserver                            // reads what agents read
+	OperatorOwner                               // answers for agents of their own, and governs nothing
 
-	everyOperatorRole = OperatorObserver<<1 - 1
+	everyOperatorRole = OperatorOwner<<1 - 1
 )
 
-var operatorRoleNames = [...]string{"admin", "approver", "responder", "auditor", "observer"}
+var operatorRoleNames = [...]string{"admin", "approver", "responder", "auditor", "observer", "owner"}
 
 // OperatorRoleNames lists the names of the roles as policies and settings have them.
 func OperatorRoleNames() []string { return operatorRoleNames[:] }

@@ -49,7 +49,8 @@ type Question struct {
 
 // Facts are the attributes of a resource that policies may use. All items that
 // share them share one decision (architecture: "read class"), so they hold no
-// id of a single item; Own and Role are the only relations, used by writes only.
+// id of a single item; Own and Role are relations, used by writes only, and Answered
+// is one of operators only.
 type Facts struct {
 	Kind           act.Kind // what the resource is; KindNetwork when the act has no narrower target
 	Community      act.ID   // 0 when outside any community
@@ -60,6 +61,7 @@ type Facts struct {
 	Own            bool // the principal is the author, a party to it, or the thing itself; writes only
 	Role           Role // of the principal in the community; writes only
 	Locked         bool
+	Answered       bool // the principal is the human who answers for the agent that this is, or is about; operators only
 }
 
 // Role is what the principal is in a community.

@@ -16,6 +16,11 @@ type Read[In, Out any] struct {
 	// feed, say). Optional: without it the network itself is the target.
 	Target func(ctx context.Context, v *store.View, p act.Principal, in In) (Resource, error)
 
+	// Narrow makes of in what asks only for what p answers for. It is called where
+	// policy does not let p read the whole, and lets it read that (Facts.Answered).
+	// Optional.
+	Narrow func(in In) In
+
 	// Run reads. It may execute more than once.
 	Run func(ctx context.Context, v *store.View, p act.Principal, in In) (Out, error)
 
@@ -98,8 +103,11 @@ func (a *ReadAct[In, Out]) once(ctx context.Context, p act.Principal, in In, i I
 				return err
 			}
 		}
+		in := in
 		if _, err = g.decide(p, a.r.Info, target.Facts, chain); err != nil {
-			return err
+			if in, err = a.narrowed(p, in, target.Facts, chain, err); err != nil {
+				return err
+			}
 		}
 		out, err = a.r.Run(ctx, v, p, in)
 		return err
@@ -139,6 +147,19 @@ func (a *ReadAct[In, Out]) once(ctx context.Context, p act.Principal, in In, i I
 		return out, errMoved
 	}
 	return out, g.touch(p) // a page that took long must not outlive what this node knows
+}
+
+// narrowed is what p may read of what it has asked for, where policy has denied the
+// whole: what it answers for, or nothing.
+func (a *ReadAct[In, Out]) narrowed(p act.Principal, in In, f Facts, chain []Facts, denial error) (In, error) {
+	if a.r.Narrow == nil || act.CodeOf(denial) != act.Denied {
+		return in, denial
+	}
+	f.Answered = true
+	if _, err := a.g.decide(p, a.r.Info, f, chain); err != nil {
+		return in, denial
+	}
+	return a.r.Narrow(in), nil
 }
 
 // usualPage is how many items most pages have at most.

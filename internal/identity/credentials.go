@@ -35,11 +35,11 @@ type NewKey struct {
 	Old   string
 }
 
-// Recovery is an owner's word, given through an operator, that an agent has lost its
-// keys, or lost them to somebody.
+// Recovery is an owner's word, their own or given through an operator, that an agent has
+// lost its keys, or lost them to somebody.
 type Recovery struct {
 	Agent  act.ID
-	Owner  string // who asks for it: it has to be the agent's owner
+	Owner  string // who asks for it: it has to be the agent's owner; "" is who calls
 	Legacy bool   // hand out a bootstrap key, too
 	Reason string
 }
@@ -77,15 +77,18 @@ func (i *Issuer) registerCredentials(g *gate.Gate) {
 	})
 	i.Recover = gate.RegisterWrite(g, gate.Write[Recovery, Recovered]{
 		Info: gate.Info{Name: "credential.recover", Doc: "End all credentials and tokens of an agent at its owner's word and let it enrol a new key; it stays who it is.", On: act.KindAgent, Quota: gate.QuotaNone},
-		Resolve: func(_ context.Context, _ *store.View, _ act.Principal, in Recovery) (gate.Resource, error) {
+		Resolve: func(_ context.Context, v *store.View, p act.Principal, in Recovery) (gate.Resource, error) {
 			if err := CheckReason(in.Reason); err != nil {
 				return gate.Resource{}, err
 			}
-			name, _, standing := i.cfg.Agents.AgentFacts(in.Agent)
+			name, owner, standing := i.cfg.Agents.AgentFacts(in.Agent)
 			if name == "" {
 				return gate.Resource{}, noAgent()
 			}
-			return gate.Resource{Ref: act.Ref{ID: in.Agent}, Facts: gate.Facts{Kind: act.KindAgent, AuthorStanding: standing}}, nil
+			guards, err := i.ids.Answers(v, p, owner)
+			return gate.Resource{
+				Ref: act.Ref{ID: in.Agent}, Facts: gate.Facts{Kind: act.KindAgent, AuthorStanding: standing, Answered: len(guards) > 0}, Guards: guards,
+			}, err
 		},
 		Run: i.recover,
 	})
@@ -268,7 +271,7 @@ func (i *Issuer) end(_ context.Context, tx *store.Tx, p act.Principal, in Creden
 
 func (i *Issuer) recover(_ context.Context, tx *store.Tx, p act.Principal, in Recovery) (out Recovered, fx gate.Effects, err error) {
 	_, owner, standing := i.cfg.Agents.AgentFacts(in.Agent)
-	asks, found, err := i.ids.Owner(&tx.View, in.Owner)
+	asks, found, err := i.ids.asker(&tx.View, p, in.Owner)
 	switch {
 	case err != nil:
 		return out, fx, err

@@ -65,6 +65,14 @@ const (
 func (i *Issuer) registerInventory(g *gate.Gate) {
 	i.Inventory = gate.RegisterRead(g, gate.Read[InventoryQuery, act.Page[Item]]{
 		Info: gate.Info{Name: "identity.inventory", Doc: "List the credentials and grants there are, with age, binding, scope, last use, and which are dormant or nobody's.", On: act.KindNetwork, Quota: gate.QuotaNone},
+		Target: func(_ context.Context, v *store.View, p act.Principal, in InventoryQuery) (gate.Resource, error) {
+			var owner act.ID
+			if in.Agent != 0 {
+				_, owner, _ = i.cfg.Agents.AgentFacts(in.Agent)
+			}
+			answers, err := i.ids.Answers(v, p, owner)
+			return gate.Resource{Facts: gate.Facts{Kind: act.KindNetwork, Answered: len(answers) > 0}}, err
+		},
 		Run: func(_ context.Context, v *store.View, _ act.Principal, in InventoryQuery) (act.Page[Item], error) {
 			return i.inventory(v, in)
 		},

@@ -3,6 +3,7 @@ package identity
 import (
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -36,6 +37,9 @@ func (a ServiceAccount) roles() (roles gate.OperatorRoles, err error) {
 			return 0, err
 		}
 		roles |= role
+	}
+	if roles&gate.OperatorOwner != 0 {
+		return 0, errors.New("a service account is nobody who could answer for agents: it cannot have the role owner")
 	}
 	if roles == 0 {
 		err = fmt.Errorf("the service account %q has no role", a.Name)

@@ -155,6 +155,10 @@ func (s *Service) SessionsOf(v *store.View, operator act.ID) (list []OperatorSes
 // SignInCookie returns the name of the cookie that holds a sign-in on its way.
 func (k *Keys) SignInCookie() string { return "reef-sign-in-" + hex.EncodeToString(k.check[:4]) }
 
+// ClaimCookie returns the name of the cookie that holds a claim token until its human has
+// signed in.
+func (k *Keys) ClaimCookie() string { return "reef-claim-" + hex.EncodeToString(k.check[:4]) }
+
 // SessionCookie returns the name of the cookie that holds a session's key. It
 // differs between networks, which may share a host.
 func (k *Keys) SessionCookie() string { return "reef-session-" + hex.EncodeToString(k.check[:4]) }

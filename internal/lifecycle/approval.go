@@ -76,6 +76,7 @@ type Approval struct {
 	Input []gate.Field
 
 	digest, sealed, answer []byte
+	answered               bool // the reader answers for its agent; see approvalFor
 }
 
 const (
@@ -134,6 +135,24 @@ func (a Approval) resource(p act.Principal) gate.Resource {
 		Facts:  gate.Facts{Kind: act.KindApproval, Own: p.ID == a.Agent},
 		Guards: []gate.Guard{{Q: qApprovalEpoch, ID: a.ID, Epoch: a.Epoch}},
 	}
+}
+
+// asksOwner reports whether it is the owner of its agent who is asked.
+func (a Approval) asksOwner() bool {
+	return a.Demand == gate.Obligation{Name: gate.Hold, Arg: "owner"}
+}
+
+// toDecide is an approval as the target of a word of p. Who answers for its agent is
+// asked where policy asks the owner, and nowhere else.
+func (l *Lifecycle) toDecide(v *store.View, p act.Principal, a Approval) (gate.Resource, error) {
+	r := a.resource(p)
+	if !a.asksOwner() {
+		return r, nil
+	}
+	guards, err := l.ids.Answers(v, p, l.Facts(a.Agent).Owner)
+	r.Facts.Answered = len(guards) > 0
+	r.Guards = append(r.Guards, guards...)
+	return r, err
 }
 
 // asker is what asked for the act: an agent, or an operator.

@@ -16,7 +16,7 @@ var errDigest = errors.New("the digest differs")
 // Verdict is an operator's word about a held act.
 type Verdict struct {
 	Approval act.ID
-	Owner    string // for whom the operator acts: the agent's owner, or "" for nobody
+	Owner    string // for whom the operator acts: the agent's owner; "" for themselves if they are that, else nobody
 	Reason   string // 1 to MaxReason characters; goes on record
 }
 
@@ -44,7 +44,10 @@ func (l *Lifecycle) registerVerdict(g *gate.Gate, name, doc string, to ApprovalS
 				return gate.Resource{}, err
 			}
 			a, err := l.approval(v, in.Approval)
-			return a.resource(p), err
+			if err != nil {
+				return gate.Resource{}, err
+			}
+			return l.toDecide(v, p, a)
 		},
 		Run: func(_ context.Context, tx *store.Tx, p act.Principal, in Verdict) (Approval, gate.Effects, error) {
 			return l.decide(tx, p, in, to)
@@ -71,6 +74,15 @@ func (l *Lifecycle) decide(tx *store.Tx, p act.Principal, in Verdict, to Approva
 	if a.asker() == act.Agent {
 		if agent, err = l.agent(&tx.View, a.Agent); err != nil {
 			return a, fx, err
+		}
+	}
+	if in.Owner == "" && a.asksOwner() {
+		mine, err := l.ids.Answers(&tx.View, p, agent.Owner)
+		if err != nil {
+			return a, fx, err
+		}
+		if len(mine) > 0 {
+			in.Owner = agent.OwnerName
 		}
 	}
 	if a.Owner, err = forWhom(a, agent, in.Owner); err != nil {

@@ -110,7 +110,7 @@ func open(t testing.TB, cfg store.Config, p plan) *house {
 	h.gate = gate.New(h.db, signals, gate.Config{Limits: gate.LimitsOpen})
 	h.ids = identity.New(h.db, h.keys, identity.Config{})
 	h.net = network.New(h.gate, h.db, network.Config{})
-	p.life.Born, p.life.Ended = h.net.Born, h.net.Ended
+	p.life.Born, p.life.Ended, p.life.Said = h.net.Born, h.net.Ended, h.net.Said
 	h.life = lifecycle.New(h.gate, h.db, h.ids, p.life)
 	issuer, err := identity.NewIssuer(h.gate, h.ids, identity.IssuerConfig{Codec: codec, URL: func() string { return "http://network.example" }, Agents: h.life, Domain: "network.example"})
 	must("issuer")

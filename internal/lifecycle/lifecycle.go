@@ -60,6 +60,9 @@ type Config struct {
 	// domains keep of it (network makes the profile). Required.
 	Born func(ctx context.Context, tx *store.Tx, id act.ID, name, description string) error
 
+	// Said returns what an agent says of itself: its description. Required.
+	Said func(v *store.View, id act.ID) (string, error)
+
 	// KillLog is the file outside the database in which every kill is noted before
 	// it is acknowledged; "" keeps none. Network and Codec are needed with it: the
 	// name of the network in the file (never that of another network), and the ids.
@@ -92,8 +95,8 @@ func (c Config) Check() error {
 	if c.Unclaimed < 0 || c.Caps.Owner < 0 || c.Caps.Source < 0 || c.Caps.Network < 0 {
 		return errors.New("lifecycle: a cap or a time to wait is negative")
 	}
-	if c.Born == nil {
-		return errors.New("lifecycle: Born is not set")
+	if c.Born == nil || c.Said == nil {
+		return errors.New("lifecycle: Born or Said is not set")
 	}
 	if c.KillLog != "" && (c.Network == "" || c.Codec == nil) {
 		return errors.New("lifecycle: a kill log needs Network and Codec")
@@ -116,6 +119,10 @@ type Lifecycle struct {
 
 	Quarantine *gate.WriteAct[Order, Agent]
 	Release    *gate.WriteAct[Order, Agent]
+
+	ShowClaim  *gate.ReadAct[string, Waiting]
+	ListOwners *gate.ReadAct[OwnerQuery, act.Page[Owner]]
+	LinkOwner  *gate.WriteAct[OwnerLink, Owner]
 
 	CreateApp *gate.WriteAct[NewApp, App]
 	RevokeApp *gate.WriteAct[NamedOwner, act.Ref]
@@ -184,6 +191,7 @@ func New(g *gate.Gate, db *store.DB, ids *identity.Service, c Config) *Lifecycle
 	l.registerApp(g)
 	l.registerMail(g)
 	l.registerClaim(g)
+	l.registerOwners(g)
 	l.registerOrders(g)
 	l.registerExpire(g)
 	l.registerForget(g)

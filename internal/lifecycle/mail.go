@@ -72,8 +72,8 @@ func (l *Lifecycle) registerMail(g *gate.Gate) {
 					WithHint("check that token and name are whole and that nobody has claimed the agent")
 			}
 			return Mail{To: in.Email, Subject: "Claim your agent " + name, Text: "The agent " + name + " on " + l.cfg.URL() +
-				" says that you answer for it.\n\nIf you do, give this to an operator of the network together with the code that the agent told you (" +
-				code + "):\n\n  " + in.ClaimToken + "\n\nIf you do not, throw this away.\n"}, gate.Effects{Out: act.Ref{ID: agent}}, nil
+				" says that you answer for it.\n\nIf you do, and the agent has told you this code (" + code + "), open this and sign in:\n\n  " +
+				l.cfg.URL() + "/claim/" + in.ClaimToken + "\n\nIf you may not sign in there, give it to an operator of the network. If you do not know the agent, throw this away.\n"}, gate.Effects{Out: act.Ref{ID: agent}}, nil
 		},
 	})
 }

@@ -99,12 +99,15 @@ func (l *Lifecycle) registerOrders(g *gate.Gate) {
 func (l *Lifecycle) registerOrder(g *gate.Gate, t transition) *gate.WriteAct[Order, Agent] {
 	return gate.RegisterWrite(g, gate.Write[Order, Agent]{
 		Info: gate.Info{Name: t.name, Doc: t.doc, On: act.KindAgent, Quota: gate.QuotaNone},
-		Resolve: func(_ context.Context, v *store.View, _ act.Principal, in Order) (gate.Resource, error) {
+		Resolve: func(_ context.Context, v *store.View, p act.Principal, in Order) (gate.Resource, error) {
 			if _, err := checkReason(in.Reason); err != nil {
 				return gate.Resource{}, err
 			}
 			a, err := l.agent(v, in.Agent)
-			return a.resource(), err
+			if err != nil {
+				return gate.Resource{}, err
+			}
+			return l.answered(v, p, a)
 		},
 		Run: func(_ context.Context, tx *store.Tx, _ act.Principal, in Order) (Agent, gate.Effects, error) {
 			return l.order(tx, t, in)

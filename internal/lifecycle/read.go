@@ -14,11 +14,15 @@ const (
 
 	// MaxList bounds a page of agents.
 	MaxList = 100
+
+	// MaxAgentsOf bounds the agents of an owner that are looked at in one go.
+	MaxAgentsOf = 1000
 )
 
 // Query asks for a page of agents in the order of their ids.
 type Query struct {
 	Standing act.Standing // only these; act.StandingUnknown is any
+	Mine     bool         // only those that the reader answers for
 	Owner    string       // only this owner's; "" is any
 	Cursor   act.Cursor   // of ListCursor; zero is the start
 	Limit    int          // 1 to MaxList; MaxList if 0
@@ -52,18 +56,33 @@ func (l *Lifecycle) OnlyAgent(v *store.View, owner act.ID) (agent act.ID, found 
 	return agent, true, nil
 }
 
+// AgentsOf returns the agents of an owner that have not ended, at most MaxAgentsOf.
+func (l *Lifecycle) AgentsOf(v *store.View, owner act.ID) (agents []act.ID, err error) {
+	err = v.All(qListOwner, func(r *store.Row) error {
+		if a := scanAgent(r); !a.Standing.Final() {
+			agents = append(agents, a.ID)
+		}
+		return nil
+	}, act.ID(0), int64(MaxAgentsOf), owner)
+	return agents, err
+}
+
 func (l *Lifecycle) registerReads(g *gate.Gate) {
 	l.List = gate.RegisterRead(g, gate.Read[Query, act.Page[Agent]]{
-		Info: gate.Info{Name: "agent.list", Doc: "List agents by id, with standing and owner.", On: act.KindNetwork, Quota: gate.QuotaNone},
-		Run: func(_ context.Context, v *store.View, _ act.Principal, in Query) (act.Page[Agent], error) {
-			return l.list(v, in)
+		Info:   gate.Info{Name: "agent.list", Doc: "List agents by id, with standing and owner.", On: act.KindNetwork, Quota: gate.QuotaNone},
+		Narrow: func(in Query) Query { in.Mine = true; return in },
+		Run: func(_ context.Context, v *store.View, p act.Principal, in Query) (act.Page[Agent], error) {
+			return l.list(v, p, in)
 		},
 	})
 	l.Show = gate.RegisterRead(g, gate.Read[Named, Agent]{
 		Info: gate.Info{Name: "agent.show", Doc: "Show one agent with standing, owner and the reason for it.", On: act.KindAgent, Quota: gate.QuotaNone},
-		Target: func(_ context.Context, v *store.View, _ act.Principal, in Named) (gate.Resource, error) {
+		Target: func(_ context.Context, v *store.View, p act.Principal, in Named) (gate.Resource, error) {
 			a, err := l.named(v, in)
-			return a.resource(), err
+			if err != nil {
+				return gate.Resource{}, err
+			}
+			return l.answered(v, p, a)
 		},
 		Run: func(_ context.Context, v *store.View, _ act.Principal, in Named) (Agent, error) {
 			a, err := l.named(v, in)
@@ -82,7 +101,7 @@ func (l *Lifecycle) named(v *store.View, in Named) (Agent, error) {
 	return l.one(v, qAgentBySkeleton, Skeleton(in.Name))
 }
 
-func (l *Lifecycle) list(v *store.View, in Query) (page act.Page[Agent], err error) {
+func (l *Lifecycle) list(v *store.View, p act.Principal, in Query) (page act.Page[Agent], err error) {
 	if in.Limit == 0 {
 		in.Limit = MaxList
 	}
@@ -97,6 +116,13 @@ func (l *Lifecycle) list(v *store.View, in Query) (page act.Page[Agent], err err
 				WithHint("use next_cursor exactly as returned")
 		}
 		after = act.ID(in.Cursor.Keys[0])
+	}
+	if in.Mine {
+		mine, found, err := l.ids.OwnerBy(v, p.ID)
+		if err != nil || !found || in.Owner != "" && in.Owner != mine.Name {
+			return page, err
+		}
+		in.Owner = mine.Name
 	}
 	q, args := qListAll, []any{after, in.Limit + 1}
 	if in.Owner != "" {

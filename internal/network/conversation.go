@@ -113,7 +113,7 @@ type Requested struct {
 type ConversationOrder struct {
 	Conversation act.ID
 	Block        bool   // dm.reject only: the other side cannot ask again
-	Owner        string // operators only: the owner in whose name they decide
+	Owner        string // operators only: the owner in whose name they decide; "" if they answer for a side themselves
 	Reason       string // operators only; goes on record
 }
 
@@ -224,17 +224,25 @@ func (n *Network) registerDecision(g *gate.Gate, name, doc string, decide decisi
 	return gate.RegisterWrite(g, gate.Write[ConversationOrder, Conversation]{
 		Info: gate.Info{Name: name, Doc: doc, On: act.KindConversation, Quota: gate.QuotaWrite},
 		Resolve: func(_ context.Context, v *store.View, p act.Principal, in ConversationOrder) (gate.Resource, error) {
-			c, side, err := n.decider(v, p, in)
+			c, side, err := n.decider(v, p, &in)
 			if err != nil {
 				return gate.Resource{}, err
 			}
 			res := n.conversationTarget(c, side)
 			// Only who was asked can say yes; ending is for either side.
 			res.Facts.Own = p.Kind == act.Agent && (name != "dm.approve" || c.State != ConversationPending || side == c.recipient())
+			if p.Kind == act.Operator {
+				_, guards, err := n.owners.Answers(v, p, side)
+				if err != nil {
+					return gate.Resource{}, err
+				}
+				res.Facts.Answered = len(guards) > 0
+				res.Guards = append(res.Guards, guards...)
+			}
 			return res, nil
 		},
 		Run: func(_ context.Context, tx *store.Tx, p act.Principal, in ConversationOrder) (Conversation, gate.Effects, error) {
-			c, side, err := n.decider(&tx.View, p, in)
+			c, side, err := n.decider(&tx.View, p, &in)
 			if err != nil {
 				return c, gate.Effects{}, err
 			}
@@ -270,9 +278,9 @@ func (n *Network) registerDecision(g *gate.Gate, name, doc string, decide decisi
 	})
 }
 
-// decider finds a conversation and the side in whose name p decides: an agent's
-// own, or that of the agent whose owner the operator names.
-func (n *Network) decider(v *store.View, p act.Principal, in ConversationOrder) (c Conversation, side act.ID, err error) {
+// decider finds a conversation and the side in whose name p decides: an agent's own,
+// or that of the agent whose owner the operator names, or is. It fills in's Owner in.
+func (n *Network) decider(v *store.View, p act.Principal, in *ConversationOrder) (c Conversation, side act.ID, err error) {
 	if p.Kind != act.Operator {
 		c, err = n.ownConversation(v, in.Conversation, p)
 		return c, p.ID, err
@@ -280,21 +288,25 @@ func (n *Network) decider(v *store.View, p act.Principal, in ConversationOrder) 
 	if err := checkText("reason", in.Reason, MaxReason, true); err != nil {
 		return c, 0, err
 	}
-	if in.Owner == "" {
-		return c, 0, act.Errorf(act.Invalid, "owner is missing").WithRule("dm.owner").
-			WithHint("name the owner in whose name you decide; GET /v1/conversations shows the owners of both sides")
-	}
 	if c, err = n.conversation(v, in.Conversation, 0); err != nil {
 		return c, 0, err
 	}
 	for _, agent := range [...]act.ID{c.recipient(), c.Initiator} {
 		owner, err := n.owners.OwnerOf(v, agent)
+		if in.Owner == "" {
+			owner, _, err = n.owners.Answers(v, p, agent)
+		}
 		if err != nil {
 			return c, 0, err
 		}
-		if owner == in.Owner {
+		if owner != "" && (in.Owner == "" || owner == in.Owner) {
+			in.Owner = owner
 			return c, agent, nil
 		}
+	}
+	if in.Owner == "" {
+		return c, 0, act.Errorf(act.Invalid, "owner is missing").WithRule("dm.owner").
+			WithHint("name the owner in whose name you decide; GET /v1/conversations shows the owners of both sides")
 	}
 	return c, 0, notTheirs(in.Owner)
 }

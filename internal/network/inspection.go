@@ -1,7 +1,9 @@
 package network
 
 import (
+	"cmp"
 	"context"
+	"slices"
 	"strings"
 	"time"
 
@@ -18,6 +20,11 @@ type Owners interface {
 	// AgentOf returns the agent of the named owner; found is false when the owner
 	// has none or several.
 	AgentOf(v *store.View, owner string) (agent act.ID, found bool, err error)
+	// Answers returns the name of an agent's owner if p is the person who answers as it,
+	// with what an act has to look at again in its transaction; else "".
+	Answers(v *store.View, p act.Principal, agent act.ID) (owner string, guards []gate.Guard, err error)
+	// AgentsOf returns the agents that p answers for.
+	AgentsOf(v *store.View, p act.Principal) ([]act.ID, error)
 }
 
 // ConversationMeta is what operators see of a conversation: that it exists,
@@ -43,7 +50,8 @@ type Party struct {
 // ConversationFilter asks operators' view for conversations in a state.
 type ConversationFilter struct {
 	State  ConversationState
-	Limit  int // 50 if 0, at most 100
+	Mine   bool // only those of agents that the reader answers for
+	Limit  int  // 50 if 0, at most 100
 	Cursor act.Cursor
 }
 
@@ -75,6 +83,8 @@ const (
 	qConversationMeta  store.Q = `SELECT ` + metaColumns + metaJoins + `WHERE c.id = $1`
 	qConversationMetas store.Q = `SELECT ` + metaColumns + metaJoins + `WHERE c.state = $1 AND (c.last_at, c.id) < ($2, $3)
 ORDER BY c.last_at DESC, c.id DESC LIMIT $4`
+	qConversationMetasOf store.Q = `SELECT ` + metaColumns + metaJoins + `WHERE (c.low = $5 OR c.high = $5) AND c.state = $1 AND (c.last_at, c.id) < ($2, $3)
+ORDER BY c.last_at DESC, c.id DESC LIMIT $4`
 
 	qInspectGrant store.Q = `UPDATE conversation SET inspector = $2, inspect_until_at = $3 WHERE id = $1`
 	qInspectUse   store.Q = `UPDATE conversation SET inspector = 0, inspect_until_at = 0
@@ -83,8 +93,9 @@ WHERE id = $1 AND inspector = $2 AND inspect_until_at >= $3 RETURNING key_versio
 
 func (n *Network) registerInspection(g *gate.Gate) {
 	n.ConversationMetas = gate.RegisterRead(g, gate.Read[ConversationFilter, act.Page[ConversationMeta]]{
-		Info: gate.Info{Name: "dm.survey", Doc: "List who talks with whom, without what they say.", On: act.KindNetwork, Quota: gate.QuotaNone},
-		Run:  n.surveyConversations,
+		Info:   gate.Info{Name: "dm.survey", Doc: "List who talks with whom, without what they say.", On: act.KindNetwork, Quota: gate.QuotaNone},
+		Narrow: func(in ConversationFilter) ConversationFilter { in.Mine = true; return in },
+		Run:    n.surveyConversations,
 	})
 	n.Inspect = gate.RegisterWrite(g, gate.Write[NewInspection, Inspection]{
 		Info: gate.Info{Name: "dm.inspect", Doc: "Break the glass: be granted one reading of others' conversation.", On: act.KindConversation, Quota: gate.QuotaNone},
@@ -152,7 +163,7 @@ func SurveyCursor(c *act.Codec, s ConversationState, text string) (act.Cursor, e
 
 func surveyList(s ConversationState) string { return "survey/" + s.String() }
 
-func (n *Network) surveyConversations(_ context.Context, v *store.View, _ act.Principal, in ConversationFilter) (page act.Page[ConversationMeta], err error) {
+func (n *Network) surveyConversations(_ context.Context, v *store.View, p act.Principal, in ConversationFilter) (page act.Page[ConversationMeta], err error) {
 	limit := in.Limit
 	if limit <= 0 {
 		limit = 50
@@ -165,8 +176,13 @@ func (n *Network) surveyConversations(_ context.Context, v *store.View, _ act.Pr
 		}
 		from = [2]int64(in.Cursor.Keys)
 	}
-	if err := v.All(qConversationMetas, func(r *store.Row) error { page.Items = append(page.Items, scanMeta(r)); return nil },
-		int64(in.State), from[0], from[1], int64(limit+1)); err != nil {
+	args := []any{int64(in.State), from[0], from[1], int64(limit + 1)}
+	if in.Mine {
+		page.Items, err = n.metasOf(v, p, args)
+	} else {
+		err = v.All(qConversationMetas, func(r *store.Row) error { page.Items = append(page.Items, scanMeta(r)); return nil }, args...)
+	}
+	if err != nil {
 		return page, err
 	}
 	page.Next.List = surveyList(in.State)
@@ -181,6 +197,23 @@ func (n *Network) surveyConversations(_ context.Context, v *store.View, _ act.Pr
 		}
 	}
 	return page, nil
+}
+
+// metasOf merges what the agents that p answers for have, newest first.
+func (n *Network) metasOf(v *store.View, p act.Principal, args []any) (list []ConversationMeta, err error) {
+	agents, err := n.owners.AgentsOf(v, p)
+	if err != nil {
+		return nil, err
+	}
+	for _, agent := range agents {
+		if err := v.All(qConversationMetasOf, func(r *store.Row) error { list = append(list, scanMeta(r)); return nil }, append(args, agent)...); err != nil {
+			return nil, err
+		}
+	}
+	slices.SortFunc(list, func(a, b ConversationMeta) int {
+		return cmp.Or(cmp.Compare(b.LastAt, a.LastAt), cmp.Compare(b.ID, a.ID))
+	})
+	return slices.CompactFunc(list, func(a, b ConversationMeta) bool { return a.ID == b.ID }), nil
 }
 
 func (n *Network) addOwners(v *store.View, m *ConversationMeta) error {

@@ -144,6 +144,12 @@ OR EXISTS (SELECT 1 FROM post WHERE author = $1) OR EXISTS (SELECT 1 FROM commen
 	qInboxGone   store.Q = `DELETE FROM inbox WHERE agent = $1`
 )
 
+// Said returns what an agent says of itself.
+func (n *Network) Said(v *store.View, agent act.ID) (string, error) {
+	p, err := n.profile(v, agent)
+	return p.Description, err
+}
+
 func (n *Network) profile(v *store.View, id act.ID) (p Profile, err error) {
 	found, err := v.One(qProfile, func(r *store.Row) error {
 		p = Profile{

@@ -124,7 +124,7 @@ func (w *world) policy(t *rapid.T, n int) string {
 // expression draws a truth value. agent says that the principal is known to be
 // one, own that only writes are concerned.
 func (w *world) expression(t *rapid.T, agent, own bool, depth int) string {
-	forms := []string{"community", "in community", "is post", "locked", "origin", "anonymous", "action", "who", "words", "fails"}
+	forms := []string{"community", "in community", "is post", "locked", "answered", "origin", "anonymous", "action", "who", "words", "fails"}
 	if agent {
 		forms = append(forms, "owner", "owner", "class", "class", "like", "claimed", "standing", "in owner", "in class", "not owner")
 	}
@@ -146,6 +146,8 @@ func (w *world) expression(t *rapid.T, agent, own bool, depth int) string {
 		return "resource is Post"
 	case "locked":
 		return "resource.locked"
+	case "answered":
+		return "resource.answered"
 	case "origin":
 		return `resource.origin == "imported"`
 	case "anonymous":
@@ -240,7 +242,7 @@ func (w *world) reference(t *rapid.T, p act.Principal, f PrincipalFacts, name st
 		Parents: types.NewEntityUIDSet(entity("Community", r.Community)),
 		Attributes: types.NewRecord(types.RecordMap{
 			"community": entity("Community", r.Community), "author_standing": types.String(r.AuthorStanding.String()),
-			"origin": types.String(r.Origin.String()), "own": types.Boolean(r.Own), "locked": types.Boolean(r.Locked), "role": types.String(r.Role.String()),
+			"origin": types.String(r.Origin.String()), "own": types.Boolean(r.Own), "answered": types.Boolean(r.Answered && p.Kind == act.Operator), "locked": types.Boolean(r.Locked), "role": types.String(r.Role.String()),
 			"visibility": types.String([]string{"public", "restricted"}[r.Visibility]), "classification": types.String("unclassified"),
 		}),
 	}
@@ -333,7 +335,7 @@ func TestDifferential(t *testing.T) {
 			r := gate.Facts{
 				Kind: pick(t, "thing", act.KindPost, act.KindPost, act.KindAgent, act.KindNetwork), Community: id(act.KindCommunity),
 				Origin: pick(t, "origin", act.OriginAgent, act.OriginImported), Visibility: pick(t, "visibility", gate.Public, gate.Restricted),
-				Own: rapid.Bool().Draw(t, "own"), Role: pick(t, "role", gate.RoleNone, gate.RoleModerator), Locked: rapid.Bool().Draw(t, "locked"),
+				Own: rapid.Bool().Draw(t, "own"), Role: pick(t, "role", gate.RoleNone, gate.RoleModerator), Locked: rapid.Bool().Draw(t, "locked"), Answered: rapid.Bool().Draw(t, "answered"),
 			}
 			name := pick(t, "act", worldActs...)
 			want := w.reference(t, p, f, name, r)

@@ -40,6 +40,7 @@ const (
 	flagOwn
 	flagLocked
 	flagFresh
+	flagAnswered
 )
 
 // unnamed stands for an id that no policy names.
@@ -85,6 +86,9 @@ func (s *snapshot) key(t *table, p act.Principal, f PrincipalFacts, r gate.Facts
 		k.roles = gate.OperatorRoles(p.Roles)
 		if f.Fresh {
 			k.flags |= flagFresh
+		}
+		if r.Answered {
+			k.flags |= flagAnswered
 		}
 	}
 	if !t.read { // reads are decided by class attributes only
@@ -208,6 +212,7 @@ func (q *request) makeThing() types.Entity {
 			attrClassification: classifiedWords[q.key.secrecy],
 			attrOwn:            types.Boolean(q.key.flags&flagOwn != 0),
 			attrLocked:         types.Boolean(q.key.flags&flagLocked != 0),
+			attrAnswered:       types.Boolean(q.key.flags&flagAnswered != 0),
 			attrRole:           roleWords[q.key.role],
 		}),
 	}

@@ -11,7 +11,7 @@ import (
 )
 
 // fresh are the acts that want an operator who has just proved who they are.
-var fresh = []string{"agent.kill", "agent.release", "command.register", "content.erase", "credential.recover", "key.renew", "key.rotate", "kill.note", "network.confirm"}
+var fresh = []string{"agent.kill", "agent.release", "command.register", "content.erase", "credential.recover", "key.renew", "key.rotate", "kill.note", "network.confirm", "owner.link"}
 
 // What the default bundle lets operators of each role do. Whoever has no role does
 // nothing but end what is their own.
@@ -24,16 +24,19 @@ func TestDefaultBundleOnOperators(t *testing.T) {
 		decides  = admin | gate.OperatorApprover
 		oversees = stops | decides | gate.OperatorAuditor
 		all      = oversees | gate.OperatorObserver
+		owner    = gate.OperatorOwner
+		everyone = all | owner
 	)
 	may := map[string]gate.OperatorRoles{
 		"agent.invite": admin, "network.backup": admin, "network.confirm": admin, "kill.note": admin, "app.create": admin, "app.revoke": admin,
-		"import.write": admin, "credential.recover": admin, "enrollment.create": admin, "key.rotate": admin, "key.renew": admin,
+		"import.write": admin, "credential.recover": admin, "enrollment.create": admin, "key.rotate": admin, "key.renew": admin, "owner.link": admin,
 
 		"agent.pause": stops, "agent.resume": stops, "agent.quarantine": stops, "agent.release": stops, "agent.kill": stops,
 		"content.unseal": stops, "content.erase": stops, "community.appoint": stops, "community.dismiss": stops, "label.revoke": stops,
 		"dm.inspect": stops, "dm.reveal": stops, "token.revoke": stops, "credential.revoke": stops,
 		"command.register": stops,
 
+		"claim.show": decides | owner, "owner.list": oversees,
 		"agent.claim": decides, "approval.approve": decides, "approval.deny": decides, "dm.approve": decides, "dm.reject": decides, "dm.unblock": decides,
 
 		"kill.list": oversees, "report.list": oversees, "approval.list": oversees, "approval.show": oversees, "event.read": oversees,
@@ -43,12 +46,16 @@ func TestDefaultBundleOnOperators(t *testing.T) {
 
 		"agent.list": all, "agent.show": all, "network.condition": all, "post.read": all, "comment.list": all, "feed.read": all, "image.read": all,
 		"agent.profile": all, "community.list": all, "community.show": all, "community.moderators": all, "label.list": all, "label.roles": all,
-		"search.run": all, "network.show": all, "session.list": all,
-		"consent.give": all, "consent.redeem": all, "device.show": all, "device.approve": all, "device.deny": all,
+		"search.run": all, "network.show": all, "session.list": everyone,
+		"consent.give": everyone, "consent.redeem": everyone, "device.show": everyone, "device.approve": everyone, "device.deny": everyone,
+	}
+	theirs := []string{ // of one's own agents, by who has the role owner
+		"agent.list", "agent.show", "approval.list", "approval.show", "dm.survey", "identity.inventory",
+		"agent.claim", "agent.pause", "approval.approve", "approval.deny", "credential.recover", "dm.approve", "dm.reject", "dm.unblock",
 	}
 	own := []string{"session.close", "token.assert", "token.refresh", "token.revoke", "credential.revoke"} // without any role
 	for _, i := range registry() {
-		for roles := range all + 1 {
+		for roles := range everyone + 1 {
 			p := act.Principal{Kind: act.Operator, ID: testID(act.KindOperator, 1), Roles: uint8(roles), Binding: act.BindingOperator}
 			got := e.Decide(p, gate.Question{Act: i.Name})
 			if want := may[i.Name]&roles != 0; got.Allow != want {
@@ -57,15 +64,44 @@ func TestDefaultBundleOnOperators(t *testing.T) {
 			if mine := e.Decide(p, gate.Question{Act: i.Name, Resource: gate.Facts{Own: true}}); !i.Read && mine.Allow != (got.Allow && (i.Name != "approval.approve" || roles&admin != 0) || slices.Contains(own, i.Name)) {
 				t.Errorf("%s of one's own by %v: allowed is %v (by %s)", i.Name, roles.Names(), mine.Allow, mine.Policy)
 			}
+			answers := e.Decide(p, gate.Question{Act: i.Name, Resource: gate.Facts{Answered: true}})
+			if want := slices.Contains(theirs, i.Name) && roles&owner != 0 || got.Allow && (i.Name != "agent.claim" || roles&owner != 0); answers.Allow != want {
+				t.Errorf("%s of an agent that one answers for by %v: allowed is %v (by %s)", i.Name, roles.Names(), answers.Allow, answers.Policy)
+			}
 			p.Binding = act.BindingSession
+			if a := e.Decide(p, gate.Question{Act: i.Name, Resource: gate.Facts{Answered: true}}); a.Allow != (answers.Allow && !slices.Contains(fresh, i.Name)) {
+				t.Errorf("%s of an agent that one answers for by %v, signed in long ago: allowed is %v (by %s)", i.Name, roles.Names(), a.Allow, a.Policy)
+			}
 			stale := e.Decide(p, gate.Question{Act: i.Name})
 			if want := got.Allow && !slices.Contains(fresh, i.Name); stale.Allow != want {
 				t.Errorf("%s by %v, signed in long ago: allowed is %v (by %s)", i.Name, roles.Names(), stale.Allow, stale.Policy)
 			}
 		}
-		p := act.Principal{Kind: act.Operator, ID: testID(act.KindOperator, 1), Roles: 0xE0, Binding: act.BindingOperator}
+		p := act.Principal{Kind: act.Operator, ID: testID(act.KindOperator, 1), Roles: 0xC0, Binding: act.BindingOperator}
 		if d := e.Decide(p, gate.Question{Act: i.Name}); d.Allow {
 			t.Errorf("%s by roles that nobody knows: allowed by %s", i.Name, d.Policy)
+		}
+	}
+}
+
+// Who is signed in as an owner reads what everybody may read, and no agent answers for
+// itself.
+func TestOwnersReadThePagesOfAll(t *testing.T) {
+	for _, public := range []bool{true, false} {
+		e := newEngine(t, &people{by: map[act.ID]PrincipalFacts{testID(act.KindAgent, 2): {Standing: act.Active}}}, func(c *Config) { c.ObserverPages = public })
+		activateDefault(t, e)
+		p := act.Principal{Kind: act.Operator, ID: testID(act.KindOperator, 1), Roles: uint8(gate.OperatorOwner), Binding: act.BindingSession}
+		for _, name := range []string{"feed.read", "post.read", "comment.list", "agent.profile", "community.list", "community.show", "search.run", "network.show"} {
+			if d := e.Decide(p, gate.Question{Act: name}); d.Allow != public {
+				t.Errorf("%s by an owner, pages public %v: allowed is %v (by %s)", name, public, d.Allow, d.Policy)
+			}
+			if d := e.Decide(p, gate.Question{Act: name, Resource: gate.Facts{Visibility: gate.Restricted}}); d.Allow {
+				t.Errorf("%s of what is restricted by an owner: allowed by %s", name, d.Policy)
+			}
+		}
+		agent := act.Principal{Kind: act.Agent, ID: testID(act.KindAgent, 2), Roles: uint8(gate.OperatorOwner)}
+		if d := e.Decide(agent, gate.Question{Act: "agent.show", Resource: gate.Facts{Answered: true}}); d.Allow {
+			t.Errorf("an agent is its own owner, by %s", d.Policy)
 		}
 	}
 }

@@ -20,7 +20,7 @@ import (
 //	principal in Role::"admin", principal.fresh         operators only
 //	principal in Owner::"…", principal in Class::"…"    agents only
 //	resource is Post | Comment | Community | Agent | …  (the act's kinds)
-//	resource.{community, author_standing, origin, visibility, classification, own, role, locked}
+//	resource.{community, author_standing, origin, visibility, classification, own, role, locked, answered}
 //	resource in Community::"…"
 //	context.{anonymous_api, observer_pages, own_key_approval, challenge}
 //
@@ -65,6 +65,7 @@ const (
 	attrClassification types.String = "classification"
 	attrOwn            types.String = "own"
 	attrLocked         types.String = "locked"
+	attrAnswered       types.String = "answered"
 	attrRole           types.String = "role"
 	attrAnonymousAPI   types.String = "anonymous_api"
 	attrObserverPages  types.String = "observer_pages"
@@ -141,7 +142,7 @@ func attributes(variable types.String) []types.String {
 	case "principal":
 		return []types.String{attrStanding, attrClaimed, attrOwner, attrClass, attrFresh}
 	case "resource":
-		return []types.String{attrCommunity, attrAuthorStanding, attrOrigin, attrVisibility, attrClassification, attrOwn, attrRole, attrLocked}
+		return []types.String{attrCommunity, attrAuthorStanding, attrOrigin, attrVisibility, attrClassification, attrOwn, attrRole, attrLocked, attrAnswered}
 	case "context":
 		return []types.String{attrAnonymousAPI, attrObserverPages, attrOwnKeyApproval, attrChallenge}
 	}
@@ -151,7 +152,7 @@ func attributes(variable types.String) []types.String {
 // boolean reports whether an attribute of the vocabulary is a truth value.
 func boolean(attr types.String) bool {
 	switch attr {
-	case attrClaimed, attrFresh, attrOwn, attrLocked, attrAnonymousAPI, attrObserverPages, attrOwnKeyApproval, attrChallenge:
+	case attrClaimed, attrFresh, attrOwn, attrLocked, attrAnswered, attrAnonymousAPI, attrObserverPages, attrOwnKeyApproval, attrChallenge:
 		return true
 	}
 	return false
@@ -163,7 +164,7 @@ func boolean(attr types.String) bool {
 func schemaOf(tables []*table) (*resolved.Schema, error) {
 	const principal = "standing: String, claimed: Bool, owner: Owner, class: String"
 	const resource = "community: Community, author_standing: String, origin: String, visibility: String, " +
-		"classification: String, own: Bool, role: String, locked: Bool"
+		"classification: String, own: Bool, role: String, locked: Bool, answered: Bool"
 	kinds := make(map[types.EntityType]bool)
 	for _, t := range tables {
 		for _, k := range t.kindTypes() {

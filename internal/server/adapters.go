@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/reefwarden/reefwarden/internal/act"
+	"github.com/reefwarden/reefwarden/internal/gate"
 	"github.com/reefwarden/reefwarden/internal/identity"
 	"github.com/reefwarden/reefwarden/internal/lifecycle"
 	"github.com/reefwarden/reefwarden/internal/policy"
@@ -60,6 +61,24 @@ func (o owners) AgentOf(v *store.View, owner string) (agent act.ID, found bool, 
 		return 0, false, err
 	}
 	return o.lifecycle.OnlyAgent(v, id)
+}
+
+func (o owners) Answers(v *store.View, p act.Principal, agent act.ID) (string, []gate.Guard, error) {
+	owner := o.lifecycle.Facts(agent).Owner
+	guards, err := o.identity.Answers(v, p, owner)
+	if err != nil || len(guards) == 0 {
+		return "", nil, err
+	}
+	name, err := o.identity.OwnerName(v, owner)
+	return name, guards, err
+}
+
+func (o owners) AgentsOf(v *store.View, p act.Principal) ([]act.ID, error) {
+	owner, found, err := o.identity.OwnerBy(v, p.ID)
+	if err != nil || !found {
+		return nil, err
+	}
+	return o.lifecycle.AgentsOf(v, owner.ID)
 }
 
 func policyPublic(key ed25519.PrivateKey) ed25519.PublicKey {

@@ -71,6 +71,8 @@ var notNative = map[string]string{
 	"key.activate":    "a chore does it in the server's own name when all nodes have the version",
 	"network.restore": "the server does it in its own name when it finds itself restored",
 
+	"claim.show": "people look at an agent on a page before they claim it; programs claim it by its token",
+
 	"session.open":  "a session is a cookie of the pages; programs send the operator's token",
 	"session.lapse": "the identity provider's word does it, when somebody signs in who has no role any more",
 	"session.close": "a session is a cookie of the pages; programs send the operator's token",

@@ -1,9 +1,6 @@
 package server_test
 
 import (
-	"crypto/sha256"
-	"encoding/base64"
-	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -17,7 +14,6 @@ import (
 	"github.com/reefwarden/reefwarden/internal/audit"
 	"github.com/reefwarden/reefwarden/internal/gate"
 	"github.com/reefwarden/reefwarden/internal/identity"
-	"github.com/reefwarden/reefwarden/internal/identity/token"
 	"github.com/reefwarden/reefwarden/internal/lifecycle"
 	"github.com/reefwarden/reefwarden/internal/server/servertest"
 	"github.com/reefwarden/reefwarden/internal/store"
@@ -30,12 +26,17 @@ var ownAlone = []string{"credential.revoke", "session.close", "token.assert", "t
 // operatorMay reports what operators with given roles may do by the policy in force:
 // the act at all, on any kind of thing that it can be about.
 func operatorMay(s *servertest.Server, i gate.Info, roles gate.OperatorRoles, own, fresh bool) bool {
+	return operatorMayOn(s, i, roles, gate.Facts{Own: own}, fresh)
+}
+
+func operatorMayOn(s *servertest.Server, i gate.Info, roles gate.OperatorRoles, f gate.Facts, fresh bool) bool {
 	p := act.Principal{Kind: act.Operator, ID: 1, Roles: uint8(roles), Binding: act.BindingSession}
 	if fresh {
 		p.AuthAt = act.Micros(time.Now())
 	}
 	return slices.ContainsFunc(append([]act.Kind{i.On, act.KindNetwork}, i.Also...), func(k act.Kind) bool {
-		return s.Policy.Decide(p, gate.Question{Act: i.Name, Resource: gate.Facts{Kind: k, Own: own}}).Allow
+		f.Kind = k
+		return s.Policy.Decide(p, gate.Question{Act: i.Name, Resource: f}).Allow
 	})
 }
 
@@ -44,7 +45,7 @@ func operatorMay(s *servertest.Server, i gate.Info, roles gate.OperatorRoles, ow
 func TestEveryOperatorActHasItsRoles(t *testing.T) {
 	s := servertest.Start(t, servertest.Config(t, store.SQLite))
 	var page, none strings.Builder
-	page.WriteString("# Roles\n\nGenerated from the gate's registry and the default policies: what operators of each\nrole may do. *again* wants somebody who has proved who they are within `step-up-within`\n(the policy `step-up`); *own* is for what is one's own, whatever the role. An operator\nwith several roles may do what any of them may.\n\n| act |")
+	page.WriteString("# Roles\n\nGenerated from the gate's registry and the default policies: what operators of each\nrole may do. *again* wants somebody who has proved who they are within `step-up-within`\n(the policy `step-up`); *own* is for what is one's own, whatever the role; *theirs* is for\nagents that one answers for, and for what these wait for. An operator with several roles\nmay do what any of them may.\n\n| act |")
 	for _, name := range gate.OperatorRoleNames() {
 		page.WriteString(" " + name + " |")
 	}
@@ -83,6 +84,13 @@ func TestEveryOperatorActHasItsRoles(t *testing.T) {
 				page.WriteString(" yes |")
 				continue
 			}
+			if operatorMayOn(s, i, 1<<n, gate.Facts{Answered: true}, true) {
+				if 1<<n != gate.OperatorOwner {
+					t.Errorf("%s: is for %s who answer for an agent", i.Name, name)
+				}
+				page.WriteString(" theirs |")
+				continue
+			}
 			page.WriteString("  |")
 		}
 		if len(who) == 0 && !own {
@@ -105,41 +113,6 @@ func TestEveryOperatorActHasItsRoles(t *testing.T) {
 	}
 	page.WriteString("\nFor no operator: " + strings.TrimSpace(none.String()) + "\n")
 	generated(t, "roles.md", page.String())
-}
-
-// programOf is a program that an operator, who is signed in, lets act for them.
-func programOf(t *testing.T, s *servertest.Server, p act.Principal, scope string) *holder {
-	t.Helper()
-	key, err := token.NewKey(token.ES256)
-	if err != nil {
-		t.Fatal(err)
-	}
-	const verifier = "a verifier of forty-three characters or more"
-	sum := sha256.Sum256([]byte(strings.ReplaceAll(verifier, " ", "-")))
-	code, err := s.Consents.Give.Do(t.Context(), p, identity.NewConsent{
-		Client: identity.CommandLine, Redirect: "http://127.0.0.1:1/callback", Scope: scope, Challenge: base64.RawURLEncoding.EncodeToString(sum[:]),
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	h := &holder{t: t, s: s, key: key}
-	form := url.Values{
-		"grant_type": {"authorization_code"}, "client_id": {identity.CommandLine}, "code": {code.Code},
-		"redirect_uri": {"http://127.0.0.1:1/callback"}, "code_verifier": {strings.ReplaceAll(verifier, " ", "-")},
-	}
-	r := httptest.NewRequest(http.MethodPost, "/oauth/token", strings.NewReader(form.Encode()))
-	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	r.Header.Set("DPoP", h.proof(http.MethodPost, "/oauth/token"))
-	w := httptest.NewRecorder()
-	s.API.Handler().ServeHTTP(w, r)
-	var out struct {
-		Token string `json:"access_token"`
-	}
-	if err := json.Unmarshal(w.Body.Bytes(), &out); err != nil || w.Code != http.StatusOK {
-		t.Fatalf("token: %d %s (%v)", w.Code, w.Body, err)
-	}
-	h.token = out.Token
-	return h
 }
 
 // Nobody gets more by being signed in than their roles: through every door, with a
@@ -280,15 +253,15 @@ func TestAProgramGainsNoRoles(t *testing.T) {
 				t.Errorf("%s: a program has the roles %v, want %s (%d %s)", when, who.Roles, want, w.Code, w.Body)
 			}
 		}
-		first := programOf(t, s, signIn(t, s, "mara", gate.OperatorAuditor|gate.OperatorApprover), "*")
+		first := programOf(t, s, signedIn(t, s, "mara", gate.OperatorAuditor|gate.OperatorApprover, time.Now()), "*")
 		has("at first", first, "[approver auditor]")
-		second := programOf(t, s, signIn(t, s, "mara", gate.OperatorAuditor|gate.OperatorAdmin), "*")
+		second := programOf(t, s, signedIn(t, s, "mara", gate.OperatorAuditor|gate.OperatorAdmin, time.Now()), "*")
 		has("after she lost one and was made admin", first, "[auditor]")
 		has("after she was made admin, one that she let in then", second, "[admin auditor]")
-		signIn(t, s, "mara", gate.OperatorAdmin)
+		signedIn(t, s, "mara", gate.OperatorAdmin, time.Now())
 		has("after she lost what she had at first", first, "[]")
 		has("after she lost the other", second, "[admin]")
-		signIn(t, s, "mara", gate.OperatorAuditor|gate.OperatorApprover)
+		signedIn(t, s, "mara", gate.OperatorAuditor|gate.OperatorApprover, time.Now())
 		has("after she has them again", first, "[approver auditor]")
 	})
 }

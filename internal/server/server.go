@@ -152,6 +152,7 @@ func assemble(ctx context.Context, c Config, log *slog.Logger) (_ *Server, err e
 		Born: func(ctx context.Context, tx *store.Tx, id act.ID, name, description string) error {
 			return s.Network.Born(ctx, tx, id, name, description)
 		},
+		Said:    func(v *store.View, id act.ID) (string, error) { return s.Network.Said(v, id) },
 		KillLog: c.KillLogPath(), Network: networkCode(s.Keys.Check()), Codec: s.Codec, Copies: s.copies(),
 		Mail: mailDir(c.MailDir, c.MailFrom, s.DB.Clock()), URL: s.URL, Log: log,
 	})
@@ -343,7 +344,7 @@ func (s *Server) doors() error {
 		}
 		pages, err := console.New(console.Config{
 			Kernel: kernel, Network: s.Network, Lifecycle: s.Lifecycle, Identity: s.Identity, Issuer: s.Issuer, Cookie: s.Keys.SessionCookie(),
-			Provider: provider, SignIn: s.Keys.SignInCookie(),
+			Provider: provider, SignIn: s.Keys.SignInCookie(), Claim: s.Keys.ClaimCookie(),
 			URL: s.URL, Public: s.Config.ObserverPages == PagesPublic,
 		})
 		if err != nil {

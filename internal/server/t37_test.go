@@ -25,23 +25,6 @@ import (
 	"github.com/reefwarden/reefwarden/internal/store"
 )
 
-// signIn signs a person in as an identity provider names them and returns their session.
-func signIn(t *testing.T, s *servertest.Server, subject string, roles gate.OperatorRoles) act.Principal {
-	t.Helper()
-	out, err := s.Lifecycle.OpenSession.Do(t.Context(), act.Principal{Source: "test"}, lifecycle.NewSession{Person: &identity.Person{
-		Issuer: "https://idp.example", Subject: subject, Name: subject, Roles: roles, AuthAt: act.Micros(time.Now()),
-		Once: fmt.Sprint(rand.Uint64()), Until: time.Now().Add(time.Minute),
-	}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	p, err := s.Identity.Session(t.Context(), out.Key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return p
-}
-
 // commander is a command key that its operator has taken offline.
 type commander struct {
 	s          *servertest.Server
@@ -367,7 +350,7 @@ func TestT37_CommandKeysAreTheirOperators(t *testing.T) {
 			return act.AsError(err).Rule
 		}
 		_, ada := s.Agent(t, "ada")
-		mara := signIn(t, s, "mara", gate.OperatorResponder)
+		mara := signedIn(t, s, "mara", gate.OperatorResponder, time.Now())
 		c := command(t, s, mara, token.EdDSA, identity.CommandActs()...)
 		ask := func(p act.Principal, acts ...string) error {
 			key, err := token.NewKey(token.EdDSA)
@@ -385,7 +368,7 @@ func TestT37_CommandKeysAreTheirOperators(t *testing.T) {
 			acts []string
 			rule string
 		}{
-			"an approver":              {signIn(t, s, "abe", gate.OperatorApprover), []string{"agent.pause"}, "default-deny"},
+			"an approver":              {signedIn(t, s, "abe", gate.OperatorApprover, time.Now()), []string{"agent.pause"}, "default-deny"},
 			"signed in long ago":       {long, []string{"agent.pause"}, "step-up"},
 			"nothing":                  {mara, nil, "command.scope"},
 			"all by a star":            {mara, []string{"agent.*"}, "command.scope"},
@@ -455,11 +438,11 @@ func TestT37_CommandKeysAreTheirOperators(t *testing.T) {
 
 		// She loses the role: nothing is executed. She has it again: it was not used up.
 		text := c.sign(t, "agent.pause", ada.ID, 0, 0)
-		signIn(t, s, "mara", gate.OperatorAuditor)
+		signedIn(t, s, "mara", gate.OperatorAuditor, time.Now())
 		if status, rule := deliver(t, s, text); status != http.StatusForbidden || rule != "default-deny" || standingOf(t, s, ada.ID) != act.Active {
 			t.Errorf("after she lost the role: %d %s", status, rule)
 		}
-		mara = signIn(t, s, "mara", gate.OperatorResponder|gate.OperatorAdmin)
+		mara = signedIn(t, s, "mara", gate.OperatorResponder|gate.OperatorAdmin, time.Now())
 		if status, rule := deliver(t, s, text); status != http.StatusOK || standingOf(t, s, ada.ID) != act.Paused {
 			t.Errorf("after she has it again: %d %s", status, rule)
 		}

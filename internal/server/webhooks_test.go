@@ -212,7 +212,7 @@ func TestOperatorsWebhooksEndWithTheirRoles(t *testing.T) {
 		t.Run(d.String(), func(t *testing.T) {
 			s := withHooks(t, d)
 			_, author := s.Agent(t, "author")
-			mara := signIn(t, s, "mara", gate.OperatorAuditor)
+			mara := signedIn(t, s, "mara", gate.OperatorAuditor, time.Now())
 			r := receive(t)
 			w := hook(t, s, mara, r)
 			told := s.Codec.String(post(t, s, author, "told").ID)
@@ -237,9 +237,9 @@ func TestOperatorsWebhooksEndWithTheirRoles(t *testing.T) {
 					t.Errorf("%s: she was told", what)
 				}
 			}
-			signIn(t, s, "mara", gate.OperatorObserver)
+			signedIn(t, s, "mara", gate.OperatorObserver, time.Now())
 			off("after she lost the role")
-			mara = signIn(t, s, "mara", gate.OperatorAuditor|gate.OperatorApprover)
+			mara = signedIn(t, s, "mara", gate.OperatorAuditor|gate.OperatorApprover, time.Now())
 			if _, err := s.Network.ReplayWebhook.Do(t.Context(), mara, network.Replay{Webhook: w.ID, After: network.FromNow}); err != nil {
 				t.Fatal(err)
 			}

@@ -471,6 +471,7 @@ func TestOlderDumpIsBroughtUpToDate(t *testing.T) {
 			old.drop("credential", column)
 		}
 		old.drop("operator", "roles")
+		old.drop("owner", "operator")
 		old.drop("sealed", "key_version")
 		old.drop("webhook", "key_version")
 		later := []string{"kill", "restoration", "issuer_key", "enrollment", "token_grant", "refresh_token", "assertion", "consent", "wrapping_key", "authority"}

@@ -2,7 +2,7 @@
 // try to get in, or to make them.
 import { createRequire } from 'node:module';
 import { readFile } from 'node:fs/promises';
-import { also as issuer, base, browse, end, fault, fits, shots, wide } from './chromium.mjs';
+import { also as issuer, base, browse, end, fault, fits, narrow, shots, wide } from './chromium.mjs';
 
 const axe = await readFile(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
 const rules = ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22a', 'wcag22aa', 'best-practice'];
@@ -108,6 +108,80 @@ for (const scripts of [true, false]) {
   }));
 }
 
+// An owner comes by the link that her agent gave her, claims it, lets it talk, and replaces
+// its key when that is lost.
+for (const scripts of [true, false]) {
+  requests += await browse(`owner-${scripts}`, { ...options, javaScriptEnabled: scripts }, told(async (page, context) => {
+    const both = async (where) => {
+      if (!scripts) return;
+      await judge(page, where);
+      await page.emulateMedia({ colorScheme: 'dark' });
+      await judge(page, where + '-dark');
+      await page.emulateMedia({ colorScheme: 'light' });
+      await page.setViewportSize(narrow);
+      await judge(page, where + '-narrow');
+      await page.setViewportSize(wide);
+    };
+    const call = async (path, key, data) => {
+      const answer = await context.request.post(base + path, { data, headers: key ? { authorization: 'Bearer ' + key } : {} });
+      return [answer.status(), await answer.json()];
+    };
+    const newcomer = async (name, description) => (await call('/v1/agents', '', { name: name + (scripts ? '' : '-2'), description }))[1];
+    const quiet = await newcomer('tidewater', 'Watches list prices.\n\n<img src=x onerror=alert(1)> and [a link](https://evil.example/) \u202eereh');
+    const other = await newcomer('gullwing', 'Asks around.');
+    page.on('request', (r) => { if ((r.headers().referer ?? '').includes('moltbook_claim_')) fault('claim', `the token is told to ${r.url()}`); });
+
+    await page.goto(base + '/claim/' + quiet.claim_token);
+    await arrived(page, '/claim');
+    want('claim', !(await page.content()).includes('tidewater'), 'a stranger sees the agent');
+    await both('claim-stranger');
+    await atProvider(page).click();
+    await as(page, 'olga', scripts);
+    await arrived(page, '/claim');
+    want('claim', (await page.locator('h1').textContent()).includes('tidewater'), 'the agent is not shown after signing in');
+    want('claim', !(await page.content()).includes('moltbook_claim_'), 'the page has the token');
+    await both('claim');
+    await page.getByRole('button', { name: 'Yes, I answer for it' }).click();
+    await page.waitForURL(`${base}/mine#a-${quiet.id}`);
+
+    // Her session comes along with a link that somebody else's page leads to.
+    await page.goto(`${issuer}/hostile?to=${encodeURIComponent(base + '/status')}`);
+    if (scripts) await page.evaluate((to) => { location.href = to; }, base + '/claim/' + other.claim_token);
+    else await page.goto(base + '/claim/' + other.claim_token);
+    await arrived(page, '/claim');
+    await page.getByRole('button', { name: 'Yes, I answer for it' }).click();
+    await page.waitForURL(`${base}/mine#a-${other.id}`);
+
+    const [asked] = await call('/v1/conversations', other.key, { to: quiet.name, message: 'May I ask about the prices?' });
+    want('ask', asked === 201 || asked === 200, `the request is answered ${asked}`);
+    await page.goto(base + '/mine');
+    await both('mine');
+    await page.getByLabel('Why').first().fill('they work together');
+    await page.getByRole('button', { name: 'Let them talk' }).click();
+    await page.waitForURL(base + '/mine');
+    want('mine', (await page.locator('.empty').textContent()).includes('Nothing waits'), 'the request waits still');
+
+    // The key is lost. She proves again that it is her, if the provider has not just said so.
+    for (const first of [true, false]) {
+      await page.locator(`#a-${quiet.id} summary`).click();
+      await page.locator(`#a-${quiet.id}`).getByLabel('Why').fill('the laptop is gone');
+      await page.locator(`#a-${quiet.id} button[value="recover"]`).click();
+      await page.waitForLoadState();
+      if (!page.url().includes('/step-up')) break;
+      want('recover', first, 'who has proved who she is has to do so again');
+      await atProvider(page).click();
+      await as(page, 'olga', scripts);
+      await arrived(page, '/mine');
+    }
+    want('recover', /^reef_/.test(await page.locator('.address').textContent()) || (await page.locator('.address').textContent()).length > 20, 'no token is shown');
+    await both('mine-recovered');
+    const [refused] = await call('/v1/posts', quiet.key, { community: 'general', title: 'Still me', content: 'c' });
+    want('recover', refused === 401, `the old key is answered ${refused}`);
+    await page.goto(base + '/mine');
+    want('recover', await page.locator('.address').count() === 0, 'the token is shown again');
+  }));
+}
+
 // What was sent in the victim's name, or to the victim.
 requests += await browse('victim', options, told(async (page, context) => {
   // An attacker begins to sign in and keeps the address that the provider sends back to.
@@ -145,7 +219,7 @@ requests += await browse('victim', options, told(async (page, context) => {
   want('replay', (await page.content()).includes('role="alert"') && (await session(context)).value === held.value, 'a code was taken twice');
 
   // Forms of another site do nothing with the victim's cookie.
-  for (const [path, fields] of [['/sign-out', ''], ['/sign-in/provider', 'next=/'], ['/step-up', 'with=provider'], ['/account', 'session=x'], ['/sign-in', 'token=x']]) {
+  for (const [path, fields] of [['/sign-out', ''], ['/sign-in/provider', 'next=/'], ['/step-up', 'with=provider'], ['/account', 'session=x'], ['/claim', 'agent=x'], ['/mine', 'do=pause'], ['/sign-in', 'token=x']]) {
     await page.goto(`${issuer}/hostile?to=${encodeURIComponent(base + path)}&${fields}`);
     const [answer] = await Promise.all([page.waitForResponse((r) => r.url() === base + path && r.request().method() === 'POST'), page.locator('button').click()]);
     want('CSRF', answer.status() === 403 || answer.status() === 401, `${path} answers ${answer.status()} to another site's form`);

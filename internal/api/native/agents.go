@@ -156,7 +156,7 @@ func (d *door) claim(ctx context.Context, c *api.Call) error {
 
 type newTokenClaim struct {
 	ClaimToken string `json:"claim_token"`
-	Owner      string `json:"owner"`
+	Owner      string `json:"owner"` // the invite's owner if "", else who calls
 }
 
 // POST /claims: by the token that the agent sent to its human.

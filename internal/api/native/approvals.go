@@ -162,7 +162,7 @@ func (d *door) approval(ctx context.Context, c *api.Call) error {
 
 type newVerdict struct {
 	Reason string `json:"reason"`
-	Owner  string `json:"owner"` // for whom the operator acts
+	Owner  string `json:"owner"` // for whom the operator acts; not needed of an owner
 }
 
 // verdict answers POST /approvals/{approval}/approve and its sibling.

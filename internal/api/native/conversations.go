@@ -90,7 +90,7 @@ func (d *door) survey(ctx context.Context, c *api.Call) error {
 }
 
 type newDecision struct {
-	Owner  string `json:"owner"` // the owner in whose name it is decided
+	Owner  string `json:"owner"` // the owner in whose name it is decided; not needed of an owner
 	Reason string `json:"reason"`
 	Block  bool   `json:"block"` // reject only
 }

@@ -96,7 +96,7 @@ func (d *door) enroll(ctx context.Context, c *api.Call) error {
 }
 
 type newRecovery struct {
-	Owner     string `json:"owner"`     // who asks for it: the agent's owner
+	Owner     string `json:"owner"`     // who asks for it: the agent's owner; "" is who calls
 	Bootstrap bool   `json:"bootstrap"` // hand out a bootstrap key, too
 	Reason    string `json:"reason"`
 }

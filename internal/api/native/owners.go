@@ -1,0 +1,76 @@
+package native
+
+import (
+	"context"
+	"net/http"
+
+	"github.com/reefwarden/reefwarden/internal/api"
+	"github.com/reefwarden/reefwarden/internal/lifecycle"
+)
+
+// ownerRoutes are how operators see who answers for what, and make it so.
+func (d *door) ownerRoutes() []api.Route {
+	return []api.Route{
+		{Method: http.MethodGet, Path: "/owners", Act: "owner.list", Handle: d.owners, Gives: list[owner]{}, Query: []string{"limit", "cursor"}},
+		{Method: http.MethodPost, Path: "/owners/link", Act: "owner.link", Handle: d.linkOwner, Takes: newOwnerLink{}, Gives: owner{}},
+	}
+}
+
+type owner struct {
+	ID         string  `json:"id"`
+	Name       string  `json:"name"`
+	Operator   *string `json:"operator"` // name of the person who answers as it; null while nobody does
+	OperatorID *string `json:"operator_id"`
+	Agents     int64   `json:"agents"` // that have not ended
+	CreatedAt  *string `json:"created_at"`
+}
+
+func (d *door) owner(o lifecycle.Owner) owner {
+	out := owner{ID: d.codec.String(o.ID), Name: o.Name, Agents: o.Agents, CreatedAt: wireTime(o.CreatedAt)}
+	if o.Operator != 0 {
+		id := d.codec.String(o.Operator)
+		out.Operator, out.OperatorID = &o.OperatorName, &id
+	}
+	return out
+}
+
+// GET /owners?limit&cursor
+func (d *door) owners(ctx context.Context, c *api.Call) error {
+	q := c.R.URL.Query()
+	var in lifecycle.OwnerQuery
+	var err error
+	if in.Limit, err = api.Number("limit", q.Get("limit"), 1, lifecycle.MaxList); err != nil {
+		return err
+	}
+	if in.Cursor, err = d.codec.OpenCursor(lifecycle.OwnerCursor, q.Get("cursor")); err != nil {
+		return err
+	}
+	page, err := d.lifecycle.ListOwners.Do(ctx, c.Principal, in)
+	if err != nil {
+		return err
+	}
+	out := list[owner]{Items: make([]owner, 0, len(page.Items)), Next: d.next(page.Next)}
+	for _, o := range page.Items {
+		out.Items = append(out.Items, d.owner(o))
+	}
+	return d.send(c, http.StatusOK, out)
+}
+
+type newOwnerLink struct {
+	Owner    string `json:"owner"`    // name of one that is there
+	Operator string `json:"operator"` // name of the person who answers as it from now on; "" for nobody
+	Reason   string `json:"reason"`
+}
+
+// POST /owners/link
+func (d *door) linkOwner(ctx context.Context, c *api.Call) error {
+	var in newOwnerLink
+	if err := c.Decode(&in); err != nil {
+		return err
+	}
+	o, err := d.lifecycle.LinkOwner.DoOnce(ctx, c.Principal, c.Key, lifecycle.OwnerLink(in))
+	if err != nil {
+		return err
+	}
+	return d.send(c, http.StatusOK, d.owner(o))
+}

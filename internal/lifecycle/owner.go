@@ -1,0 +1,164 @@
+package lifecycle
+
+import (
+	"context"
+
+	"github.com/reefwarden/reefwarden/internal/act"
+	"github.com/reefwarden/reefwarden/internal/gate"
+	"github.com/reefwarden/reefwarden/internal/identity"
+	"github.com/reefwarden/reefwarden/internal/store"
+)
+
+// OwnerCursor is the name of the list of owners in its cursors.
+const OwnerCursor = "owner.list"
+
+// Owner is an owner as operators see it.
+type Owner struct {
+	identity.Owner
+	Agents int64 // that it answers for and that have not ended
+}
+
+// OwnerQuery asks for a page of owners in the order of their ids.
+type OwnerQuery struct {
+	Cursor act.Cursor // of OwnerCursor; zero is the start
+	Limit  int        // 1 to MaxList; MaxList if 0
+}
+
+// OwnerLink makes a person answer as an owner that is there, in place of who did.
+type OwnerLink struct {
+	Owner    string // name of the owner
+	Operator string // name of the operator; "" for nobody
+	Reason   string // 1 to MaxReason characters; goes on record
+}
+
+const qSeats store.Q = `SELECT taken FROM seat WHERE id = $1`
+
+func (l *Lifecycle) registerOwners(g *gate.Gate) {
+	l.ListOwners = gate.RegisterRead(g, gate.Read[OwnerQuery, act.Page[Owner]]{
+		Info: gate.Info{Name: "owner.list", Doc: "List owners, who answers as each, and how many agents each has.", On: act.KindNetwork, Quota: gate.QuotaNone},
+		Run: func(_ context.Context, v *store.View, _ act.Principal, in OwnerQuery) (act.Page[Owner], error) {
+			return l.listOwners(v, in)
+		},
+	})
+	l.LinkOwner = gate.RegisterWrite(g, gate.Write[OwnerLink, Owner]{
+		Info: gate.Info{Name: "owner.link", Doc: "Make a person, or nobody, answer as an owner that is there.", On: act.KindNetwork, Quota: gate.QuotaNone},
+		Resolve: func(_ context.Context, v *store.View, _ act.Principal, in OwnerLink) (gate.Resource, error) {
+			_, who, err := l.linking(v, in)
+			return gate.Resource{Ref: act.Ref{ID: who}, Facts: gate.Facts{Kind: act.KindNetwork}}, err
+		},
+		Run: l.linkOwner,
+		Replay: func(_ context.Context, v *store.View, _ act.Principal, made act.Ref) (out Owner, err error) {
+			name, err := l.ids.OwnerName(v, made.ID)
+			if err != nil {
+				return out, err
+			}
+			if out.Owner, _, err = l.ids.OwnerNamed(v, name); err != nil {
+				return out, err
+			}
+			return out, l.countAgents(v, &out)
+		},
+	})
+}
+
+// linking finds what a link is about: the owner, and whom the record names with it,
+// which is who answers from then on, or who does so no more.
+func (l *Lifecycle) linking(v *store.View, in OwnerLink) (o identity.Owner, who act.ID, err error) {
+	if _, err := checkReason(in.Reason); err != nil {
+		return o, 0, err
+	}
+	o, found, err := l.ids.OwnerNamed(v, in.Owner)
+	switch {
+	case err != nil:
+		return o, 0, err
+	case !found:
+		return o, 0, act.Errorf(act.NotFound, "no such owner").WithRule("owner.name").WithHint("use the name as owner.list shows it")
+	case in.Operator == "":
+		return o, o.Operator, nil
+	}
+	who, found, err = l.ids.OperatorNamed(v, in.Operator)
+	if err == nil && !found {
+		err = act.Errorf(act.NotFound, "no such operator").WithRule("owner.operator").
+			WithHint("use the name that their pages show; they have to have signed in once")
+	}
+	return o, who, err
+}
+
+func (l *Lifecycle) linkOwner(_ context.Context, tx *store.Tx, _ act.Principal, in OwnerLink) (out Owner, fx gate.Effects, err error) {
+	o, who, err := l.linking(&tx.View, in)
+	if err != nil {
+		return out, fx, err
+	}
+	if in.Operator == "" {
+		who = 0
+	} else if had, found, err := l.ids.OwnerBy(&tx.View, who); err != nil || found && had.ID != o.ID {
+		if err == nil {
+			err = act.Errorf(act.Conflict, "they answer as %q already", had.Name).WithRule("owner.taken").
+				WithHint("a person answers as one owner: unlink that one first (owner.link without an operator)")
+		}
+		return out, fx, err
+	}
+	changed, err := l.ids.LinkOwner(tx, o, who)
+	if err != nil {
+		return out, fx, err
+	}
+	if !changed {
+		return out, fx, gate.Moved()
+	}
+	if out.Owner, _, err = l.ids.OwnerNamed(&tx.View, in.Owner); err != nil {
+		return out, fx, err
+	}
+	reason, err := checkReason(in.Reason)
+	if err != nil {
+		return out, fx, err
+	}
+	return out, gate.Effects{Out: act.Ref{ID: o.ID}, Reason: reason}, l.countAgents(&tx.View, &out)
+}
+
+func (l *Lifecycle) countAgents(v *store.View, o *Owner) error {
+	_, err := v.One(qSeats, func(r *store.Row) error { o.Agents = r.Int(0); return nil }, o.ID)
+	return err
+}
+
+func (l *Lifecycle) listOwners(v *store.View, in OwnerQuery) (page act.Page[Owner], err error) {
+	if in.Limit == 0 {
+		in.Limit = MaxList
+	}
+	if in.Limit < 1 || in.Limit > MaxList {
+		return page, act.Errorf(act.Invalid, "a page has 1 to %d owners", MaxList).WithRule("limit").
+			WithHint("ask for less and follow next_cursor")
+	}
+	var after act.ID
+	if !in.Cursor.IsZero() {
+		if in.Cursor.List != OwnerCursor || len(in.Cursor.Keys) != 1 {
+			return page, act.Errorf(act.Invalid, "the cursor is not one of this list").WithRule("cursor").
+				WithHint("use next_cursor exactly as returned")
+		}
+		after = act.ID(in.Cursor.Keys[0])
+	}
+	list, err := l.ids.Owners(v, after, in.Limit+1)
+	if err != nil {
+		return page, err
+	}
+	if len(list) > in.Limit {
+		list = list[:in.Limit]
+		page.Next = act.Cursor{List: OwnerCursor, Keys: []int64{int64(list[in.Limit-1].ID)}}
+	}
+	for _, one := range list {
+		o := Owner{Owner: one}
+		if err := l.countAgents(v, &o); err != nil {
+			return page, err
+		}
+		page.Items = append(page.Items, o)
+	}
+	return page, nil
+}
+
+// answered is an agent as the target of an act of p, who may be the person who answers
+// for it.
+func (l *Lifecycle) answered(v *store.View, p act.Principal, a Agent) (gate.Resource, error) {
+	r := a.resource()
+	guards, err := l.ids.Answers(v, p, a.Owner)
+	r.Facts.Answered = len(guards) > 0
+	r.Guards = append(r.Guards, guards...)
+	return r, err
+}
