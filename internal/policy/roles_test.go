@@ -11,7 +11,7 @@ import (
 )
 
 // fresh are the acts that want an operator who has just proved who they are.
-var fresh = []string{"agent.kill", "agent.release", "content.erase", "credential.recover", "key.renew", "key.rotate", "kill.note", "network.confirm"}
+var fresh = []string{"agent.kill", "agent.release", "content.erase", "credential.recover", "key.renew", "key.rotate", "kill.note", "network.confirm", "passkey.add", "passkey.remove"}
 
 // What the default bundle lets operators of each role do. Whoever has no role does
 // nothing but end what is their own.
@@ -43,6 +43,7 @@ func TestDefaultBundleOnOperators(t *testing.T) {
 		"agent.list": all, "agent.show": all, "network.condition": all, "post.read": all, "comment.list": all, "feed.read": all, "image.read": all,
 		"agent.profile": all, "community.list": all, "community.show": all, "community.moderators": all, "label.list": all, "label.roles": all,
 		"search.run": all, "network.show": all, "session.list": all,
+		"passkey.list": all, "passkey.add": all, "passkey.remove": all, "passkey.prove": all,
 		"consent.give": all, "consent.redeem": all, "device.show": all, "device.approve": all, "device.deny": all,
 	}
 	own := []string{"session.close", "token.assert", "token.refresh", "token.revoke", "credential.revoke"} // without any role

@@ -161,39 +161,7 @@ func TestRolesHoldAtTheDoors(t *testing.T) {
 
 		// Signed in an hour ago she contains, and kills nobody; having proved again who she
 		// is, she does. So it is with a token of a program that she lets act for her.
-		program := func(p act.Principal) *holder {
-			t.Helper()
-			key, err := token.NewKey(token.ES256)
-			if err != nil {
-				t.Fatal(err)
-			}
-			const verifier = "a verifier of forty-three characters or more"
-			sum := sha256.Sum256([]byte(strings.ReplaceAll(verifier, " ", "-")))
-			code, err := s.Consents.Give.Do(ctx, p, identity.NewConsent{
-				Client: identity.CommandLine, Redirect: "http://127.0.0.1:1/callback", Scope: "*", Challenge: base64.RawURLEncoding.EncodeToString(sum[:]),
-			})
-			if err != nil {
-				t.Fatal(err)
-			}
-			h := &holder{t: t, s: s, key: key}
-			form := url.Values{
-				"grant_type": {"authorization_code"}, "client_id": {identity.CommandLine}, "code": {code.Code},
-				"redirect_uri": {"http://127.0.0.1:1/callback"}, "code_verifier": {strings.ReplaceAll(verifier, " ", "-")},
-			}
-			r := httptest.NewRequest(http.MethodPost, "/oauth/token", strings.NewReader(form.Encode()))
-			r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-			r.Header.Set("DPoP", h.proof(http.MethodPost, "/oauth/token"))
-			w := httptest.NewRecorder()
-			s.API.Handler().ServeHTTP(w, r)
-			var out struct {
-				Token string `json:"access_token"`
-			}
-			if err := json.Unmarshal(w.Body.Bytes(), &out); err != nil || w.Code != http.StatusOK {
-				t.Fatalf("token: %d %s (%v)", w.Code, w.Body, err)
-			}
-			h.token = out.Token
-			return h
-		}
+		program := func(p act.Principal) *holder { t.Helper(); return letIn(t, s, p) }
 		send := func(h *holder, what, agent string) *httptest.ResponseRecorder {
 			t.Helper()
 			path := "/v1/agents/" + agent + "/" + what
@@ -262,4 +230,39 @@ func TestRolesHoldAtTheDoors(t *testing.T) {
 			t.Errorf("the local admin is %s", a.Raw)
 		}
 	})
+}
+
+// letIn has an operator let a program act for them, and returns the program.
+func letIn(t *testing.T, s *servertest.Server, p act.Principal) *holder {
+	t.Helper()
+	key, err := token.NewKey(token.ES256)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const verifier = "a verifier of forty-three characters or more"
+	sum := sha256.Sum256([]byte(strings.ReplaceAll(verifier, " ", "-")))
+	code, err := s.Consents.Give.Do(t.Context(), p, identity.NewConsent{
+		Client: identity.CommandLine, Redirect: "http://127.0.0.1:1/callback", Scope: "*", Challenge: base64.RawURLEncoding.EncodeToString(sum[:]),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := &holder{t: t, s: s, key: key}
+	form := url.Values{
+		"grant_type": {"authorization_code"}, "client_id": {identity.CommandLine}, "code": {code.Code},
+		"redirect_uri": {"http://127.0.0.1:1/callback"}, "code_verifier": {strings.ReplaceAll(verifier, " ", "-")},
+	}
+	r := httptest.NewRequest(http.MethodPost, "/oauth/token", strings.NewReader(form.Encode()))
+	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	r.Header.Set("DPoP", h.proof(http.MethodPost, "/oauth/token"))
+	w := httptest.NewRecorder()
+	s.API.Handler().ServeHTTP(w, r)
+	var out struct {
+		Token string `json:"access_token"`
+	}
+	if err := json.Unmarshal(w.Body.Bytes(), &out); err != nil || w.Code != http.StatusOK {
+		t.Fatalf("token: %d %s (%v)", w.Code, w.Body, err)
+	}
+	h.token = out.Token
+	return h
 }
