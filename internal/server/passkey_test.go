@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -80,6 +81,7 @@ func TestT21_HighRiskIsApprovedByPasskey(t *testing.T) {
 				return w
 			}
 			var device *servertest.Authenticator
+			var proof string // the key of the session that was proved last
 			prove := func(p act.Principal) act.Principal {
 				t.Helper()
 				have, err := s.Passkeys.List.Do(ctx, p, passkey.Nothing{})
@@ -94,6 +96,7 @@ func TestT21_HighRiskIsApprovedByPasskey(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
+				proof = out.Key
 				return session(t, s, out.Key)
 			}
 			add := func(p act.Principal) passkey.Passkey {
@@ -119,7 +122,7 @@ func TestT21_HighRiskIsApprovedByPasskey(t *testing.T) {
 				t.Errorf("the list: %s", list.Raw)
 			}
 
-			mara, _ := enter("mara", gate.OperatorApprover)
+			mara, key := enter("mara", gate.OperatorApprover)
 			if rule := approve(mara, first); rule != "passkey" {
 				t.Errorf("signed in just now she approves: %q", rule)
 			}
@@ -133,7 +136,31 @@ func TestT21_HighRiskIsApprovedByPasskey(t *testing.T) {
 			if rule := approve(mara, first); rule != "passkey" {
 				t.Errorf("having added a passkey she approves: %q", rule)
 			}
+			// A program that is told so sends its human to prove it (RFC 9470 §4), and back.
+			asks := func(key, words string) (int, string) {
+				t.Helper()
+				q := url.Values{
+					"client_id": {identity.CommandLine}, "redirect_uri": {"http://127.0.0.1:1/callback"}, "response_type": {"code"}, "scope": {"*"},
+					"code_challenge": {strings.Repeat("A", 43)}, "code_challenge_method": {"S256"},
+				}
+				if words != "" {
+					q.Set("acr_values", words)
+				}
+				r := httptest.NewRequest(http.MethodGet, "/oauth/authorize?"+q.Encode(), nil)
+				r.AddCookie(&http.Cookie{Name: s.Keys.SessionCookie(), Value: key})
+				w := httptest.NewRecorder()
+				s.API.Handler().ServeHTTP(w, r)
+				return w.Code, w.Header().Get("Location")
+			}
+			for words, want := range map[string]int{"": http.StatusOK, "urn:other": http.StatusOK, "phr": http.StatusSeeOther, "phrh phr": http.StatusSeeOther} {
+				if code, to := asks(key, words); code != want || want == http.StatusSeeOther && !strings.HasPrefix(to, "../step-up?next=") {
+					t.Errorf("asked for %q: %d to %q", words, code, to)
+				}
+			}
 			proved := prove(mara)
+			if code, to := asks(proof, "phr"); code != http.StatusOK {
+				t.Errorf("having proved by it she is asked again: %d to %q", code, to)
+			}
 			if w := send(early, first); w.Code != http.StatusForbidden {
 				t.Errorf("the program that she let in before approves: %d %s", w.Code, w.Body)
 			}
@@ -170,10 +197,14 @@ func TestT21_HighRiskIsApprovedByPasskey(t *testing.T) {
 			}
 			// Who loses the role at the provider approves nothing by any passkey.
 			add(elsewhere)
-			again := prove(elsewhere)
+			marked := prove(elsewhere)
 			enter("mara", gate.OperatorObserver)
-			if rule := approve(rolesNow(t, s, again), second); rule != "default-deny" {
+			if rule := approve(rolesNow(t, s, marked), second); rule != "default-deny" {
 				t.Errorf("an observer approves: %q", rule)
+			}
+			// A program is no token, even one that was let in with the token.
+			if w := send(letIn(t, s, operator(t, s)), second); w.Code != http.StatusForbidden || !strings.Contains(w.Body.String(), `"passkey"`) {
+				t.Errorf("a program that was let in with the local token approves: %d %s", w.Code, w.Body)
 			}
 			// To say no wants none; and the network's own token approves, come what may.
 			if _, err := s.Lifecycle.Deny.Do(ctx, other, lifecycle.Verdict{Approval: second, Owner: "tests", Reason: "no"}); err != nil {

@@ -10,11 +10,9 @@ const want = (where, is, what) => { if (!is) fault(where, what); };
 const [before, after] = JSON.parse(process.env.REEF_CODES);
 let checks = 0, requests = 0;
 
-const looks = [['light', wide, 'light'], ['dark', wide, 'dark'], ['narrow', narrow, 'dark']];
-async function judge(page, name) {
-  for (const [look, viewport, colorScheme] of looks) {
-    await page.setViewportSize(viewport);
-    await page.emulateMedia({ colorScheme });
+async function judge(page, name, looks = ['light', 'dark']) {
+  for (const look of looks) {
+    await page.emulateMedia({ colorScheme: look });
     await fits(page, `${name} ${look}`);
     await page.evaluate(axe);
     const found = await page.evaluate((values) => globalThis.axe.run(document, { runOnly: { type: 'tag', values }, resultTypes: ['violations'] }), rules);
@@ -22,7 +20,6 @@ async function judge(page, name) {
     for (const v of found.violations) fault(`${name} ${look}`, `axe ${v.impact} ${v.id}: ${v.nodes.slice(0, 2).map((n) => n.html.slice(0, 160)).join(' | ')}`);
     await page.screenshot({ path: `${shots}/${name}-${look}.png`, fullPage: true });
   }
-  await page.setViewportSize(wide);
 }
 
 const told = (drive) => async (page, context) => {
@@ -111,6 +108,13 @@ requests += await browse('passkeys', options, told(async (page, context) => {
     form: Object.fromEntries(new URLSearchParams(sent.postData())), headers: { origin: base }, maxRedirects: 0,
   });
   want('replay', replay.status() === 403 && (await session(context)).value === third.value, `the same answer again: ${replay.status()}`);
+}));
+
+requests += await browse('narrow', { ...options, viewport: narrow }, told(async (page) => {
+  await signIn(page, '/account');
+  await judge(page, 'passkeys-narrow');
+  await page.goto(base + '/step-up?next=/account');
+  await judge(page, 'step-up-narrow');
 }));
 
 // Without scripts everything else is there, and the page says what is missing.
