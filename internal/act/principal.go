@@ -67,6 +67,9 @@ type Principal struct {
 
 	Roles  uint8 // of an operator, see gate.OperatorRoles
 	AuthAt int64 // when an operator last proved who they are, Unix microseconds; 0 unknown
+
+	// PasskeyAt is when an operator last did so by a passkey, Unix microseconds; 0 never.
+	PasskeyAt int64
 }
 
 // PageReader is the name of observers who read the pages made for humans; those who

@@ -25,6 +25,8 @@ func (k *Kernel) challenge(c *Call, e *act.Error) {
 			fault.WriteString(`, error="invalid_dpop_proof"`)
 		case e.Rule == ruleStepUp: // RFC 9470 §3
 			fault.WriteString(`, error="insufficient_user_authentication", max_age="` + strconv.FormatInt(int64(k.Fresh/time.Second), 10) + `"`)
+		case e.Rule == rulePasskey:
+			fault.WriteString(`, error="insufficient_user_authentication", acr_values="` + ByPasskey + `", max_age="` + strconv.FormatInt(int64(k.Fresh/time.Second), 10) + `"`)
 		case e.Rule == ruleScope:
 			fault.WriteString(`, error="insufficient_scope", scope="` + c.Route.Act + `"`)
 		case e.Code == act.Unauthenticated:
@@ -43,9 +45,15 @@ func (k *Kernel) challenge(c *Call, e *act.Error) {
 const (
 	ruleScope = "token.scope"
 	// ruleStepUp is the name of the policy that wants operators to prove again who they
-	// are. A network with policies of its own keeps the name.
-	ruleStepUp = "step-up"
+	// are, rulePasskey of the one that wants them to do so by a passkey. A network with
+	// policies of its own keeps the names.
+	ruleStepUp  = "step-up"
+	rulePasskey = "passkey"
 )
+
+// ByPasskey is how a client asks for a human who has proved by a passkey who they are:
+// phishing-resistant (OpenID EAP ACR Values 1.0 §2).
+const ByPasskey = "phr"
 
 // ProofAlgorithms are the algorithms by which clients may sign proofs and assertions
 // (RFC 7518 §3.1, RFC 8037 §3.1, RFC 9864 §2.2).

@@ -16,7 +16,7 @@ import (
 // themselves and the one that has public keys, for everybody.
 var exempt = []string{
 	"GET /healthz", "GET /readyz", "GET /metrics", "GET /v1/acts", "GET /v1/whoami", "GET /v1/trust-bundle",
-	"GET /about", "GET /about.json", "GET /about.md", "GET /about.atom", "GET /leave", "GET /sign-in", "GET /step-up", "GET /assets/{file}",
+	"GET /about", "GET /about.json", "GET /about.md", "GET /about.atom", "GET /leave", "GET /sign-in", "GET /assets/{file}",
 	"GET /.well-known/oauth-authorization-server", "GET /.well-known/oauth-protected-resource", "GET /oauth/authorize",
 }
 

@@ -24,6 +24,7 @@ var keepers = []struct {
 	{"github.com/cedar-policy", []string{"policy"}, "the policy language is wrapped where it enters"},
 	{"github.com/spf13", []string{"cli", "bench"}, "flags and commands end in cli and bench; below them there is server.Config"},
 	{"github.com/coreos/go-oidc", []string{"identity/idp"}, "the protocol of identity providers is wrapped where it enters"},
+	{"github.com/go-webauthn", []string{"identity/passkey"}, "the protocol of passkeys is wrapped where it enters"},
 	{"golang.org/x/oauth2", []string{"identity/idp"}, "the protocol of identity providers is wrapped where it enters"},
 	{"github.com/aws", []string{"secret"}, "cloud SDKs live in secret only"},
 	{"github.com/openbao", []string{"secret"}, "vault clients live in secret only"},

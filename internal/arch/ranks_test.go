@@ -44,6 +44,8 @@ var house = map[string]room{
 
 	"identity/idp": {rank: 3, budget: 1000, peers: []string{"identity"}}, // hides OpenID Connect and its libraries
 
+	"identity/passkey": {rank: 3, budget: 1000, peers: []string{"identity"}}, // ADR 26: hides WebAuthn and its library
+
 	"audit":      {rank: 3, budget: 3000},
 	"provenance": {rank: 3, budget: 5000},
 	"network":    {rank: 3, budget: 12200}, // ADR 22: it wraps anew what it has wrapped

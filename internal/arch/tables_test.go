@@ -35,6 +35,8 @@ var tables = map[string]table{
 	"refresh_token": {owner: "identity", unique: []string{"hash"}},
 	"assertion":     {owner: "identity", unique: []string{"hash"}},
 
+	"passkey": {owner: "identity/passkey", unique: []string{"id", "credential"}},
+
 	"agent":    {owner: "lifecycle", unique: []string{"id", "skeleton"}},
 	"invite":   {owner: "lifecycle", unique: []string{"id", "hash"}},
 	"seat":     {owner: "lifecycle", unique: []string{"id"}},

@@ -28,13 +28,13 @@ func (a *app) approval() *cobra.Command {
 }
 
 func approvalTable(list []client.Approval, whole any) table {
-	t := table{header: []string{"ID", "STATE", "ACT", "AGENT", "DEMAND", "EXPIRES", "REASON"}, whole: whole}
+	t := table{header: []string{"ID", "STATE", "ACT", "AGENT", "DEMAND", "RISK", "EXPIRES", "REASON"}, whole: whole}
 	for _, x := range list {
 		demand := x.Demand
 		if x.Asks != "" {
 			demand += ":" + x.Asks
 		}
-		t.rows = append(t.rows, []string{x.ID, x.State, x.Act, x.Agent, demand, x.ExpiresAt.Format(time.RFC3339), x.Reason})
+		t.rows = append(t.rows, []string{x.ID, x.State, x.Act, x.Agent, demand, x.Risk, x.ExpiresAt.Format(time.RFC3339), x.Reason})
 		t.names = append(t.names, x.ID)
 		t.items = append(t.items, x)
 	}
@@ -88,7 +88,7 @@ func (a *app) approvalShow() *cobra.Command {
 			return a.print(approvalTable([]client.Approval{x}, x))
 		}
 		t := table{header: []string{"FIELD", "VALUE"}, rows: [][]string{
-			{"id", x.ID}, {"state", x.State}, {"act", x.Act}, {"agent", x.Agent}, {"policy", x.Policy}, {"asks", x.Asks},
+			{"id", x.ID}, {"state", x.State}, {"act", x.Act}, {"agent", x.Agent}, {"policy", x.Policy}, {"asks", x.Asks}, {"risk", x.Risk},
 			{"expires", x.ExpiresAt.Format(time.RFC3339)}, {"reason", x.Reason},
 		}}
 		for _, name := range slices.Sorted(maps.Keys(x.Input)) {

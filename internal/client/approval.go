@@ -23,6 +23,7 @@ type Approval struct {
 	Demand    string         `json:"demand"` // hold or challenge
 	Asks      string         `json:"asks"`   // whom the policy asks, "owner" say
 	Policy    string         `json:"policy"`
+	Risk      string         `json:"risk"`  // normal or high
 	State     string         `json:"state"` // pending, approved, executed, failed, denied, expired, withdrawn
 	Owner     string         `json:"owner"` // for whom the operator acted
 	Reason    string         `json:"reason"`

@@ -20,6 +20,7 @@ type Caller struct {
 	ExpiresAt *time.Time `json:"expires_at"` // of the credential
 	Roles     []string   `json:"roles"`      // of an operator, by which policy decides; nil for others
 	AuthAt    *time.Time `json:"auth_at"`    // when an operator last proved who they are; nil where each call does
+	PasskeyAt *time.Time `json:"passkey_at"` // when an operator last did so by a passkey; nil if never
 }
 
 // Whoami tells who the server takes the caller for.

@@ -44,7 +44,8 @@ func (d *door) account(ctx context.Context, c *api.Call) (*page, error) {
 			AuthAt: moment(s.AuthAt), Roles: s.Roles.Names(), This: s.ID == p.Credential,
 		})
 	}
-	return &page{Page: "account", Title: "Your account", Account: v}, nil
+	keys, err := d.passkeys(ctx, c, d.Passkeys.ToAdd)
+	return &page{Page: "account", Title: "Your account", Account: v, Passkeys: keys}, err
 }
 
 func moment(micros int64) time.Time {
@@ -72,8 +73,16 @@ func (d *door) endSession(ctx context.Context, c *api.Call) error {
 }
 
 // GET /step-up asks who is signed in to prove again who they are.
-func (d *door) stepUpPage(_ context.Context, c *api.Call) (*page, error) {
-	return d.again(c, here(c.R.URL.Query().Get("next"))[1:])
+func (d *door) stepUpPage(ctx context.Context, c *api.Call) (*page, error) {
+	keys, err := d.passkeys(ctx, c, d.Passkeys.ToProve)
+	if err != nil {
+		return nil, err
+	}
+	p, err := d.again(c, here(c.R.URL.Query().Get("next"))[1:])
+	if err == nil {
+		p.Passkeys = keys
+	}
+	return p, err
 }
 
 func (d *door) again(c *api.Call, next string) (*page, error) {

@@ -12,6 +12,7 @@ import (
 	"github.com/reefwarden/reefwarden/internal/api"
 	"github.com/reefwarden/reefwarden/internal/identity"
 	"github.com/reefwarden/reefwarden/internal/identity/idp"
+	"github.com/reefwarden/reefwarden/internal/identity/passkey"
 	"github.com/reefwarden/reefwarden/internal/lifecycle"
 	"github.com/reefwarden/reefwarden/internal/network"
 )
@@ -28,7 +29,8 @@ type Config struct {
 	SignIn    string        // name of the cookie of a sign-in that is at the provider
 	Claim     string        // name of the cookie of an agent that waits to be claimed
 	URL       func() string // public URL of this network, without a slash at the end
-	Public    bool          // everybody may read; otherwise only operators who sign in
+	Passkeys  *passkey.Keeper
+	Public    bool // everybody may read; otherwise only operators who sign in
 }
 
 type door struct {
@@ -72,15 +74,18 @@ func (d *door) routes() []api.Route {
 			{Method: get, Path: "/sign-in", Exempt: "it asks who is there", Anonymous: true, Handle: d.show(d.signInPage)},
 			{Method: post, Path: "/sign-in", Act: "session.open", Anonymous: true, MaxBody: maxForm, Handle: d.signIn},
 			{Method: post, Path: "/sign-out", Act: "session.close", MaxBody: maxForm, Handle: d.signOut},
-			{Method: get, Path: "/step-up", Exempt: "it asks whether the same human is there", Handle: d.show(d.stepUpPage)},
+			{Method: get, Path: "/step-up", Act: "passkey.list", Handle: d.show(d.stepUpPage)},
 			{Method: post, Path: "/step-up", Act: "session.open", MaxBody: maxForm, Handle: d.stepUp},
-			{Method: get, Path: "/account", Act: "session.list", Handle: d.show(d.account)},
+			{Method: get, Path: "/account", Act: "session.list", Also: []string{"passkey.list"}, Handle: d.show(d.account)},
 			{Method: post, Path: "/account", Act: "credential.revoke", MaxBody: maxForm, Handle: d.endSession},
 			{Method: get, Path: claimPath + "/{token}", Exempt: "it takes a claim token out of the address", Anonymous: true, Handle: d.takeClaim},
 			{Method: get, Path: claimPath, Act: "claim.show", Handle: d.show(d.claimPage)},
 			{Method: post, Path: claimPath, Act: "agent.claim", MaxBody: maxForm, Handle: d.claim},
 			{Method: get, Path: "/mine", Act: "agent.list", Query: []string{"after"}, Handle: d.show(d.mine)},
 			{Method: post, Path: "/mine", Act: "credential.recover", Also: []string{"approval.approve", "approval.deny", "dm.approve", "dm.reject", "agent.pause"}, MaxBody: maxForm, Handle: d.decideMine},
+			{Method: post, Path: "/passkeys", Act: "passkey.add", MaxBody: maxCeremony, Handle: d.addPasskey},
+			{Method: post, Path: "/passkeys/remove", Act: "passkey.remove", MaxBody: maxForm, Handle: d.removePasskey},
+			{Method: post, Path: "/passkeys/prove", Act: "passkey.prove", MaxBody: maxCeremony, Handle: d.provePasskey},
 			{Method: get, Path: "/assets/{file}", Exempt: own, Anonymous: true, Handle: d.html.asset},
 		},
 	)

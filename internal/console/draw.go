@@ -31,6 +31,7 @@ type drawer struct {
 	d      *door
 	pages  *template.Template
 	style  string // name of the stylesheet, which changes with what is in it
+	script string // name of the script, likewise
 	assets map[string]asset
 }
 
@@ -44,6 +45,7 @@ type chrome struct {
 	Root    string `json:"-"` // leads from the page to the network's own root: "../"
 	Path    string `json:"-"` // of the page below it, without a query
 	Style   string `json:"-"`
+	Code    string `json:"-"` // the script of pages that have one
 	Who     string `json:"-"` // the operator who is signed in
 	Roles   string `json:"-"` // of theirs
 	Answers bool   `json:"-"` // they may answer for agents of their own
@@ -79,9 +81,12 @@ func newDrawer(d *door) (*drawer, error) {
 		}
 		sum, ext := sha256.Sum256(body), path.Ext(f.Name())
 		name := strings.TrimSuffix(f.Name(), ext) + "-" + hex.EncodeToString(sum[:6]) + ext
-		if ext == ".css" {
+		switch ext {
+		case ".css":
 			w.style = name
-		} else {
+		case ".js":
+			w.script = name
+		default:
 			name = f.Name()
 		}
 		w.assets[name] = asset{[]string{mime.TypeByExtension(ext)}, body}
@@ -93,8 +98,8 @@ func newDrawer(d *door) (*drawer, error) {
 	return w, err
 }
 
-// asset serves what pages are made with. The stylesheet's name stands for what is
-// in it, so it can be kept for ever.
+// asset serves what pages are made with. The names of stylesheet and script stand
+// for what is in them, so they can be kept for ever.
 func (w *drawer) asset(_ context.Context, c *api.Call) error {
 	a, ok := w.assets[c.R.PathValue("file")]
 	if !ok {
@@ -110,6 +115,10 @@ func (w *drawer) asset(_ context.Context, c *api.Call) error {
 // policyHTML lets a page load our own stylesheet and icon, and send forms to us;
 // nothing else (CSP 3).
 const policyHTML = "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+
+// policyCode is for the pages on which passkeys are added and used: browsers let scripts
+// alone ask for them. Ours is the one file under assets.
+const policyCode = policyHTML + "; script-src 'self'"
 
 // send sends a page in its form. What an operator sees is stored by nobody. What
 // everybody may see is asked for again each time, so that the showing is on record,
@@ -136,6 +145,9 @@ func (d *door) send(ctx context.Context, c *api.Call, status int, p *page) error
 	default:
 		media = "text/html; charset=utf-8"
 		head["Content-Security-Policy"] = []string{policyHTML}
+		if p.Passkeys != nil && p.Passkeys.Options != "" {
+			p.Code, head["Content-Security-Policy"] = d.html.script, []string{policyCode}
+		}
 		// The forms' origin is told to ourselves and to nobody else.
 		head["Referrer-Policy"] = []string{"same-origin"}
 		if secretPath(c) {
@@ -196,7 +208,7 @@ func (w *drawer) page(ctx context.Context, c *api.Call, p *page) ([]byte, error)
 	if q := asked(c); len(q) > 0 {
 		p.Full = "?" + q.Encode()
 	}
-	p.Twins = p.Error == nil && c.Route.Act != "" && p.Account == nil && !p.alone && p.Onward == "" || p.Page == "about"
+	p.Twins = p.Error == nil && c.Route.Act != "" && p.Account == nil && p.Passkeys == nil && !p.alone && p.Onward == "" && p.Away == "" || p.Page == "about"
 	if w.d.Provider != nil {
 		p.IdP = w.d.Provider.Host()
 	}

@@ -249,7 +249,7 @@ func (d *door) oversee(ctx context.Context, p act.Principal, id act.ID) (*oversi
 		return nil, err
 	}
 	for _, h := range held.Items {
-		v := heldView{ID: d.codec.String(h.ID), Act: h.Act, Asks: h.Demand.Arg}
+		v := heldView{ID: d.codec.String(h.ID), Act: h.Act, Asks: h.Demand.Arg, Risk: h.Risk.String()}
 		v.at, v.Since = stamp(h.CreatedAt)
 		_, v.Expires = stamp(h.ExpiresAt)
 		out.Held = append(out.Held, v)

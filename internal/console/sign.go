@@ -108,12 +108,18 @@ func (d *door) signIn(ctx context.Context, c *api.Call) error {
 	return nil
 }
 
-// POST /sign-out
+// POST /sign-out. Somebody who has signed in at the provider is signed in there still.
 func (d *door) signOut(ctx context.Context, c *api.Call) error {
 	if _, err := d.Lifecycle.CloseSession.Do(ctx, c.Principal, lifecycle.Nothing{}); err != nil {
 		return err
 	}
 	d.setCookie(c, d.sessions.Cookie(), "", -time.Second, http.SameSiteStrictMode)
+	if d.Provider != nil {
+		if at := d.Provider.Leave(d.URL() + "/sign-in"); at != "" {
+			c.Principal = act.Principal{Source: c.Principal.Source} // who draws the page is nobody now
+			return d.send(ctx, c, http.StatusOK, &page{Page: "signed-out", Title: "Signed out", form: formHTML, Away: at})
+		}
+	}
 	seeOther(c, "./")
 	return nil
 }

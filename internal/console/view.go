@@ -33,15 +33,17 @@ type page struct {
 	Type   string   `json:"-"`
 	Next   string   `json:"-"` // where to go after signing in
 	Onward string   `json:"-"` // where the page leads by itself
+	Away   string   `json:"-"` // where one signs out of the identity provider
 	onHere bool     // Onward is one of our own pages, below the root
 	Out    *outLink `json:"-"`
 
-	Account *accountView `json:"-"`
-	Claim   *claimView   `json:"-"`
-	Mine    *mineView    `json:"-"`
-	alone   bool         // it has no twins
-	Tree    []*node      `json:"-"` // Comments, each under what it answers
-	More    string       `json:"-"` // the query of the following page
+	Account  *accountView  `json:"-"`
+	Passkeys *passkeysView `json:"-"` // of who is signed in, where they add or use one
+	Claim    *claimView    `json:"-"`
+	Mine     *mineView     `json:"-"`
+	alone    bool          // it has no twins
+	Tree     []*node       `json:"-"` // Comments, each under what it answers
+	More     string        `json:"-"` // the query of the following page
 }
 
 // sort is one of the orders a list can have.
@@ -168,6 +170,7 @@ type heldView struct {
 	ID      string `json:"approval"`
 	Act     string `json:"act"`
 	Asks    string `json:"asks"`
+	Risk    string `json:"risk"`
 	Since   string `json:"since"`
 	Expires string `json:"expires"`
 	at      time.Time

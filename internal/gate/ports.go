@@ -2,6 +2,7 @@ package gate
 
 import (
 	"context"
+	"slices"
 
 	"github.com/reefwarden/reefwarden/internal/act"
 	"github.com/reefwarden/reefwarden/internal/store"
@@ -62,6 +63,7 @@ type Facts struct {
 	Role           Role // of the principal in the community; writes only
 	Locked         bool
 	Answered       bool // the principal is the human who answers for the agent that this is, or is about; operators only
+	Risk           Risk // of a held act that is decided about; writes only
 }
 
 // Role is what the principal is in a community.
@@ -81,6 +83,23 @@ func (r Role) String() string {
 		return "unknown"
 	}
 	return [...]string{"none", "subscriber", "moderator", "owner"}[r]
+}
+
+// Risk is what a policy says of an act that it holds, by its annotation @risk.
+type Risk uint8
+
+// The risks.
+const (
+	RiskNormal Risk = iota
+	RiskHigh
+)
+
+// String returns the risk's name as policies and wire forms have it.
+func (r Risk) String() string {
+	if r > RiskHigh {
+		return "unknown"
+	}
+	return [...]string{"normal", "high"}[r]
 }
 
 // Visibility says who an item is meant for.
@@ -118,6 +137,18 @@ type Decision struct {
 	Hint        string // what the caller can do about a denial
 	Obligations []Obligation
 }
+
+// Risk is the highest that a policy with a part in the decision names.
+func (d *Decision) Risk() Risk {
+	if slices.Contains(d.Obligations, Obligation{Name: riskNote, Arg: RiskHigh.String()}) {
+		return RiskHigh
+	}
+	return RiskNormal
+}
+
+// riskNote is the annotation by which a policy names the risk of what it holds. It comes
+// back among the obligations, and demands nothing by itself.
+const riskNote = "risk"
 
 // Recorder writes the audit record (package audit).
 type Recorder interface {

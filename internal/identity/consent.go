@@ -156,23 +156,23 @@ type consent struct {
 	operator, credential  act.ID
 	grant                 act.ID
 	created, expires      int64
-	auth                  int64 // when the operator had last proved who they are
+	auth, passkey         int64 // when the operator had last proved who they are, and by a passkey
 	roles                 uint8 // that the operator had when they consented
 }
 
 const (
-	consentColumns = `id, client, redirect, challenge, jkt, scope, audience, state, operator, credential, granted, created_at, expires_at, auth_at, roles`
+	consentColumns = `id, client, redirect, challenge, jkt, scope, audience, state, operator, credential, granted, created_at, expires_at, auth_at, roles, passkey_at`
 
 	qConsent     store.Q = `SELECT ` + consentColumns + ` FROM consent WHERE id = $1`
 	qConsentCode store.Q = `SELECT ` + consentColumns + ` FROM consent WHERE hash = $1`
 	qConsentUser store.Q = `SELECT ` + consentColumns + ` FROM consent WHERE user_hash = $1`
-	qConsentAdd  store.Q = `INSERT INTO consent (id, client, redirect, challenge, jkt, scope, audience, state, operator, credential, granted, created_at, expires_at, hash, auth_at, roles)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 0, $11, $12, $13, $14, $15)`
+	qConsentAdd  store.Q = `INSERT INTO consent (id, client, redirect, challenge, jkt, scope, audience, state, operator, credential, granted, created_at, expires_at, hash, auth_at, roles, passkey_at)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 0, $11, $12, $13, $14, $15, $16)`
 	// A code has no code that a human types, which is told from an empty one.
 	qConsentAsked   store.Q = `UPDATE consent SET user_hash = $2 WHERE id = $1`
 	qConsentSpend   store.Q = `UPDATE consent SET state = 3 WHERE id = $1 AND state = 1 AND expires_at > $2`
 	qConsentGranted store.Q = `UPDATE consent SET granted = $2 WHERE id = $1`
-	qConsentAnswer  store.Q = `UPDATE consent SET state = $2, operator = $3, credential = $4, auth_at = $6, roles = $7 WHERE id = $1 AND state = 0 AND expires_at > $5`
+	qConsentAnswer  store.Q = `UPDATE consent SET state = $2, operator = $3, credential = $4, auth_at = $6, roles = $7, passkey_at = $8 WHERE id = $1 AND state = 0 AND expires_at > $5`
 	qConsentOver    store.Q = `DELETE FROM consent WHERE id IN (SELECT id FROM consent WHERE expires_at < $1 ORDER BY expires_at, id LIMIT $2)`
 
 	qSessionParent store.Q = `SELECT parent FROM credential WHERE id = $1`
@@ -191,7 +191,7 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, 0, $11, $12, $13, $14, $15)`
 func scanConsent(r *store.Row) consent {
 	return consent{
 		id: r.ID(0), client: r.Text(1), redirect: r.Text(2), challenge: r.Text(3), jkt: r.Text(4), scope: r.Text(5), audience: strings.Fields(r.Text(6)),
-		state: r.Int(7), operator: r.ID(8), credential: r.ID(9), grant: r.ID(10), created: r.Int(11), expires: r.Int(12), auth: r.Int(13), roles: rolesOf(r.Int(14)),
+		state: r.Int(7), operator: r.ID(8), credential: r.ID(9), grant: r.ID(10), created: r.Int(11), expires: r.Int(12), auth: r.Int(13), roles: rolesOf(r.Int(14)), passkey: r.Int(15),
 	}
 }
 
@@ -298,7 +298,7 @@ func (c *Consents) add(tx *store.Tx, in NewConsent, row consent, hash []byte) (a
 		return 0, err
 	}
 	return id, tx.Batch(qConsentAdd, id, in.Client, in.Redirect, in.Challenge, in.JKT, in.Scope, strings.Join(in.Audience, " "),
-		row.state, row.operator, row.credential, tx.Now(), row.expires, hash, row.auth, int64(row.roles))
+		row.state, row.operator, row.credential, tx.Now(), row.expires, hash, row.auth, int64(row.roles), row.passkey)
 }
 
 // lasting returns the credential on which an operator's consent rests: the token, not
@@ -324,7 +324,7 @@ func authAt(tx *store.Tx, p act.Principal) int64 {
 }
 
 func (c *Consents) give(_ context.Context, tx *store.Tx, p act.Principal, in NewConsent) (out Code, fx gate.Effects, err error) {
-	row := consent{state: consentGiven, operator: p.ID, auth: authAt(tx, p), roles: p.Roles, expires: tx.Now() + CodeLife.Microseconds()}
+	row := consent{state: consentGiven, operator: p.ID, auth: authAt(tx, p), passkey: p.PasskeyAt, roles: p.Roles, expires: tx.Now() + CodeLife.Microseconds()}
 	if row.credential, err = lasting(tx, p); err != nil {
 		return out, fx, err
 	}
@@ -461,7 +461,7 @@ func (c *Consents) redeem(_ context.Context, tx *store.Tx, p act.Principal, in R
 		return out, fx, err
 	}
 	_, delegate := c.issuer.audience(row.audience)
-	g := Grant{Kind: kind, Holder: row.operator, Delegate: delegate, Credential: row.credential, Confirm: in.Confirm, AuthAt: row.auth, Roles: row.roles}
+	g := Grant{Kind: kind, Holder: row.operator, Delegate: delegate, Credential: row.credential, Confirm: in.Confirm, AuthAt: row.auth, Roles: row.roles, PasskeyAt: row.passkey}
 	end := act.FromMicros(tx.Now()).Add(HumanLife).Truncate(time.Second)
 	if g.Authority, err = token.Narrow(c.issuer.held(rests, end), want); err != nil {
 		return out, fx, err

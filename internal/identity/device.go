@@ -88,7 +88,7 @@ func (c *Consents) registerAnswer(g *gate.Gate, name, doc string, state int64) *
 			if err != nil {
 				return ref, fx, err
 			}
-			n, err := tx.Exec(qConsentAnswer, row.id, state, p.ID, credential, tx.Now(), authAt(tx, p), int64(p.Roles))
+			n, err := tx.Exec(qConsentAnswer, row.id, state, p.ID, credential, tx.Now(), authAt(tx, p), int64(p.Roles), p.PasskeyAt)
 			if err == nil && n == 0 {
 				err = noDevice() // somebody else was faster
 			}

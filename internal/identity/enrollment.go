@@ -215,6 +215,13 @@ func (s *Service) takeOnce(tx *store.Tx, a token.Assertion) error {
 	return err
 }
 
+// Once fails, in the transaction that uses it, when what goes by an id was used before.
+// It is remembered until its own end; what is over by then is refused by who calls. use
+// keeps ids for different purposes apart.
+func (s *Service) Once(tx *store.Tx, use, id string, until time.Time) error {
+	return s.takeOnce(tx, token.Assertion{Client: use, ID: id, Until: until})
+}
+
 func (s *Service) addKey(tx *store.Tx, agent act.ID, key token.Public, scope token.Scope) (c Credential, err error) {
 	keys, err := s.keysOf(&tx.View, agent)
 	if err != nil {

@@ -37,6 +37,7 @@ type Grant struct {
 	RevokedAt  int64           // Unix microseconds; 0 while it stands
 	UsedAt     int64           // Unix microseconds, to the minute; 0 never
 	AuthAt     int64           // of a human's: when they had last proved who they are, Unix microseconds
+	PasskeyAt  int64           // of a human's: when they had last done so by a passkey, Unix microseconds; 0 never
 	Roles      uint8           // of a human's: those that they had when they consented
 }
 
@@ -56,11 +57,11 @@ func (g *Grant) within(p *act.Principal) {
 const maxLine = 16
 
 const (
-	grantColumns = `id, kind, holder, parent, delegate, credential, confirmation, scope, audience, budget, clearance, site, depth, created_at, expires_at, revoked_at, used_at, auth_at, roles`
+	grantColumns = `id, kind, holder, parent, delegate, credential, confirmation, scope, audience, budget, clearance, site, depth, created_at, expires_at, revoked_at, used_at, auth_at, roles, passkey_at`
 
 	qGrant    store.Q = `SELECT ` + grantColumns + ` FROM token_grant WHERE id = $1`
 	qGrantAdd store.Q = `INSERT INTO token_grant (` + grantColumns + `)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, 0, 0, $16, $17)`
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, 0, 0, $16, $17, $18)`
 
 	// Who carves out of a grant, or refreshes it, holds its row: a revocation waits
 	// for that and finds what came of it, or is found.
@@ -95,7 +96,7 @@ func scanGrant(r *store.Row) (g Grant) {
 			Scope: token.Scope(r.Text(7)), Audience: strings.Fields(r.Text(8)), Budget: r.Int(9), Clearance: uint8(r.Int(10)),
 			Site: r.Text(11), Depth: int(r.Int(12)), Expires: act.FromMicros(r.Int(14)),
 		},
-		CreatedAt: r.Int(13), RevokedAt: r.Int(15), UsedAt: r.Int(16), AuthAt: r.Int(17), Roles: rolesOf(r.Int(18)),
+		CreatedAt: r.Int(13), RevokedAt: r.Int(15), UsedAt: r.Int(16), AuthAt: r.Int(17), Roles: rolesOf(r.Int(18)), PasskeyAt: r.Int(19),
 	}
 }
 
@@ -162,7 +163,7 @@ func addGrant(tx *store.Tx, g *Grant) (err error) {
 	g.CreatedAt = tx.Now()
 	a := &g.Authority
 	return tx.Batch(qGrantAdd, g.ID, string(g.Kind), g.Holder, g.Parent, g.Delegate, g.Credential, confirmText(g.Confirm), string(a.Scope),
-		strings.Join(a.Audience, " "), a.Budget, int64(a.Clearance), a.Site, int64(a.Depth), g.CreatedAt, act.Micros(a.Expires), g.AuthAt, int64(g.Roles))
+		strings.Join(a.Audience, " "), a.Budget, int64(a.Clearance), a.Site, int64(a.Depth), g.CreatedAt, act.Micros(a.Expires), g.AuthAt, int64(g.Roles), g.PasskeyAt)
 }
 
 // revokeGrants ends the grants that are, are held by, or were given for the id, and

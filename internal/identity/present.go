@@ -195,7 +195,7 @@ func (s *Service) holder(ctx context.Context, claims token.Claims) (p act.Princi
 			return err
 		}
 		if p.ID.Kind() == act.KindOperator {
-			err, p.AuthAt = describeOperator(v, &p), g.AuthAt
+			err, p.AuthAt, p.PasskeyAt = describeOperator(v, &p), g.AuthAt, g.PasskeyAt
 			g.within(&p)
 		}
 		return err

@@ -26,15 +26,19 @@ const (
 JOIN operator AS o ON o.id = c.subject WHERE c.hash = $1 AND c.kind = 'operator-token'`
 
 	// A session is good while it and the credential it was opened with are.
-	qSession store.Q = `SELECT c.id, c.subject, o.name, c.expires_at, c.revoked_at, p.expires_at, p.revoked_at, c.roles, o.roles, c.auth_at, c.used_at, c.created_at
+	qSession store.Q = `SELECT c.id, c.subject, o.name, c.expires_at, c.revoked_at, p.expires_at, p.revoked_at, c.roles, o.roles, c.auth_at, c.used_at, c.created_at, c.passkey_at
 FROM credential AS c JOIN credential AS p ON p.id = c.parent JOIN operator AS o ON o.id = c.subject
 WHERE c.hash = $1 AND c.kind = 'session'`
 	qSessionAdd store.Q = `INSERT INTO credential (id, subject, kind, hash, created_at, expires_at, revoked_at, parent, roles, auth_at)
 VALUES ($1, $2, 'session', $3, $4, $5, 0, $6, $7, $8)`
-	qSessionsOf store.Q = `SELECT id, created_at, expires_at, used_at, auth_at, roles FROM credential
+	qSessionsOf store.Q = `SELECT id, created_at, expires_at, used_at, auth_at, roles, passkey_at FROM credential
 WHERE subject = $1 AND kind = 'session' AND revoked_at = 0 AND expires_at > $2 ORDER BY id DESC LIMIT $3`
-	qSessionEnd  store.Q = `UPDATE credential SET revoked_at = $2 WHERE id = $1 AND kind = 'session' AND revoked_at = 0`
-	qSessionOver store.Q = `DELETE FROM credential WHERE id IN
+	// A session that is renewed keeps its end: a passkey makes no session last longer.
+	qSessionRenew store.Q = `UPDATE credential SET hash = $2, auth_at = $3, passkey_at = $3, used_at = $3
+WHERE id = $1 AND kind = 'session' AND revoked_at = 0 AND expires_at > $3`
+	qSessionUntil store.Q = `SELECT expires_at FROM credential WHERE id = $1`
+	qSessionEnd   store.Q = `UPDATE credential SET revoked_at = $2 WHERE id = $1 AND kind = 'session' AND revoked_at = 0`
+	qSessionOver  store.Q = `DELETE FROM credential WHERE id IN
 (SELECT id FROM credential WHERE kind = 'session' AND expires_at < $1 ORDER BY expires_at, id LIMIT $2)`
 )
 
@@ -85,6 +89,39 @@ func (s *Service) OpenSession(tx *store.Tx, operator act.Principal) (key string,
 	return key, session, expires, err
 }
 
+// RenewSession notes that the human of a session has proved by a passkey who they are,
+// in the transaction that has checked it. The session has another key from then on, and
+// ends when it would have ended.
+func (s *Service) RenewSession(tx *store.Tx, session act.ID) (key string, expires int64, err error) {
+	key, hash := s.NewSecret(SessionKey)
+	n, err := tx.Exec(qSessionRenew, session, hash, tx.Now())
+	if err == nil && n == 0 {
+		err = refused("session.over", "you are not signed in, or no longer", "sign in")
+	}
+	if err == nil {
+		_, err = tx.One(qSessionUntil, func(r *store.Row) error { expires = r.Int(0); return nil }, session)
+	}
+	return key, expires, err
+}
+
+const (
+	qMarksSession store.Q = `UPDATE credential SET passkey_at = 0 WHERE subject = $1 AND kind = 'session' AND passkey_at > 0`
+	qMarksConsent store.Q = `UPDATE consent SET passkey_at = 0 WHERE operator = $1 AND passkey_at > 0`
+	qMarksGrant   store.Q = `UPDATE token_grant SET passkey_at = 0 WHERE holder = $1 AND passkey_at > 0`
+)
+
+// DropPasskeyMarks takes back, on every node, that an operator has proved by a passkey
+// who they are: from their sessions and from what they have consented to since.
+func (s *Service) DropPasskeyMarks(tx *store.Tx, operator act.ID) error {
+	for _, q := range []store.Q{qMarksSession, qMarksConsent, qMarksGrant} {
+		if _, err := tx.Exec(q, operator); err != nil {
+			return err
+		}
+	}
+	tx.Fence(act.KindOperator, operator)
+	return nil
+}
+
 // CloseSession ends a session; one that has ended stays so.
 func (s *Service) CloseSession(tx *store.Tx, session act.ID) error {
 	_, err := tx.Exec(qSessionEnd, session, tx.Now())
@@ -107,7 +144,7 @@ func (s *Service) Session(ctx context.Context, key string) (p act.Principal, err
 	err = s.db.View(ctx, func(v *store.View) error {
 		found, err = v.One(qSession, func(r *store.Row) error {
 			p = act.Principal{Kind: act.Operator, Credential: r.ID(0), ID: r.ID(1), Name: r.Text(2), Binding: act.BindingSession}
-			p.Until, p.Roles, p.AuthAt = r.Int(3), rolesOf(r.Int(7))&rolesOf(r.Int(8)), r.Int(9)
+			p.Until, p.Roles, p.AuthAt, p.PasskeyAt = r.Int(3), rolesOf(r.Int(7))&rolesOf(r.Int(8)), r.Int(9), r.Int(12)
 			used = max(r.Int(10), r.Int(11))
 			live = s.live(r.Int(3), r.Int(4)) && s.live(r.Int(5), r.Int(6)) && now-max(used, s.uses.at(p.Credential)) < s.idle.Microseconds()
 			return nil
@@ -136,6 +173,7 @@ type OperatorSession struct {
 	ExpiresAt int64
 	UsedAt    int64 // to the minute; 0 not since it was opened
 	AuthAt    int64 // when its human last proved who they are
+	PasskeyAt int64 // when they did so by a passkey; 0 never
 	Roles     gate.OperatorRoles
 }
 
@@ -143,7 +181,7 @@ type OperatorSession struct {
 func (s *Service) SessionsOf(v *store.View, operator act.ID) (list []OperatorSession, err error) {
 	now := act.Micros(s.clock())
 	err = v.All(qSessionsOf, func(r *store.Row) error {
-		o := OperatorSession{ID: r.ID(0), CreatedAt: r.Int(1), ExpiresAt: r.Int(2), AuthAt: r.Int(4), Roles: gate.OperatorRoles(rolesOf(r.Int(5)))}
+		o := OperatorSession{ID: r.ID(0), CreatedAt: r.Int(1), ExpiresAt: r.Int(2), AuthAt: r.Int(4), Roles: gate.OperatorRoles(rolesOf(r.Int(5))), PasskeyAt: r.Int(6)}
 		if o.UsedAt = max(r.Int(3), s.uses.at(o.ID)); now-max(o.UsedAt, o.CreatedAt) < s.idle.Microseconds() {
 			list = append(list, o)
 		}

@@ -57,6 +57,7 @@ type Approval struct {
 	Target    act.Ref
 	Demand    gate.Obligation // gate.Hold or gate.Challenge, and whom it asks
 	Policy    string          // that demanded it
+	Risk      gate.Risk       // of it, as that policy names it
 	State     ApprovalState
 	Epoch     int64  // raised by one with each change of state
 	Owner     act.ID // for whom the operator acted; 0 for nobody
@@ -81,7 +82,7 @@ type Approval struct {
 
 const (
 	approvalColumns = `id, act, agent, target, target_version, demand, asks, policy, state, epoch, owner, decided_by, reason,
-made, made_version, code, rule, created_at, expires_at, decided_at, ended_at, digest, sealed, answer`
+made, made_version, code, rule, created_at, expires_at, decided_at, ended_at, digest, sealed, answer, risk`
 
 	qApproval      store.Q = `SELECT ` + approvalColumns + ` FROM approval WHERE id = $1`
 	qApprovalAlike store.Q = `SELECT ` + approvalColumns + ` FROM approval WHERE agent = $1 AND digest = $2 AND state < 3`
@@ -89,8 +90,8 @@ made, made_version, code, rule, created_at, expires_at, decided_at, ended_at, di
 	qApprovalEpoch store.Q = `SELECT epoch FROM approval WHERE id = $1`
 
 	qApprovalMake store.Q = `INSERT INTO approval (id, agent, act, target, target_version, demand, asks, policy, digest, sealed, answer, slot,
-state, epoch, owner, decided_by, reason, made, made_version, code, rule, created_at, expires_at, decided_at, ended_at)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, 1, 1, 0, 0, '', 0, 0, '', '', $13, $14, 0, 0) ON CONFLICT DO NOTHING`
+state, epoch, owner, decided_by, reason, made, made_version, code, rule, created_at, expires_at, decided_at, ended_at, risk)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, 1, 1, 0, 0, '', 0, 0, '', '', $13, $14, 0, 0, $15) ON CONFLICT DO NOTHING`
 
 	// The content goes when the approval ends: what was made of it is elsewhere,
 	// and of what was not made nothing stays.
@@ -107,8 +108,16 @@ func scanApproval(r *store.Row) Approval {
 		Demand: gate.Obligation{Name: r.Text(5), Arg: r.Text(6)}, Policy: r.Text(7), State: ApprovalState(r.Int(8)),
 		Epoch: r.Int(9), Owner: r.ID(10), DecidedBy: r.ID(11), Reason: r.Text(12),
 		Made: act.Ref{ID: r.ID(13), Version: r.Int(14)}, Code: r.Text(15), Rule: r.Text(16), CreatedAt: r.Int(17),
-		ExpiresAt: r.Int(18), DecidedAt: r.Int(19), EndedAt: r.Int(20), digest: r.Bytes(21), sealed: r.Bytes(22), answer: r.Bytes(23),
+		ExpiresAt: r.Int(18), DecidedAt: r.Int(19), EndedAt: r.Int(20), digest: r.Bytes(21), sealed: r.Bytes(22), answer: r.Bytes(23), Risk: riskOf(r.Text(24)),
 	}
+}
+
+// riskOf reads a stored risk; what nobody knows is high.
+func riskOf(stored string) gate.Risk {
+	if stored == gate.RiskNormal.String() {
+		return gate.RiskNormal
+	}
+	return gate.RiskHigh
 }
 
 // approval reads one approval; NotFound without one.
@@ -132,7 +141,7 @@ func noApproval() error {
 func (a Approval) resource(p act.Principal) gate.Resource {
 	return gate.Resource{
 		Ref:    act.Ref{ID: a.ID, Version: a.Epoch},
-		Facts:  gate.Facts{Kind: act.KindApproval, Own: p.ID == a.Agent},
+		Facts:  gate.Facts{Kind: act.KindApproval, Own: p.ID == a.Agent, Risk: a.Risk},
 		Guards: []gate.Guard{{Q: qApprovalEpoch, ID: a.ID, Epoch: a.Epoch}},
 	}
 }
@@ -236,14 +245,14 @@ func (l *Lifecycle) Keep(tx *store.Tx, c gate.Call) (gate.Pending, error) {
 		return gate.Pending{}, act.Errorf(act.Internal, "the act cannot be kept: %w", err)
 	}
 	a := Approval{
-		ID: id, Act: c.Act, Agent: c.Principal.ID, Target: c.Target, Demand: c.Demand, Policy: c.Decision.Policy,
+		ID: id, Act: c.Act, Agent: c.Principal.ID, Target: c.Target, Demand: c.Demand, Policy: c.Decision.Policy, Risk: c.Decision.Risk(),
 		State: ApprovalPending, Epoch: 1, CreatedAt: tx.Now(), ExpiresAt: tx.Now() + lifeOf(c).Microseconds(), answer: noBytes,
 	}
 	if c.Demand.Name == gate.Challenge {
 		a.answer = l.puzzle(id).proof
 	}
 	made, err := tx.Exec(qApprovalMake, a.ID, a.Agent, a.Act, a.Target.ID, a.Target.Version, a.Demand.Name, a.Demand.Arg, a.Policy,
-		digest, l.ids.SealHeld(id, raw), a.answer, slot, a.CreatedAt, a.ExpiresAt)
+		digest, l.ids.SealHeld(id, raw), a.answer, slot, a.CreatedAt, a.ExpiresAt, a.Risk.String())
 	if err == nil && made == 0 {
 		err = gate.Moved() // the same agent was faster elsewhere, with the same call or the same slot
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/reefwarden/reefwarden/internal/bus"
 	"github.com/reefwarden/reefwarden/internal/gate"
 	"github.com/reefwarden/reefwarden/internal/identity"
+	"github.com/reefwarden/reefwarden/internal/identity/passkey"
 	"github.com/reefwarden/reefwarden/internal/lifecycle"
 	"github.com/reefwarden/reefwarden/internal/network"
 	"github.com/reefwarden/reefwarden/internal/policy"
@@ -115,6 +116,7 @@ func open(t testing.TB, cfg store.Config, p plan) *house {
 	issuer, err := identity.NewIssuer(h.gate, h.ids, identity.IssuerConfig{Codec: codec, URL: func() string { return "http://network.example" }, Agents: h.life, Domain: "network.example"})
 	must("issuer")
 	_, err = identity.NewConsents(h.gate, issuer, nil)
+	passkey.New(passkey.Config{Gate: h.gate, Identity: h.ids, URL: func() string { return "http://network.example" }, Clock: h.db.Clock()})
 	must("consents")
 	var acts []policy.ActInfo
 	for _, a := range h.gate.Acts() {

@@ -259,7 +259,7 @@ func (c *checker) attribute(arg xast.IsNode, attr types.String) {
 	if known := attributes(v); !slices.Contains(known, attr) {
 		c.problem("unknown attribute %s.%s: %s has %s", v, attr, v, joined(known))
 	}
-	c.ownUsed = c.ownUsed || v == "resource" && (attr == attrOwn || attr == attrRole)
+	c.ownUsed = c.ownUsed || v == "resource" && (attr == attrOwn || attr == attrRole || attr == attrRisk)
 }
 
 func (c *checker) entityType(t types.EntityType) {

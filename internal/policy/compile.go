@@ -21,11 +21,13 @@ import (
 const (
 	noteID   types.AnnotationKey = "id"
 	noteHint types.AnnotationKey = "hint"
+	noteHold types.AnnotationKey = gate.Hold
+	noteRisk types.AnnotationKey = "risk"
 )
 
 // obligations are the annotations that come back as gate.Obligation, with the
 // annotation's value as argument.
-var obligations = []types.AnnotationKey{"hold", "challenge", "redact", "attenuate", "notify"}
+var obligations = []types.AnnotationKey{noteHold, "challenge", "redact", "attenuate", "notify", noteRisk}
 
 // Ids that decisions carry when no policy decided. No policy may take them.
 const (
@@ -202,7 +204,13 @@ func (c *checker) annotations(r *rule, p *xast.Policy) {
 			}
 			r.obligations = append(r.obligations, gate.Obligation{Name: string(a.Key), Arg: string(a.Value)})
 		default:
-			c.problem("unknown annotation @%s: there are @id, @hint, @hold, @challenge, @redact, @attenuate and @notify", a.Key)
+			c.problem("unknown annotation @%s: there are @id, @hint, @hold, @challenge, @redact, @attenuate, @notify and @risk", a.Key)
+		}
+	}
+	if i := slices.IndexFunc(r.obligations, func(o gate.Obligation) bool { return o.Name == string(noteRisk) }); i >= 0 {
+		holds := slices.ContainsFunc(r.obligations, func(o gate.Obligation) bool { return o.Name == gate.Hold })
+		if r.obligations[i].Arg != gate.RiskHigh.String() || !holds || r.forbid {
+			c.problem("@risk is %q and stands on a permit with @hold: it says what is decided about", gate.RiskHigh)
 		}
 	}
 	switch {

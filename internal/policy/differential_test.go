@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/cedar-policy/cedar-go"
 	"github.com/cedar-policy/cedar-go/types"
@@ -129,10 +130,10 @@ func (w *world) expression(t *rapid.T, agent, own bool, depth int) string {
 		forms = append(forms, "owner", "owner", "class", "class", "like", "claimed", "standing", "in owner", "in class", "not owner")
 	}
 	if own {
-		forms = append(forms, "own")
+		forms = append(forms, "own", "risk")
 	}
 	if w.human && !agent {
-		forms = append(forms, "in role", "in roles")
+		forms = append(forms, "in role", "in roles", "passkey")
 	}
 	if depth > 0 {
 		forms = append(forms, "or", "not", "if")
@@ -178,6 +179,10 @@ func (w *world) expression(t *rapid.T, agent, own bool, depth int) string {
 		return "principal.owner != " + w.literal(t, "Owner", act.KindOwner)
 	case "own":
 		return "resource.own"
+	case "risk":
+		return `resource.risk == "high"`
+	case "passkey":
+		return "(principal is Operator && principal.passkey)"
 	case "in role":
 		return "principal in " + role(t)
 	case "in roles":
@@ -227,7 +232,9 @@ func (w *world) reference(t *rapid.T, p act.Principal, f PrincipalFacts, name st
 			roles = append(roles, types.NewEntityUID("Role", types.String(name)))
 		}
 		subject.Parents = types.NewEntityUIDSet(roles...)
-		subject.Attributes = types.NewRecord(types.RecordMap{"fresh": types.Boolean(p.Binding == act.BindingOperator)})
+		subject.Attributes = types.NewRecord(types.RecordMap{
+			"fresh": types.Boolean(p.Binding == act.BindingOperator), "passkey": types.Boolean(p.Binding == act.BindingOperator || p.PasskeyAt != 0),
+		})
 	case act.System:
 		subject.UID = types.NewEntityUID("System", types.String(p.Name))
 	case act.Observer:
@@ -242,7 +249,7 @@ func (w *world) reference(t *rapid.T, p act.Principal, f PrincipalFacts, name st
 		Parents: types.NewEntityUIDSet(entity("Community", r.Community)),
 		Attributes: types.NewRecord(types.RecordMap{
 			"community": entity("Community", r.Community), "author_standing": types.String(r.AuthorStanding.String()),
-			"origin": types.String(r.Origin.String()), "own": types.Boolean(r.Own), "answered": types.Boolean(r.Answered && p.Kind == act.Operator), "locked": types.Boolean(r.Locked), "role": types.String(r.Role.String()),
+			"origin": types.String(r.Origin.String()), "own": types.Boolean(r.Own), "answered": types.Boolean(r.Answered && p.Kind == act.Operator), "locked": types.Boolean(r.Locked), "role": types.String(r.Role.String()), "risk": types.String(r.Risk.String()),
 			"visibility": types.String([]string{"public", "restricted"}[r.Visibility]), "classification": types.String("unclassified"),
 		}),
 	}
@@ -327,6 +334,7 @@ func TestDifferential(t *testing.T) {
 				p.ID = testID(act.KindOperator, rapid.IntRange(1, worldIDs).Draw(t, "operator"))
 				p.Roles = uint8(rapid.IntRange(0, 31).Draw(t, "roles"))
 				p.Binding = pick(t, "binding", act.BindingOperator, act.BindingSession)
+				p.PasskeyAt = pick(t, "passkey", 0, act.Micros(time.Now()))
 			case act.System:
 				p.Name = pick(t, "name", "import", "timer")
 			case act.Observer:
@@ -336,6 +344,7 @@ func TestDifferential(t *testing.T) {
 				Kind: pick(t, "thing", act.KindPost, act.KindPost, act.KindAgent, act.KindNetwork), Community: id(act.KindCommunity),
 				Origin: pick(t, "origin", act.OriginAgent, act.OriginImported), Visibility: pick(t, "visibility", gate.Public, gate.Restricted),
 				Own: rapid.Bool().Draw(t, "own"), Role: pick(t, "role", gate.RoleNone, gate.RoleModerator), Locked: rapid.Bool().Draw(t, "locked"), Answered: rapid.Bool().Draw(t, "answered"),
+				Risk: pick(t, "risk", gate.RiskNormal, gate.RiskHigh),
 			}
 			name := pick(t, "act", worldActs...)
 			want := w.reference(t, p, f, name, r)

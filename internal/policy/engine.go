@@ -33,6 +33,7 @@ type PrincipalFacts struct {
 	Owner    act.ID // 0 while nobody owns it
 	Class    string // "" when it has none
 	Fresh    bool   // of an operator: they have proved who they are a short time ago
+	Passkey  bool   // of an operator: they have done so by a passkey
 }
 
 // ActInfo is what the engine must know of a registered act.
@@ -253,7 +254,7 @@ func (e *Engine) Decide(p act.Principal, q gate.Question) (d gate.Decision) {
 	case act.Agent:
 		f = e.directory.Facts(p)
 	case act.Operator:
-		f.Fresh = e.isFresh(p)
+		f.Fresh, f.Passkey = e.isFresh(p, p.AuthAt), e.isFresh(p, p.PasskeyAt)
 	}
 	k, ok := s.key(t, p, f, q.Resource)
 	if !ok {
@@ -267,10 +268,11 @@ func (e *Engine) Decide(p act.Principal, q gate.Question) (d gate.Decision) {
 	return *fresh
 }
 
-// isFresh reports whether an operator has proved who they are a short time ago. Who
-// sends the operators' own token proves it with each call.
-func (e *Engine) isFresh(p act.Principal) bool {
-	return p.Binding == act.BindingOperator || p.AuthAt > 0 && act.Micros(e.clock())-p.AuthAt < e.fresh
+// isFresh reports whether it is a short time ago that an operator proved who they are.
+// Who sends the operators' own token proves it with each call, and needs no passkey: it
+// is there for the day on which nothing else works.
+func (e *Engine) isFresh(p act.Principal, proved int64) bool {
+	return p.Binding == act.BindingOperator || proved > 0 && act.Micros(e.clock())-proved < e.fresh
 }
 
 // evaluate decides by the candidates that the index yields.

@@ -41,6 +41,8 @@ const (
 	flagLocked
 	flagFresh
 	flagAnswered
+	flagPasskey
+	flagRisk
 )
 
 // unnamed stands for an id that no policy names.
@@ -90,11 +92,17 @@ func (s *snapshot) key(t *table, p act.Principal, f PrincipalFacts, r gate.Facts
 		if r.Answered {
 			k.flags |= flagAnswered
 		}
+		if f.Passkey {
+			k.flags |= flagPasskey
+		}
 	}
 	if !t.read { // reads are decided by class attributes only
 		k.role = r.Role
 		if r.Own {
 			k.flags |= flagOwn
+		}
+		if r.Risk == gate.RiskHigh {
+			k.flags |= flagRisk
 		}
 	}
 	if r.Locked {
@@ -103,7 +111,7 @@ func (s *snapshot) key(t *table, p act.Principal, f PrincipalFacts, r gate.Facts
 	ok = int(k.principal) < len(principalTypes) && int(k.kind) < kindCount && t.kinds>>k.kind&1 == 1 &&
 		int(k.standing) < len(standingWords) && int(k.author) < len(standingWords) &&
 		int(k.origin) < len(originWords) && int(k.visible) < len(visibleWords) &&
-		int(k.secrecy) < len(classifiedWords) && int(k.role) < len(roleWords)
+		int(k.secrecy) < len(classifiedWords) && int(k.role) < len(roleWords) && int(r.Risk) < len(riskWords)
 	return k, ok
 }
 
@@ -182,7 +190,9 @@ func (q *request) makeSubject() types.Entity {
 		}
 		return types.Entity{
 			UID: q.principal, Parents: types.NewEntityUIDSet(roles...),
-			Attributes: types.NewRecord(types.RecordMap{attrFresh: types.Boolean(q.key.flags&flagFresh != 0)}),
+			Attributes: types.NewRecord(types.RecordMap{
+				attrFresh: types.Boolean(q.key.flags&flagFresh != 0), attrPasskey: types.Boolean(q.key.flags&flagPasskey != 0),
+			}),
 		}
 	}
 	if q.key.principal != act.Agent {
@@ -201,6 +211,10 @@ func (q *request) makeSubject() types.Entity {
 }
 
 func (q *request) makeThing() types.Entity {
+	risk := gate.RiskNormal
+	if q.key.flags&flagRisk != 0 {
+		risk = gate.RiskHigh
+	}
 	return types.Entity{
 		UID:     q.resource,
 		Parents: types.NewEntityUIDSet(q.community),
@@ -214,6 +228,7 @@ func (q *request) makeThing() types.Entity {
 			attrLocked:         types.Boolean(q.key.flags&flagLocked != 0),
 			attrAnswered:       types.Boolean(q.key.flags&flagAnswered != 0),
 			attrRole:           roleWords[q.key.role],
+			attrRisk:           riskWords[risk],
 		}),
 	}
 }

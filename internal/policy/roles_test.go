@@ -11,7 +11,7 @@ import (
 )
 
 // fresh are the acts that want an operator who has just proved who they are.
-var fresh = []string{"agent.kill", "agent.release", "command.register", "content.erase", "credential.recover", "key.renew", "key.rotate", "kill.note", "network.confirm", "owner.link"}
+var fresh = []string{"agent.kill", "agent.release", "command.register", "content.erase", "credential.recover", "key.renew", "key.rotate", "kill.note", "network.confirm", "owner.link", "passkey.add", "passkey.remove"}
 
 // What the default bundle lets operators of each role do. Whoever has no role does
 // nothing but end what is their own.
@@ -47,6 +47,7 @@ func TestDefaultBundleOnOperators(t *testing.T) {
 		"agent.list": all, "agent.show": all, "network.condition": all, "post.read": all, "comment.list": all, "feed.read": all, "image.read": all,
 		"agent.profile": all, "community.list": all, "community.show": all, "community.moderators": all, "label.list": all, "label.roles": all,
 		"search.run": all, "network.show": all, "session.list": everyone,
+		"passkey.list": everyone, "passkey.add": everyone, "passkey.remove": everyone, "passkey.prove": everyone,
 		"consent.give": everyone, "consent.redeem": everyone, "device.show": everyone, "device.approve": everyone, "device.deny": everyone,
 	}
 	theirs := []string{ // of one's own agents, by who has the role owner

@@ -17,10 +17,10 @@ import (
 //
 //	principal is Agent | Operator | Observer | System
 //	principal.{standing, claimed, owner, class}         agents only
-//	principal in Role::"admin", principal.fresh         operators only
+//	principal in Role::"admin", principal.{fresh, passkey}  operators only
 //	principal in Owner::"…", principal in Class::"…"    agents only
 //	resource is Post | Comment | Community | Agent | …  (the act's kinds)
-//	resource.{community, author_standing, origin, visibility, classification, own, role, locked, answered}
+//	resource.{community, author_standing, origin, visibility, classification, own, role, locked, answered, risk}
 //	resource in Community::"…"
 //	context.{anonymous_api, observer_pages, own_key_approval, challenge}
 //
@@ -58,6 +58,7 @@ const (
 	attrOwner          types.String = "owner"
 	attrClass          types.String = "class"
 	attrFresh          types.String = "fresh"
+	attrPasskey        types.String = "passkey"
 	attrCommunity      types.String = "community"
 	attrAuthorStanding types.String = "author_standing"
 	attrOrigin         types.String = "origin"
@@ -67,6 +68,7 @@ const (
 	attrLocked         types.String = "locked"
 	attrAnswered       types.String = "answered"
 	attrRole           types.String = "role"
+	attrRisk           types.String = "risk"
 	attrAnonymousAPI   types.String = "anonymous_api"
 	attrObserverPages  types.String = "observer_pages"
 	attrOwnKeyApproval types.String = "own_key_approval"
@@ -106,6 +108,9 @@ var (
 // roleWords are the roles of a principal in a community.
 var roleWords = words(gate.RoleOwner)
 
+// riskWords are the risks of a held act.
+var riskWords = words(gate.RiskHigh)
+
 // words returns the names of the values 0..last.
 func words[T interface {
 	~uint8
@@ -132,6 +137,8 @@ func enumerated(attr types.String) []types.Value {
 		return classifiedWords
 	case attrRole:
 		return roleWords
+	case attrRisk:
+		return riskWords
 	}
 	return nil
 }
@@ -140,9 +147,9 @@ func enumerated(attr types.String) []types.Value {
 func attributes(variable types.String) []types.String {
 	switch variable {
 	case "principal":
-		return []types.String{attrStanding, attrClaimed, attrOwner, attrClass, attrFresh}
+		return []types.String{attrStanding, attrClaimed, attrOwner, attrClass, attrFresh, attrPasskey}
 	case "resource":
-		return []types.String{attrCommunity, attrAuthorStanding, attrOrigin, attrVisibility, attrClassification, attrOwn, attrRole, attrLocked, attrAnswered}
+		return []types.String{attrCommunity, attrAuthorStanding, attrOrigin, attrVisibility, attrClassification, attrOwn, attrRole, attrLocked, attrAnswered, attrRisk}
 	case "context":
 		return []types.String{attrAnonymousAPI, attrObserverPages, attrOwnKeyApproval, attrChallenge}
 	}
@@ -152,7 +159,7 @@ func attributes(variable types.String) []types.String {
 // boolean reports whether an attribute of the vocabulary is a truth value.
 func boolean(attr types.String) bool {
 	switch attr {
-	case attrClaimed, attrFresh, attrOwn, attrLocked, attrAnswered, attrAnonymousAPI, attrObserverPages, attrOwnKeyApproval, attrChallenge:
+	case attrClaimed, attrFresh, attrPasskey, attrOwn, attrLocked, attrAnswered, attrAnonymousAPI, attrObserverPages, attrOwnKeyApproval, attrChallenge:
 		return true
 	}
 	return false
@@ -164,7 +171,7 @@ func boolean(attr types.String) bool {
 func schemaOf(tables []*table) (*resolved.Schema, error) {
 	const principal = "standing: String, claimed: Bool, owner: Owner, class: String"
 	const resource = "community: Community, author_standing: String, origin: String, visibility: String, " +
-		"classification: String, own: Bool, role: String, locked: Bool, answered: Bool"
+		"classification: String, own: Bool, role: String, locked: Bool, answered: Bool, risk: String"
 	kinds := make(map[types.EntityType]bool)
 	for _, t := range tables {
 		for _, k := range t.kindTypes() {
@@ -184,7 +191,7 @@ func schemaOf(tables []*table) (*resolved.Schema, error) {
 			parents, attrs = append(parents, "Owner", "Class"), append(attrs, principal)
 		}
 		if t == typeOperator {
-			parents, attrs = append(parents, string(typeRole)), append(attrs, "fresh: Bool")
+			parents, attrs = append(parents, string(typeRole)), append(attrs, "fresh: Bool, passkey: Bool")
 		}
 		if kinds[t] {
 			parents, attrs = append(parents, "Community"), append(attrs, resource)

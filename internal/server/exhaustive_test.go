@@ -77,6 +77,10 @@ var notNative = map[string]string{
 	"session.lapse": "the identity provider's word does it, when somebody signs in who has no role any more",
 	"session.close": "a session is a cookie of the pages; programs send the operator's token",
 
+	"passkey.add":    inBrowser,
+	"passkey.remove": "passkeys are added and removed on one page",
+	"passkey.prove":  inBrowser,
+
 	"token.issue":    atOAuth,
 	"token.exchange": atOAuth,
 	"token.refresh":  atOAuth,
@@ -90,6 +94,8 @@ var notNative = map[string]string{
 	"device.approve": "a human says yes on a page, where nothing can say it in their place",
 	"device.deny":    "a human says yes on a page, where nothing can say it in their place",
 }
+
+const inBrowser = "a browser asks the authenticator, for a page of the network's own"
 
 const atOAuth = "clients do it at the endpoints under /oauth, whose form the RFCs fix"
 

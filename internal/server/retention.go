@@ -11,6 +11,7 @@ import (
 	"github.com/reefwarden/reefwarden/internal/act"
 	"github.com/reefwarden/reefwarden/internal/gate"
 	"github.com/reefwarden/reefwarden/internal/identity"
+	"github.com/reefwarden/reefwarden/internal/identity/passkey"
 	"github.com/reefwarden/reefwarden/internal/lifecycle"
 	"github.com/reefwarden/reefwarden/internal/network"
 	"github.com/reefwarden/reefwarden/internal/provenance"
@@ -74,6 +75,8 @@ func Retention(c Config) []Kept {
 		{Table: "refresh_token", Owner: "identity", Grows: "a grant that is refreshed, each time", Ages: []Age{{"over", identity.KeepOver, identity.QOldestRefresh}}},
 		{Table: "assertion", Owner: "identity", Grows: "a client assertion that was taken", Ages: []Age{{"over", 0, identity.QOldestAssertion}}},
 		{Table: "consent", Owner: "identity", Grows: "a program that asks a human to let it act", Ages: []Age{{"over", identity.KeepConsent, identity.QOldestConsent}}},
+
+		{Table: "passkey", Owner: "identity/passkey", Grows: "a passkey that an operator adds", Each: each(passkey.Most, "operator"), Note: "one that is removed goes at once; the record keeps both"},
 
 		{Table: "agent", Owner: "lifecycle", Grows: "a registration", Stays: "ids stand in the record and in what agents wrote",
 			Note: fmt.Sprintf("registrations that nobody claimed go %d days after they expired, unless something points at them; at most max-agents are alive", closed/oneDay)},

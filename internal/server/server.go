@@ -23,6 +23,7 @@ import (
 	"github.com/reefwarden/reefwarden/internal/console"
 	"github.com/reefwarden/reefwarden/internal/gate"
 	"github.com/reefwarden/reefwarden/internal/identity"
+	"github.com/reefwarden/reefwarden/internal/identity/passkey"
 	"github.com/reefwarden/reefwarden/internal/lifecycle"
 	"github.com/reefwarden/reefwarden/internal/network"
 	"github.com/reefwarden/reefwarden/internal/policy"
@@ -44,6 +45,7 @@ type Server struct {
 	Identity  *identity.Service
 	Issuer    *identity.Issuer
 	Consents  *identity.Consents
+	Passkeys  *passkey.Keeper
 	Lifecycle *lifecycle.Lifecycle
 	Network   *network.Network
 	Tracer    *provenance.Tracer
@@ -170,6 +172,7 @@ func assemble(ctx context.Context, c Config, log *slog.Logger) (_ *Server, err e
 	if s.Consents, err = identity.NewConsents(s.Gate, s.Issuer, clients); err != nil {
 		return nil, err
 	}
+	s.Passkeys = passkey.New(passkey.Config{Gate: s.Gate, Identity: s.Identity, URL: s.URL, Clock: s.DB.Clock()})
 	s.Network = network.New(s.Gate, s.DB, network.Config{
 		Owner: func(agent act.ID) act.ID { return s.Lifecycle.Facts(agent).Owner },
 		Census: func(v *store.View, since time.Time) (network.Census, error) {
@@ -333,7 +336,7 @@ func (s *Server) doors() error {
 			OwnKeyApproval: s.Config.OwnKeyApproval, Challenge: s.Config.Challenge, Heartbeat: cmp.Or(s.Config.Heartbeat, gate.DefaultHeartbeat),
 		},
 	}))
-	own := native.New(native.Config{Kernel: kernel, Network: s.Network, Lifecycle: s.Lifecycle, Issuer: s.Issuer})
+	own := native.New(native.Config{Kernel: kernel, Network: s.Network, Lifecycle: s.Lifecycle, Issuer: s.Issuer, Passkeys: s.Passkeys})
 	kernel.Mount(own)
 	kernel.Mount(native.NewDescription(kernel, own, s.URL))
 	var sessions *api.Sessions
@@ -344,7 +347,7 @@ func (s *Server) doors() error {
 		}
 		pages, err := console.New(console.Config{
 			Kernel: kernel, Network: s.Network, Lifecycle: s.Lifecycle, Identity: s.Identity, Issuer: s.Issuer, Cookie: s.Keys.SessionCookie(),
-			Provider: provider, SignIn: s.Keys.SignInCookie(), Claim: s.Keys.ClaimCookie(),
+			Provider: provider, SignIn: s.Keys.SignInCookie(), Claim: s.Keys.ClaimCookie(), Passkeys: s.Passkeys,
 			URL: s.URL, Public: s.Config.ObserverPages == PagesPublic,
 		})
 		if err != nil {

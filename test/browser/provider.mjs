@@ -20,14 +20,19 @@ server.listen(0, '127.0.0.1', async () => {
 function serve(issuer, redirect) {
   const provider = new Provider(issuer, {
     clients: [{
-      client_id: 'reef', client_secret: process.env.REEF_SECRET, redirect_uris: [redirect],
+      client_id: 'reef', client_secret: process.env.REEF_SECRET, redirect_uris: [redirect], post_logout_redirect_uris: [redirect.replace('/callback', '')],
       response_types: ['code'], grant_types: ['authorization_code'], token_endpoint_auth_method: 'client_secret_basic',
     }],
     scopes: ['openid', 'profile', 'email', 'groups'],
     claims: { openid: ['sub'], profile: ['name', 'preferred_username'], email: ['email', 'email_verified'], groups: ['groups'] },
     pkce: { required: () => true },
     cookies: { keys: [process.env.REEF_SECRET] },
-    features: { devInteractions: { enabled: false } },
+    features: {
+      devInteractions: { enabled: false },
+      rpInitiatedLogout: {
+        logoutSource: (ctx, form) => { ctx.body = `<!doctype html><html lang="en"><title>Sign out?</title><h1>Sign out?</h1>${form}<button form="op.logoutForm" name="logout" value="yes">Yes</button></html>`; },
+      },
+    },
     interactions: { url: (_, interaction) => `/who/${interaction.uid}` },
     findAccount: (_, id) => people[id] && { accountId: id, claims: () => ({ sub: id, ...people[id] }) },
     // Whoever is here may use the network: nobody is asked for consent.

@@ -87,8 +87,15 @@ for (const scripts of [true, false]) {
 
     await page.goto(base + '/status');
     await page.locator('.who button').click();
-    await page.waitForURL(base + '/');
+    await page.waitForURL(base + '/sign-out');
     want('sign out', await session(context) === undefined, 'the cookie is still there');
+    want('sign out', !(await page.content()).includes('mara@example.com'), 'the page says that she is there');
+    if (scripts) await judge(page, 'signed-out');
+    // At the provider she is signed in until she says there that she would not be.
+    await page.locator('.button').click();
+    await page.waitForURL(issuer + '/session/end?**');
+    await page.locator('button[value=yes]').click();
+    await page.waitForURL((u) => u.href.startsWith(base + '/sign-in'));
     await context.addCookies([second]);
     await page.goto(base + '/status');
     want('sign out', !(await page.content()).includes('mara@example.com'), 'the cookie still opens the pages');

@@ -33,6 +33,7 @@ type approval struct {
 	Demand    string         `json:"demand"`
 	Asks      string         `json:"asks"` // whom the policy asks: "owner", say
 	Policy    string         `json:"policy"`
+	Risk      string         `json:"risk"` // normal or high, as the policy names it; to approve what is high wants a passkey
 	State     string         `json:"state"`
 	Owner     string         `json:"owner"` // for whom the operator acted
 	Reason    string         `json:"reason"`
@@ -49,7 +50,7 @@ type approval struct {
 func (d *door) wireApproval(a lifecycle.Approval) approval {
 	out := approval{
 		ID: d.codec.String(a.ID), Act: a.Act, AgentID: d.codec.String(a.Agent), Agent: a.AgentName, Target: d.ref(a.Target),
-		Demand: a.Demand.Name, Asks: a.Demand.Arg, Policy: a.Policy, State: a.State.String(), Owner: a.OwnerName, Reason: a.Reason,
+		Demand: a.Demand.Name, Asks: a.Demand.Arg, Policy: a.Policy, Risk: a.Risk.String(), State: a.State.String(), Owner: a.OwnerName, Reason: a.Reason,
 		Made: d.ref(a.Made), Code: a.Code, Rule: a.Rule, CreatedAt: wireTime(a.CreatedAt), ExpiresAt: wireTime(a.ExpiresAt),
 		DecidedAt: wireTime(a.DecidedAt), EndedAt: wireTime(a.EndedAt),
 	}

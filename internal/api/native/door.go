@@ -12,6 +12,7 @@ import (
 	"github.com/reefwarden/reefwarden/internal/api"
 	"github.com/reefwarden/reefwarden/internal/gate"
 	"github.com/reefwarden/reefwarden/internal/identity"
+	"github.com/reefwarden/reefwarden/internal/identity/passkey"
 	"github.com/reefwarden/reefwarden/internal/lifecycle"
 	"github.com/reefwarden/reefwarden/internal/network"
 )
@@ -22,6 +23,7 @@ type Config struct {
 	Network   *network.Network
 	Lifecycle *lifecycle.Lifecycle
 	Issuer    *identity.Issuer
+	Passkeys  *passkey.Keeper
 }
 
 type door struct {
@@ -29,6 +31,7 @@ type door struct {
 	network       *network.Network
 	lifecycle     *lifecycle.Lifecycle
 	issuer        *identity.Issuer
+	passkeys      *passkey.Keeper
 	codec         *act.Codec
 	json, problem []string // values of Content-Type, shared and never changed
 }
@@ -43,7 +46,7 @@ const (
 // New returns the door.
 func New(c Config) *api.Door {
 	d := &door{
-		kernel: c.Kernel, network: c.Network, lifecycle: c.Lifecycle, issuer: c.Issuer, codec: c.Kernel.Codec,
+		kernel: c.Kernel, network: c.Network, lifecycle: c.Lifecycle, issuer: c.Issuer, passkeys: c.Passkeys, codec: c.Kernel.Codec,
 		json: []string{"application/json"}, problem: []string{"application/problem+json"},
 	}
 	return &api.Door{
@@ -91,6 +94,7 @@ func (d *door) operatorRoutes() []api.Route {
 		{Method: get, Path: "/pulse", Act: "network.show", Handle: d.pulse, Gives: pulse{}},
 		{Method: get, Path: "/acts", Exempt: "the registry is part of the program", Handle: d.acts, Gives: list[actInfo]{}},
 		{Method: get, Path: "/sessions", Act: "session.list", Handle: d.sessions, Gives: list[session]{}},
+		{Method: get, Path: "/passkeys", Act: "passkey.list", Handle: d.listPasskeys, Gives: list[wirePasskey]{}},
 		{Method: get, Path: "/whoami", Exempt: "says whose token was sent", Self: true, Handle: d.whoami, Gives: whoami{}},
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -122,17 +123,25 @@ func (d *door) consent(ctx context.Context, c *api.Call) error {
 }
 
 // stale reports whether the client wants the human to have proved more recently who
-// they are than they have (max_age, OpenID Connect Core §3.1.2.1; RFC 9470 §4).
+// they are than they have, or by a passkey (max_age and acr_values, OpenID Connect Core
+// §3.1.2.1; RFC 9470 §4).
 func (d *door) stale(f url.Values, p act.Principal) (bool, error) {
-	if !f.Has("max_age") {
+	most, proved := d.Kernel.Fresh, p.AuthAt
+	if f.Has("max_age") {
+		n, err := strconv.ParseUint(f.Get("max_age"), 10, 31)
+		if err != nil {
+			return false, badForm("max_age is no number of seconds", "send a whole number, or leave it out")
+		}
+		most = max(time.Duration(n)*time.Second, wayBack)
+	}
+	passkey := slices.Contains(strings.Fields(f.Get("acr_values")), api.ByPasskey)
+	if passkey {
+		proved = p.PasskeyAt
+	}
+	if !passkey && !f.Has("max_age") {
 		return false, nil
 	}
-	most, err := strconv.ParseUint(f.Get("max_age"), 10, 31)
-	if err != nil {
-		return false, badForm("max_age is no number of seconds", "send a whole number, or leave it out")
-	}
-	age := d.Kernel.Clock().Sub(act.FromMicros(p.AuthAt))
-	return p.AuthAt == 0 || age > max(time.Duration(most)*time.Second, wayBack), nil
+	return proved == 0 || d.Kernel.Clock().Sub(act.FromMicros(proved)) > most, nil
 }
 
 // wayBack is how long a human may take from proving who they are to the page that
@@ -182,7 +191,7 @@ type field struct{ Name, Value string }
 
 func fields(f url.Values) (list []field) {
 	for _, name := range []string{
-		"client_id", "redirect_uri", "response_type", "response_mode", "code_challenge", "code_challenge_method", "scope", "state", "dpop_jkt", "resource", "audience", "max_age",
+		"client_id", "redirect_uri", "response_type", "response_mode", "code_challenge", "code_challenge_method", "scope", "state", "dpop_jkt", "resource", "audience", "max_age", "acr_values",
 	} {
 		for _, v := range f[name] {
 			list = append(list, field{name, v})

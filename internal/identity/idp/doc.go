@@ -13,5 +13,5 @@
 // is nobody here. It asks the provider through the transport it is given, and stores
 // nothing: that one sign-in opens one session is the caller's to see to (Person.Once).
 //
-// Entry points: [New], [Provider.Begin], [Provider.Finish].
+// Entry points: [New], [Provider.Begin], [Provider.Finish], [Provider.Leave].
 package idp

@@ -75,6 +75,7 @@ type known struct {
 	Keys     string   `json:"jwks_uri"`
 	UserInfo string   `json:"userinfo_endpoint"`
 	Methods  []string `json:"token_endpoint_auth_methods_supported"`
+	End      string   `json:"end_session_endpoint"`
 }
 
 // algorithms are those by which ID tokens may be signed: no "none", and none whose key
