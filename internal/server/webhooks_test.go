@@ -14,6 +14,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/reefwarden/reefwarden/internal/act"
 	"github.com/reefwarden/reefwarden/internal/gate"
