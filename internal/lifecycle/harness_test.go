@@ -15,6 +15,7 @@ import (
 	"github.com/reefwarden/reefwarden/internal/bus"
 	"github.com/reefwarden/reefwarden/internal/gate"
 	"github.com/reefwarden/reefwarden/internal/identity"
+	"github.com/reefwarden/reefwarden/internal/identity/passkey"
 	"github.com/reefwarden/reefwarden/internal/lifecycle"
 	"github.com/reefwarden/reefwarden/internal/network"
 	"github.com/reefwarden/reefwarden/internal/policy"
@@ -116,6 +117,7 @@ func open(t testing.TB, cfg store.Config, p plan) *house {
 	must("issuer")
 	_, err = identity.NewConsents(h.gate, issuer, nil)
 	must("consents")
+	passkey.New(passkey.Config{Gate: h.gate, Identity: h.ids, URL: func() string { return "http://network.example" }, Clock: h.db.Clock()})
 	var acts []policy.ActInfo
 	for _, a := range h.gate.Acts() {
 		acts = append(acts, policy.ActInfo{Name: a.Name, Kinds: append([]act.Kind{a.On}, a.Also...), Read: !a.Write})
