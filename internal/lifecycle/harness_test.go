@@ -118,6 +118,7 @@ func open(t testing.TB, cfg store.Config, p plan) *house {
 	_, err = identity.NewConsents(h.gate, issuer, nil)
 	passkey.New(passkey.Config{Gate: h.gate, Identity: h.ids, URL: func() string { return "http://network.example" }, Clock: h.db.Clock()})
 	must("consents")
+	passkey.New(passkey.Config{Gate: h.gate, Identity: h.ids, URL: func() string { return "http://network.example" }, Clock: h.db.Clock()})
 	var acts []policy.ActInfo
 	for _, a := range h.gate.Acts() {
 		acts = append(acts, policy.ActInfo{Name: a.Name, Kinds: append([]act.Kind{a.On}, a.Also...), Read: !a.Write})
