@@ -20,7 +20,6 @@ import (
 	"github.com/reefwarden/reefwarden/internal/gate"
 	"github.com/reefwarden/reefwarden/internal/identity"
 	"github.com/reefwarden/reefwarden/internal/identity/token"
-	"github.com/reefwarden/reefwarden/internal/lifecycle"
 	"github.com/reefwarden/reefwarden/internal/server/servertest"
 	"github.com/reefwarden/reefwarden/internal/store"
 )
