@@ -25,7 +25,7 @@ const Callback = callback
 func (d *door) providerRoutes() []api.Route {
 	return []api.Route{
 		{Method: http.MethodPost, Path: "/sign-in/provider", Act: "session.open", Anonymous: true, MaxBody: maxForm, Handle: d.sendOff},
-		{Method: http.MethodGet, Path: callback, Act: "session.open", Anonymous: true, Handle: d.receive},
+		{Method: http.MethodGet, Path: callback, Act: "session.open", Also: []string{"session.lapse"}, Anonymous: true, Handle: d.receive},
 	}
 }
 
