@@ -63,7 +63,7 @@ var house = map[string]room{
 	"api/mcp":      {rank: 5, budget: 2000, peers: []string{"api"}},
 	"api/a2a":      {rank: 5, budget: 2000, peers: []string{"api"}},
 	"api/oauth":    {rank: 5, budget: 2000, peers: []string{"api"}},
-	"console":      {rank: 5, budget: 2500, peers: []string{"api"}},
+	"console":      {rank: 5, budget: 2800, peers: []string{"api"}}, // ADR 25, 26: what owners decide, passkeys
 	"agent":        {rank: 5, budget: 8000, only: []string{"act", "telemetry", "skill", "client", "egress"}},
 
 	"server": {rank: 6, budget: 3000}, // ADR 22, 24: where keys are kept and how they are opened; how machines speak to each other
