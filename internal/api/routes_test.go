@@ -17,7 +17,7 @@ import (
 // likes brings an operator's command: the act is in what is brought.
 var exempt = []string{
 	"GET /healthz", "GET /readyz", "GET /metrics", "GET /v1/acts", "GET /v1/whoami", "GET /v1/trust-bundle", "POST /v1/commands",
-	"GET /about", "GET /about.json", "GET /about.md", "GET /about.atom", "GET /leave", "GET /sign-in", "GET /assets/{file}",
+	"GET /about", "GET /about.json", "GET /about.md", "GET /about.atom", "GET /leave", "GET /sign-in", "GET /claim/{token}", "GET /assets/{file}",
 	"GET /.well-known/oauth-authorization-server", "GET /.well-known/oauth-protected-resource", "GET /oauth/authorize",
 }
 

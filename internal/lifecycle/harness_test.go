@@ -116,7 +116,6 @@ func open(t testing.TB, cfg store.Config, p plan) *house {
 	issuer, err := identity.NewIssuer(h.gate, h.ids, identity.IssuerConfig{Codec: codec, URL: func() string { return "http://network.example" }, Agents: h.life, Domain: "network.example"})
 	must("issuer")
 	_, err = identity.NewConsents(h.gate, issuer, nil)
-	passkey.New(passkey.Config{Gate: h.gate, Identity: h.ids, URL: func() string { return "http://network.example" }, Clock: h.db.Clock()})
 	must("consents")
 	passkey.New(passkey.Config{Gate: h.gate, Identity: h.ids, URL: func() string { return "http://network.example" }, Clock: h.db.Clock()})
 	var acts []policy.ActInfo
