@@ -154,6 +154,12 @@ func TestMine(t *testing.T) {
 		if r := mara.send(http.MethodPost, "/mine", url.Values{"do": {do}, "id": {forms[i][1]}}); r.StatusCode != http.StatusBadRequest {
 			t.Errorf("%s without a reason: %d", do, r.StatusCode)
 		}
+		if do == "approve" { // a prompt is of high risk, and here are no passkeys
+			if r := mara.send(http.MethodPost, "/mine", form); r.StatusCode != http.StatusForbidden || !strings.Contains(read(t, r), "passkey") {
+				t.Errorf("she approves a prompt without a passkey: %d", r.StatusCode)
+			}
+			form.Set("do", "deny")
+		}
 		for range 2 { // once, however often it is sent
 			if r := mara.send(http.MethodPost, "/mine", form); r.StatusCode != http.StatusSeeOther || r.Header.Get("Location") != "./mine" {
 				t.Errorf("%s: %d %s", do, r.StatusCode, read(t, r))
