@@ -75,8 +75,8 @@ func (i *Issuer) rotateAuthority(tx *store.Tx, in Rotation) (out Rotated, fx gat
 	if _, err := tx.One(qAuthorityNext, func(r *store.Row) error { n = r.Int(0); return nil }); err != nil {
 		return out, fx, err
 	}
-	if in.first && n > 1 {
-		return out, fx, act.Errorf(act.Conflict, "another node was faster").WithRule("key.first").WithHint("nothing has to be done")
+	if err := in.late(n); err != nil {
+		return out, fx, err
 	}
 	now := act.FromMicros(tx.Now())
 	active, end := now, now

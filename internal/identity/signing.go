@@ -59,7 +59,17 @@ type Rotation struct {
 	Reason      string // an operator's, goes on record
 	SVIDs       bool   // of the keys that sign SVIDs instead
 
-	first bool // only where there is none yet
+	first bool  // only where there is none yet
+	after int64 // only while this is the number of the newest; 0 whichever that is
+}
+
+// late fails where a rotation was done already that is to be done once. n is the number
+// that the new key would have.
+func (r Rotation) late(n int64) error {
+	if r.first && n > 1 || r.after != 0 && n != r.after+1 {
+		return act.Errorf(act.Conflict, "another node was faster").WithRule("key.first").WithHint("nothing has to be done")
+	}
+	return nil
 }
 
 // Rotated is a new signing key.
@@ -94,8 +104,8 @@ func (i *Issuer) rotate(_ context.Context, tx *store.Tx, _ act.Principal, in Rot
 	if _, err := tx.One(qSigningNext, func(r *store.Row) error { n = r.Int(0); return nil }); err != nil {
 		return out, fx, err
 	}
-	if in.first && n > 1 {
-		return out, fx, act.Errorf(act.Conflict, "another node was faster").WithRule("key.first").WithHint("nothing has to be done")
+	if err := in.late(n); err != nil {
+		return out, fx, err
 	}
 	key, err := token.NewKey(i.cfg.Algorithm)
 	if err != nil {
@@ -234,18 +244,26 @@ func (i *Issuer) ensureAuthority(ctx context.Context) error {
 // RotateDue makes new keys when the newest have signed for as long as they should.
 // The server calls it on one node at a time.
 func (i *Issuer) RotateDue(ctx context.Context) error {
-	begun := func(active int64) bool {
+	due := func(n, active int64, svids bool) error {
 		every := cmp.Or(i.cfg.RotateEvery, DefaultRotateEvery)
-		return act.Micros(i.ids.clock()) >= active+(every-PublishAhead).Microseconds()
+		if act.Micros(i.ids.clock()) < active+(every-PublishAhead).Microseconds() {
+			return nil
+		}
+		_, err := i.Rotate.Do(ctx, act.SystemPrincipal(issuerPart), Rotation{SVIDs: svids, after: n})
+		if act.CodeOf(err) == act.Conflict {
+			return nil
+		}
+		return err
 	}
-	if keys := i.signing.keys.Load(); keys != nil && len(*keys) > 0 && begun((*keys)[len(*keys)-1].active) {
-		if _, err := i.Rotate.Do(ctx, act.SystemPrincipal(issuerPart), Rotation{}); err != nil {
+	if keys := i.signing.keys.Load(); keys != nil && len(*keys) > 0 {
+		newest := (*keys)[len(*keys)-1]
+		if err := due(newest.n, newest.active, false); err != nil {
 			return err
 		}
 	}
-	if keys := i.authorities.keys.Load(); keys != nil && len(*keys) > 0 && begun((*keys)[len(*keys)-1].active) {
-		_, err := i.Rotate.Do(ctx, act.SystemPrincipal(issuerPart), Rotation{SVIDs: true})
-		return err
+	if keys := i.authorities.keys.Load(); keys != nil && len(*keys) > 0 {
+		newest := (*keys)[len(*keys)-1]
+		return due(newest.n, newest.active, true)
 	}
 	return nil
 }

@@ -53,9 +53,11 @@ const mostShift = 0.1;
 let shifted = 0;
 export const mostShifted = () => shifted;
 
-// Nothing on a page is wider than the window, and it holds still while it comes in.
-export async function fits(page, where) {
-  const found = await page.evaluate(() => {
+// Nothing on a page is wider than the window, and it holds still while it comes in; of a
+// page whose window was resized, what moved with that is not counted.
+export async function fits(page, where, resized = false) {
+  const found = await page.evaluate(async (resized) => {
+    if (resized) await new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
     const room = document.documentElement.clientWidth;
     const over = [];
     if (document.documentElement.scrollWidth > room) {
@@ -70,13 +72,13 @@ export async function fits(page, where) {
         for (const e of list) shift += e.value, shifts.push(`${e.value} of ${e.sources.map((s) => `${s.node?.parentElement?.className} ${s.node?.className ?? s.node?.data?.slice(0, 40)}`).slice(0, 3)}`);
       };
       const watch = new PerformanceObserver((l) => take(l.getEntries()));
-      watch.observe({ type: 'layout-shift', buffered: true });
+      watch.observe({ type: 'layout-shift', buffered: !resized });
       requestAnimationFrame(() => requestAnimationFrame(() => {
         take(watch.takeRecords());
         done({ wide: document.documentElement.scrollWidth > room, over: over.slice(0, 5), shift, shifts });
       }));
     });
-  });
+  }, resized);
   if (found.wide) fault(where, `runs over the side: ${found.over}`);
   shifted = Math.max(shifted, found.shift);
   if (found.shift > mostShift) fault(where, `shifts: ${found.shifts}`);

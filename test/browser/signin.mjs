@@ -9,8 +9,8 @@ const rules = ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22a', 'wcag22aa'
 const want = (where, is, what) => { if (!is) fault(where, what); };
 let checks = 0, requests = 0, met = '';
 
-async function judge(page, where) {
-  await fits(page, where);
+async function judge(page, where, resized) {
+  await fits(page, where, resized);
   await page.evaluate(axe);
   const found = await page.evaluate((values) => globalThis.axe.run(document, { runOnly: { type: 'tag', values }, resultTypes: ['violations'] }), rules);
   checks += found.passes.length;
@@ -126,7 +126,7 @@ for (const scripts of [true, false]) {
       await judge(page, where + '-dark');
       await page.emulateMedia({ colorScheme: 'light' });
       await page.setViewportSize(narrow);
-      await judge(page, where + '-narrow');
+      await judge(page, where + '-narrow', true);
       await page.setViewportSize(wide);
     };
     const call = async (path, key, data) => {
