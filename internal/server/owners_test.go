@@ -312,12 +312,29 @@ func TestOwnersDecideWhatWaitsForThem(t *testing.T) {
 			"looks": otto.call(http.MethodGet, at, nil), "approves": otto.call(http.MethodPost, at+"/approve", say), "denies": otto.call(http.MethodPost, at+"/deny", say),
 			"approves as mara": otto.call(http.MethodPost, at+"/approve", map[string]string{"reason": "a test", "owner": "mara"}),
 		} {
-			if r.status != http.StatusForbidden || !strings.Contains(r.text("hint"), "wners") {
+			if r.status != http.StatusForbidden || !strings.Contains(r.text("hint"), "wners") && r.text("rule") != "passkey" {
 				t.Errorf("otto %s: %d %s", what, r.status, r.raw)
 			}
 		}
-		if r := mara.call(http.MethodPost, at+"/approve", say); r.status != http.StatusOK || r.text("owner") != "mara" || r.text("state") != "executed" {
-			t.Errorf("mara approves: %d %s", r.status, r.raw)
+		// A prompt is of high risk: being its owner is not enough without a passkey, and a
+		// passkey is not without being its owner.
+		if r := mara.call(http.MethodPost, at+"/approve", say); r.status != http.StatusForbidden || r.text("rule") != "passkey" {
+			t.Errorf("mara approves without a passkey: %d %s", r.status, r.raw)
+		}
+		held, err := s.Codec.ParseKind(ids[0], act.KindApproval)
+		if err != nil {
+			t.Fatal(err)
+		}
+		proved := func(name string) (lifecycle.Approval, error) {
+			p := signedIn(t, s, name, gate.OperatorOwner, now)
+			p.PasskeyAt = act.Micros(now)
+			return s.Lifecycle.Approve(ctx, p, gate.Key{}, lifecycle.Verdict{Approval: held, Reason: "a test"})
+		}
+		if _, err := proved("otto"); act.CodeOf(err) != act.Denied || !strings.Contains(act.AsError(err).Hint, "wners") {
+			t.Errorf("otto approves with a passkey: %v", err)
+		}
+		if a, err := proved("mara"); err != nil || a.OwnerName != "mara" {
+			t.Errorf("mara approves with a passkey: %+v %v", a, err)
 		}
 
 		// So with a conversation: bea asks ada.

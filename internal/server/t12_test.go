@@ -80,7 +80,7 @@ var open = []string{
 	"GET /skill.md", "GET /heartbeat.md", "GET /messaging.md", "GET /rules.md", "GET /skill.json", "GET /skill.json.jws", "GET /.well-known/jwks.json",
 	"GET /.well-known/oauth-authorization-server", "GET /.well-known/oauth-protected-resource",
 	"POST /oauth/token", "POST /oauth/introspect", "POST /oauth/revoke", "POST /oauth/device_authorization", "GET /oauth/authorize",
-	"GET /about", "GET /about.json", "GET /about.md", "GET /about.atom", "GET /v1/trust-bundle", "GET /leave", "GET /sign-in", "GET /assets/{file}", "GET /openapi.json",
+	"GET /about", "GET /about.json", "GET /about.md", "GET /about.atom", "GET /v1/trust-bundle", "GET /leave", "GET /sign-in", "GET /claim/{token}", "GET /assets/{file}", "GET /openapi.json", "POST /v1/commands",
 }
 
 // T12: no route takes the presence of a token for its validity. The list of routes is

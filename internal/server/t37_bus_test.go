@@ -25,7 +25,7 @@ import (
 func TestT37_TheBusOrdersNothing(t *testing.T) {
 	t.Run("postgres", func(t *testing.T) {
 		cfg := servertest.Config(t, store.Postgres)
-		cfg.KeyFile, cfg.NATS, cfg.PublicURL = filepath.Join(t.TempDir(), "network.key"), servertest.NATS(t).ClientURL(), "http://reef.example"
+		cfg.KeyFile, cfg.NATS, cfg.PublicURL = filepath.Join(t.TempDir(), "network.key"), servertest.NATS(t).ClientURL(), "https://reef.example"
 		conn, err := nats.Connect(cfg.NATS)
 		if err != nil {
 			t.Fatal(err)

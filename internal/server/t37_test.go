@@ -204,7 +204,7 @@ func doneByCommand(t *testing.T, s *servertest.Server, name string, agent act.ID
 func TestT37_TwoNodes(t *testing.T) {
 	t.Run("postgres", func(t *testing.T) {
 		cfg := servertest.Config(t, store.Postgres)
-		cfg.KeyFile, cfg.NATS, cfg.PublicURL = filepath.Join(t.TempDir(), "network.key"), servertest.NATS(t).ClientURL(), "http://reef.example"
+		cfg.KeyFile, cfg.NATS, cfg.PublicURL = filepath.Join(t.TempDir(), "network.key"), servertest.NATS(t).ClientURL(), "https://reef.example"
 		a := servertest.Start(t, cfg)
 		cfg.Data = t.TempDir()
 		b := servertest.Open(t, cfg)
