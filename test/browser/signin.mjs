@@ -123,7 +123,7 @@ for (const scripts of [true, false]) {
       if (!scripts) return;
       await judge(page, where);
       await page.emulateMedia({ colorScheme: 'dark' });
-      await judge(page, where + '-dark');
+      await judge(page, where + '-dark', true); // a picture of the whole page resizes the window
       await page.emulateMedia({ colorScheme: 'light' });
       await page.setViewportSize(narrow);
       await judge(page, where + '-narrow', true);
