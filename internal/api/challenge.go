@@ -23,7 +23,7 @@ func (k *Kernel) challenge(c *Call, e *act.Error) {
 			fault.WriteString(`, error="use_dpop_nonce"`)
 		case strings.HasPrefix(e.Rule, "dpop."):
 			fault.WriteString(`, error="invalid_dpop_proof"`)
-		case e.Rule == ruleStepUp: // RFC 9470 §3
+		case e.Rule == RuleStepUp: // RFC 9470 §3
 			fault.WriteString(`, error="insufficient_user_authentication", max_age="` + strconv.FormatInt(int64(k.Fresh/time.Second), 10) + `"`)
 		case e.Rule == rulePasskey:
 			fault.WriteString(`, error="insufficient_user_authentication", acr_values="` + ByPasskey + `", max_age="` + strconv.FormatInt(int64(k.Fresh/time.Second), 10) + `"`)
@@ -44,10 +44,10 @@ func (k *Kernel) challenge(c *Call, e *act.Error) {
 
 const (
 	ruleScope = "token.scope"
-	// ruleStepUp is the name of the policy that wants operators to prove again who they
+	// RuleStepUp is the name of the policy that wants operators to prove again who they
 	// are, rulePasskey of the one that wants them to do so by a passkey. A network with
 	// policies of its own keeps the names.
-	ruleStepUp  = "step-up"
+	RuleStepUp  = "step-up"
 	rulePasskey = "passkey"
 )
 

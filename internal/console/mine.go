@@ -19,10 +19,6 @@ import (
 const (
 	minePage = 50 // agents on a page
 	mostHeld = 20 // acts that wait, shown with what would be done
-
-	// ruleStepUp is the name of the policy that wants people to prove again who they
-	// are, as in api.
-	ruleStepUp = "step-up"
 )
 
 // mineView is what a person sees of the agents that they answer for.
@@ -206,7 +202,7 @@ func (d *door) decideMine(ctx context.Context, c *api.Call) error {
 func (d *door) recoverMine(ctx context.Context, c *api.Call, key gate.Key, in identity.Recovery) error {
 	out, err := d.Issuer.Recover.DoOnce(ctx, c.Principal, key, in)
 	switch {
-	case err != nil && act.AsError(err).Rule == ruleStepUp && c.Principal.Binding == act.BindingSession:
+	case err != nil && act.AsError(err).Rule == api.RuleStepUp && c.Principal.Binding == act.BindingSession:
 		seeOther(c, "./step-up?next=/mine")
 		return nil
 	case err != nil:

@@ -205,7 +205,7 @@ func (s *Service) SpendCommand(tx *store.Tx, c Command) error {
 	case !s.clock().Before(c.Until):
 		return token.Refuse("command.expired")
 	}
-	err := s.takeOnce(tx, token.Assertion{Client: "command " + c.KeyID, ID: c.ID, Until: c.Until})
+	err := s.Once(tx, "command "+c.KeyID, c.ID, c.Until)
 	if act.CodeOf(err) == act.Unauthenticated {
 		err = act.Errorf(act.Denied, "this command was executed before").WithRule("command.replayed").
 			WithHint("a command is executed once; look at what it was aimed at, and sign another one if that is not enough")

@@ -221,7 +221,7 @@ func (i *Issuer) runAssert(_ context.Context, tx *store.Tx, p act.Principal, in 
 		return out, fx, err
 	}
 	if t.Once {
-		err := i.ids.takeOnce(tx, token.Assertion{Client: "issuer " + t.Name, ID: in.ID, Until: act.FromMicros(in.Until)})
+		err := i.ids.Once(tx, "issuer "+t.Name, in.ID, act.FromMicros(in.Until))
 		if act.CodeOf(err) == act.Unauthenticated {
 			err = refused("grant.replayed", "this assertion was shown before", "have the issuer make another one")
 		}

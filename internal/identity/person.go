@@ -7,7 +7,6 @@ import (
 
 	"github.com/reefwarden/reefwarden/internal/act"
 	"github.com/reefwarden/reefwarden/internal/gate"
-	"github.com/reefwarden/reefwarden/internal/identity/token"
 	"github.com/reefwarden/reefwarden/internal/store"
 )
 
@@ -68,7 +67,7 @@ func (s *Service) EnsurePerson(tx *store.Tx, who Person) (p act.Principal, err e
 	if !who.Roles.Valid() || who.Issuer == "" || who.Subject == "" || who.Once == "" {
 		return p, act.Errorf(act.Internal, "a person without roles, name or sign-in")
 	}
-	err = s.takeOnce(tx, token.Assertion{Client: "sign-in", ID: who.Once, Until: who.Until})
+	err = s.Once(tx, "sign-in", who.Once, who.Until)
 	if act.CodeOf(err) == act.Unauthenticated {
 		return p, refused("sign-in.used", "this sign-in was used before", "begin again")
 	}

@@ -5,12 +5,18 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
+	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/iotest"
+
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 
 	"github.com/reefwarden/reefwarden/internal/act"
 	"github.com/reefwarden/reefwarden/internal/identity"
@@ -198,5 +204,41 @@ func TestThirdPartyAWSClient(t *testing.T) {
 	// One call of it was made with a wrong key on purpose.
 	if a.Refused() != 1 {
 		t.Errorf("%d signatures were refused", a.Refused())
+	}
+}
+
+// cut gives answers whose connection breaks while they come, n times.
+type cut struct {
+	n     int
+	asked int
+}
+
+func (c *cut) Do(r *http.Request) (*http.Response, error) {
+	c.asked++
+	resp, err := http.DefaultTransport.RoundTrip(r)
+	if err == nil && c.asked <= c.n {
+		_ = resp.Body.Close()
+		resp.Body = io.NopCloser(iotest.ErrReader(&net.OpError{Op: "read", Net: "tcp", Err: net.ErrClosed}))
+	}
+	return resp, err
+}
+
+// A connection that breaks while a ring comes is no reason to be without keys; two are.
+func TestAWSAsksOnceMore(t *testing.T) {
+	a := secrettest.NewAWS(t)
+	set, ring := asRole(t, a), ringOf(t)
+	if err := openAWS(t, set).Write(t.Context(), ring, ""); err != nil {
+		t.Fatal(err)
+	}
+	for n := range 3 {
+		s, wire := openAWS(t, set), &cut{n: n}
+		s.client = secretsmanager.New(s.client.Options(), func(o *secretsmanager.Options) { o.HTTPClient = wire })
+		kept, err := s.Read(t.Context())
+		switch {
+		case n < 2 && (err != nil || !bytes.Equal(kept.Ring, ring) || wire.asked != n+1):
+			t.Errorf("broken %d times: %v, asked %d times", n, err, wire.asked)
+		case n == 2 && act.CodeOf(err) != act.Unavailable:
+			t.Errorf("broken twice: %v", err)
+		}
 	}
 }

@@ -22,9 +22,10 @@ import (
 	"github.com/reefwarden/reefwarden/internal/telemetry"
 )
 
-// T01: no value of the database, in any form a thief would try, is a credential of any
-// kind: it is genuine for none, no door lets it in as a key or a token, and the token
-// endpoint gives nothing for it. (lifecycle tries the keys of 20 agents, and the files.)
+// T01: no value of the database, in any form a thief would try, is a credential: as a
+// secret of each kind it is not genuine, no door lets it in as a key or a token, and the
+// token endpoint gives nothing for it, where every eighth form is tried. (lifecycle tries
+// the keys of 20 agents, and the files.)
 func TestT01_NoValueIsACredential(t *testing.T) {
 	for _, d := range []store.Dialect{store.SQLite, store.Postgres} {
 		t.Run(d.String(), func(t *testing.T) {
