@@ -20,8 +20,7 @@ type ID int64
 // Kind is the kind of thing an ID names.
 type Kind uint8
 
-// The kinds. Numbers are part of stored ids and never change; there is room for
-// 32.
+// The kinds. Numbers are part of stored ids and never change; there is room for 32.
 const (
 	KindNone         Kind = 0
 	KindAgent        Kind = 1
@@ -50,13 +49,17 @@ const (
 	KindQueue        Kind = 24
 	KindDelivery     Kind = 25
 	KindGrant        Kind = 26
-	KindCount        Kind = 27 // how many there are
+	KindClass        Kind = 27
+	KindMandate      Kind = 28
+	KindBundle       Kind = 29
+	KindProcess      Kind = 30
+	KindCount        Kind = 31 // how many there are
 )
 
 var kindNames = [KindCount]string{
 	"none", "agent", "operator", "owner", "community", "post", "comment", "credential", "invite", "claim",
 	"decision", "import", "system", "network", "approval", "conversation", "message", "task", "notification",
-	"label", "attachment", "report", "image", "webhook", "queue", "delivery", "grant",
+	"label", "attachment", "report", "image", "webhook", "queue", "delivery", "grant", "class", "mandate", "bundle", "process",
 }
 
 // String returns the kind's name as it stands in leaves and references.
