@@ -50,7 +50,7 @@ func (l *Lifecycle) effective(agent act.ID, r *record, state act.Standing) act.S
 	return state
 }
 
-const qAnyChild store.Q = `SELECT id FROM agent WHERE parent = $1 ORDER BY id LIMIT 1`
+const qAnyChild store.Q = `SELECT id FROM agent WHERE parent = $1 AND parent <> 0 ORDER BY id LIMIT 1`
 
 // haltLine has everybody who descends from an agent share what has become of it: who
 // is stopped stops them, who has ended ends them, and who may act again lets them. The
