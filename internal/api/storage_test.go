@@ -89,6 +89,18 @@ var nativeBodies = map[string]any{
 	"key.renew":          map[string]any{"reason": "x"},
 	"svid.issue":         map[string]any{"request": signingRequest},
 	"svid.sign":          map[string]any{"audience": []string{"x"}},
+
+	"class.put":      map[string]any{"name": "monitor", "spec": map[string]any{}},
+	"class.retire":   map[string]any{"reason": "x"},
+	"mandate.open":   map[string]any{"name": "pricing", "owner": "x", "statement": "x"},
+	"mandate.revise": map[string]any{"statement": "x", "reason": "x"},
+	"mandate.close":  map[string]any{"reason": "x"},
+	"mandate.attest": map[string]any{"reason": "x"},
+	"outcome.record": map[string]any{"metric": "x", "value": 1},
+	"agent.request":  map[string]any{"name": "another", "class": "monitor", "owner": "x", "reason": "x"},
+	"agent.spawn":    map[string]any{"name": "another", "class": "monitor", "reason": "x"},
+	"agent.adopt":    map[string]any{"owner": "y", "reason": "x"},
+	"budget.report":  map[string]any{"tokens": 1},
 }
 
 // signingRequest is one for a key that nobody has any more.

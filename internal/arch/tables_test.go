@@ -44,6 +44,13 @@ var tables = map[string]table{
 	"approval": {owner: "lifecycle", unique: []string{"id"}},
 	"trial":    {owner: "lifecycle", unique: []string{"agent"}},
 	"kill":     {owner: "lifecycle", unique: []string{"n", "agent"}},
+	"class":    {owner: "lifecycle", unique: []string{"id", "name, version"}, small: "a row for each version of a class; every node has all of them in memory"},
+	"mandate":  {owner: "lifecycle", unique: []string{"id", "name"}, small: "a row for each business purpose"},
+	"revision": {owner: "lifecycle", unique: []string{"mandate, n"}},
+	"outcome":  {owner: "lifecycle", unique: []string{"mandate, n"}},
+	"budget":   {owner: "lifecycle", unique: []string{"agent, kind"}},
+	"lease":    {owner: "lifecycle", unique: []string{"agent"}},
+	"assent":   {owner: "lifecycle", unique: []string{"approval, operator"}},
 	"halt":     {owner: "lifecycle", unique: []string{"scope, target, label"}, small: "a row for each scope that is stopped"},
 
 	"restoration": {owner: "lifecycle", unique: []string{"n"}, small: "a row for each restore"},

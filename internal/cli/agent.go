@@ -15,12 +15,13 @@ import (
 // agent is the family of operators' commands on agents.
 func (a *app) agent() *cobra.Command {
 	c := &cobra.Command{
-		Use: "agent", Short: "Invite, enrol, list, show, claim, pause, quarantine and kill agents",
+		Use: "agent", Short: "Ask for, invite, enrol, list, show, claim, pause, quarantine and kill agents",
 		Args: cobra.NoArgs, RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	a.targetFlags(c)
 	c.AddCommand(
 		a.agentInvite(), a.agentEnroll(), a.agentRecover(), a.agentList(), a.agentShow(), a.agentClaim(),
+		a.agentRequest(), a.agentBudget(), a.agentOrphans(), a.agentAdopt(),
 		a.agentOrder("pause", "Stop an agent until it is resumed", (*client.Client).Pause),
 		a.agentOrder("resume", "Let a paused agent act again", (*client.Client).Resume),
 		a.agentOrder("quarantine", "Hold an agent for examination; returns when every node refuses it", (*client.Client).Quarantine),

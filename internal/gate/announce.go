@@ -44,6 +44,9 @@ var announced = map[string]Announce{
 	"agent.release":    AnnounceParties,
 	"agent.kill":       AnnounceParties,
 	"agent.follow":     AnnounceParties,
+	"agent.lapse":      AnnounceParties,
+	"agent.end":        AnnounceParties,
+	"agent.adopt":      AnnounceParties,
 
 	"dm.request": AnnounceParties,
 	"dm.approve": AnnounceParties,

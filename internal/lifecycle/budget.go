@@ -31,7 +31,7 @@ type Usage struct {
 
 const (
 	qBudgetMake store.Q = `INSERT INTO budget (agent, kind, granted, used, carved) VALUES ($1, $2, $3, 0, 0)`
-	qBudgets    store.Q = `SELECT kind, granted, used, carved FROM budget WHERE agent = $1 ORDER BY kind, agent`
+	qBudgets    store.Q = `SELECT kind, granted, used, carved FROM budget WHERE agent = $1 ORDER BY agent, kind`
 	// Exact in the transaction: whoever would go beyond what is granted changes no row.
 	qBudgetUse   store.Q = `UPDATE budget SET used = used + $3 WHERE agent = $1 AND kind = $2 AND used + carved + $3 <= granted AND used + $3 >= 0`
 	qBudgetCarve store.Q = `UPDATE budget SET carved = carved + $3 WHERE agent = $1 AND kind = $2 AND used + carved + $3 <= granted`

@@ -43,7 +43,7 @@ const (
 	qOutcomeNext store.Q = `UPDATE mandate SET outcomes = outcomes + 1 WHERE id = $1 AND state = 1`
 	qOutcomeN    store.Q = `SELECT outcomes FROM mandate WHERE id = $1`
 	qOutcomeMake store.Q = `INSERT INTO outcome (mandate, n, agent, revision, metric, value, task, made_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`
-	qOutcomes    store.Q = `SELECT mandate, n, agent, revision, metric, value, task, made_at FROM outcome WHERE mandate = $1 AND n < $2 ORDER BY n DESC, mandate LIMIT $3`
+	qOutcomes    store.Q = `SELECT mandate, n, agent, revision, metric, value, task, made_at FROM outcome WHERE mandate = $1 AND n < $2 ORDER BY mandate, n DESC LIMIT $3`
 )
 
 var metricName = regexp.MustCompile(`^[a-z][a-z0-9_.]{0,62}$`)

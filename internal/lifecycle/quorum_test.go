@@ -72,7 +72,7 @@ func TestCreationByQuorum(t *testing.T) {
 func TestT34_OwnerIsGone(t *testing.T) {
 	eachAt(t, func(t *testing.T, h *house, w *watch) {
 		h.class("monitor", `{}`)
-		who := identity.Person{Issuer: "https://idp.example", Subject: "u-1", Name: "mara", Roles: gate.OperatorOwner, AuthAt: act.Micros(w.now())}
+		who := identity.Person{Issuer: "https://idp.example", Subject: "u-1", Name: "mara", Roles: gate.OperatorOwner, AuthAt: act.Micros(w.now()), Once: "sign-in-1", Until: w.now().Add(time.Hour)}
 		s, err := h.life.OpenSession.Do(t.Context(), act.Principal{Source: "idp"}, lifecycle.NewSession{Person: &who})
 		h.do("sign in", err)
 		mara := act.Principal{Kind: act.Operator, ID: s.Operator, Name: s.Name, Roles: uint8(gate.OperatorOwner)}

@@ -62,6 +62,8 @@ func TestEveryActIsComplete(t *testing.T) {
 // notNative are the acts that /v1 does not offer, each with the reason.
 var notNative = map[string]string{
 	"agent.expire":    "housekeeping does it in the server's own name",
+	"agent.lapse":     "a chore does it in the server's own name",
+	"agent.end":       "a chore does it in the server's own name",
 	"system.expire":   "housekeeping does it in the server's own name",
 	"system.forget":   "housekeeping does it in the server's own name",
 	"system.lapse":    "housekeeping does it in the server's own name",

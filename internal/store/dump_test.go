@@ -466,7 +466,7 @@ func TestOlderDumpIsBroughtUpToDate(t *testing.T) {
 		}
 		old := dumped(t, source)
 		old.schema = 60
-		for _, column := range []string{"beneath", "class", "mandate", "revision", "parent", "root", "depth", "ends_at"} {
+		for _, column := range []string{"beneath", "class", "mandate", "revision", "parent", "root", "depth", "ends_at", "granted"} {
 			old.drop("agent", column)
 		}
 		for _, column := range []string{"jwk", "scope", "used_at", "roles", "auth_at", "instance", "passkey_at"} {
@@ -475,9 +475,10 @@ func TestOlderDumpIsBroughtUpToDate(t *testing.T) {
 		old.drop("operator", "roles")
 		old.drop("owner", "operator")
 		old.drop("approval", "risk")
+		old.drop("approval", "quorum")
 		old.drop("sealed", "key_version")
 		old.drop("webhook", "key_version")
-		later := []string{"kill", "restoration", "issuer_key", "enrollment", "token_grant", "refresh_token", "assertion", "consent", "wrapping_key", "authority", "passkey", "halt"}
+		later := []string{"kill", "restoration", "issuer_key", "enrollment", "token_grant", "refresh_token", "assertion", "consent", "wrapping_key", "authority", "passkey", "halt", "class", "mandate", "revision", "outcome", "budget", "lease", "assent"}
 		old.tables = slices.DeleteFunc(slices.Clone(old.tables), func(t store.Table) bool { return slices.Contains(later, t.Name) })
 		if err := store.Restore(t.Context(), cfg, old.loading()); err != nil {
 			t.Fatal(err)
