@@ -52,6 +52,7 @@ type snapshot struct {
 	rules   []*rule
 	naming  map[string][]*rule // by act
 	names   names
+	looks   []looks                      // by index of the act: what its policies look at
 	cells   [][len(principalTypes)]*cell // by index of the act, then sort of principal
 }
 
@@ -78,7 +79,7 @@ func (e *Engine) compile(b *Bundle) (s *snapshot, problems []Problem) {
 	}()
 	s = &snapshot{
 		version: b.Version, digest: b.Digest, naming: make(map[string][]*rule),
-		names: names{ids: make(map[act.ID]types.String), classes: make(map[string]bool)},
+		names: newNames(),
 	}
 	c := &compiler{
 		snapshot: s, acts: e.acts, codec: e.codec, kinds: make(map[types.EntityType]bool),
@@ -133,7 +134,7 @@ func (c *compiler) chunk(file string, ch chunk) {
 	}
 	k := &checker{
 		compiler: c, place: place(file, line),
-		seen: make(map[types.String]int), fine: make(map[types.String]int),
+		seen: make(map[types.String]int), fine: make(map[types.String]int), uses: make(map[*attribute]int), plain: make(map[*attribute]int),
 	}
 	r := &rule{seq: len(c.rules), place: k.place, forbid: ast.Effect == xast.EffectForbid}
 	for _, cond := range ast.Conditions {
@@ -152,6 +153,7 @@ func (c *compiler) chunk(file string, ch chunk) {
 		var rest *xast.Policy
 		r.reach, rest = reachOf(ast)
 		r.residue, r.nodes = c.residue(rest)
+		r.looks = k.looks
 		for _, uid := range r.reach.need {
 			r.needs = append(r.needs, c.need(uid))
 		}
@@ -237,15 +239,16 @@ func (c *checker) typeCheck(p *xast.Policy) {
 	}
 }
 
-// classAttributes refuses a policy that looks at resource.own and can apply to
-// a read: items are filtered by read class, and all of a class share a decision.
+// classAttributes refuses a policy that looks at what is true of one thing or of one
+// pair, and can apply to a read: items are filtered by read class, and all of a class
+// share a decision.
 func (c *checker) classAttributes(r *rule) {
-	if !c.ownUsed {
+	if c.writes == nil {
 		return
 	}
 	for _, t := range c.acts {
 		if t.read && (r.reach.acts == nil || slices.Contains(r.reach.acts, t.name)) {
-			c.problem("resource.own cannot be used for reads such as %s: name the writes that the policy is for", t.name)
+			c.problem("%s.%s cannot be used for reads such as %s: name the writes that the policy is for", c.writes.of, c.writes.name, t.name)
 			return
 		}
 	}
