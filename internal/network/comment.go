@@ -416,7 +416,7 @@ func (n *Network) shownComments(p act.Principal, page CommentPage, item func(act
 		if c.Deleted || c.Author.ID == p.ID {
 			continue
 		}
-		f := gate.Facts{Kind: act.KindComment, Community: c.place, Origin: c.Origin, AuthorStanding: c.Author.Standing}
+		f := gate.Facts{Kind: act.KindComment, Community: c.place, Origin: c.Origin, Author: c.Author.ID, AuthorStanding: c.Author.Standing}
 		if !item(act.Ref{ID: c.ID, Version: c.Version}, f) {
 			c.Content, c.Author, c.Deleted = "", Author{}, true
 		}

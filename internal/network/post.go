@@ -119,7 +119,7 @@ func (n *Network) registerPost(g *gate.Gate) {
 }
 
 func (n *Network) postFacts(p *Post) gate.Facts {
-	return gate.Facts{Kind: act.KindPost, Community: p.Place.ID, Origin: p.Origin, AuthorStanding: p.Author.Standing}
+	return gate.Facts{Kind: act.KindPost, Community: p.Place.ID, Origin: p.Origin, Author: p.Author.ID, AuthorStanding: p.Author.Standing}
 }
 
 // postPlace resolves the community a new post goes to.
