@@ -27,7 +27,7 @@ const (
 
 // obligations are the annotations that come back as gate.Obligation, with the
 // annotation's value as argument.
-var obligations = []types.AnnotationKey{noteHold, "challenge", "redact", "attenuate", "notify", noteRisk}
+var obligations = []types.AnnotationKey{noteHold, gate.Challenge, gate.Redact, gate.Attenuate, gate.Notify, noteRisk}
 
 // Ids that decisions carry when no policy decided. No policy may take them.
 const (
@@ -158,6 +158,7 @@ func (c *compiler) chunk(file string, ch chunk) {
 			r.needs = append(r.needs, c.need(uid))
 		}
 		k.classAttributes(r)
+		k.honoured(r)
 	}
 	c.problems = append(c.problems, k.problems...)
 	c.add(r)
@@ -206,7 +207,8 @@ func (c *checker) annotations(r *rule, p *xast.Policy) {
 			}
 			r.obligations = append(r.obligations, gate.Obligation{Name: string(a.Key), Arg: string(a.Value)})
 		default:
-			c.problem("unknown annotation @%s: there are @id, @hint, @hold, @challenge, @redact, @attenuate, @notify and @risk", a.Key)
+			c.problem("unknown annotation @%s: there are @id, @hint, @hold, @challenge, @redact, @attenuate, @notify and @risk%s",
+				a.Key, didYouMean(string(a.Key), append(stringsOfKeys(obligations), string(noteID), string(noteHint))))
 		}
 	}
 	if i := slices.IndexFunc(r.obligations, func(o gate.Obligation) bool { return o.Name == string(noteRisk) }); i >= 0 {
@@ -225,6 +227,13 @@ func (c *checker) annotations(r *rule, p *xast.Policy) {
 	default:
 		c.used[r.id] = c.place
 	}
+}
+
+func stringsOfKeys(keys []types.AnnotationKey) (out []string) {
+	for _, k := range keys {
+		out = append(out, string(k))
+	}
+	return out
 }
 
 // typeCheck runs Cedar's own validator, which knows what has which type and
@@ -246,10 +255,38 @@ func (c *checker) classAttributes(r *rule) {
 	if c.writes == nil {
 		return
 	}
-	for _, t := range c.acts {
-		if t.read && (r.reach.acts == nil || slices.Contains(r.reach.acts, t.name)) {
+	for _, t := range c.reached(r) {
+		if t.read {
 			c.problem("%s.%s cannot be used for reads such as %s: name the writes that the policy is for", c.writes.of, c.writes.name, t.name)
 			return
+		}
+	}
+}
+
+// reached lists the acts that a policy can apply to.
+func (c *checker) reached(r *rule) (list []*table) {
+	for _, t := range c.acts {
+		if r.reach.acts == nil || slices.Contains(r.reach.acts, t.name) {
+			list = append(list, t)
+		}
+	}
+	slices.SortFunc(list, func(a, b *table) int { return strings.Compare(a.name, b.name) })
+	return list
+}
+
+// honoured refuses obligations that nobody would honour: on a forbid, and of acts that
+// cannot do what is demanded.
+func (c *checker) honoured(r *rule) {
+	for _, o := range r.obligations {
+		if r.forbid {
+			c.problem("@%s stands on a forbid: where nothing is done, nothing can be demanded", o.Name)
+			continue
+		}
+		for _, t := range c.reached(r) {
+			if why := t.can.Honours(o); why != "" {
+				c.problem("@%s(%q) cannot be honoured by %s: %s", o.Name, o.Arg, t.name, why)
+				break
+			}
 		}
 	}
 }

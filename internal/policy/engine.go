@@ -61,6 +61,8 @@ type ActInfo struct {
 	// about. Empty means any; the network itself always is one.
 	Kinds []act.Kind
 	Read  bool // its policies may use class attributes only
+
+	Redacts, Attenuates bool // which obligations it can honour, see gate.Ability
 }
 
 // recordAct is done by the gate itself and is in no registry.
@@ -123,6 +125,7 @@ type table struct {
 	action types.EntityUID
 	kinds  uint32 // bit k: it can be about act.Kind k
 	read   bool
+	can    gate.Ability
 }
 
 func (t *table) kindTypes() (list []types.EntityType) {
@@ -179,6 +182,7 @@ func tablesOf(acts []ActInfo) (list []*table) {
 		t := &table{
 			index: uint16(len(list)), name: a.Name, doc: a.Doc, read: a.Read,
 			action: types.NewEntityUID(typeAction, types.String(a.Name)), kinds: 1 << act.KindNetwork,
+			can: gate.Ability{Write: !a.Read, Redacts: a.Redacts, Attenuates: a.Attenuates},
 		}
 		for _, k := range a.Kinds {
 			if int(k) < kindCount && k != act.KindNone {

@@ -45,6 +45,13 @@ func (d directory) Facts(p act.Principal) policy.PrincipalFacts {
 	return policy.PrincipalFacts{Standing: f.Standing, Claimed: f.Claimed, Owner: f.Owner}
 }
 
+// actInfo is an act as policy knows it.
+func actInfo(a gate.Info) policy.ActInfo {
+	return policy.ActInfo{
+		Name: a.Name, Doc: a.Doc, Kinds: append([]act.Kind{a.On}, a.Also...), Read: !a.Write, Redacts: a.Redacts, Attenuates: a.Attenuates,
+	}
+}
+
 // owners gives network what lifecycle and identity know of agents' owners.
 type owners struct {
 	lifecycle *lifecycle.Lifecycle

@@ -254,7 +254,7 @@ func (s *Server) openPolicy(ctx context.Context) (*policy.Engine, error) {
 	key := s.Keys.PolicyKey()
 	var acts []policy.ActInfo
 	for _, a := range s.Gate.Acts() {
-		acts = append(acts, policy.ActInfo{Name: a.Name, Kinds: append([]act.Kind{a.On}, a.Also...), Read: !a.Write})
+		acts = append(acts, actInfo(a))
 	}
 	engine := policy.New(policy.Config{
 		Key: policyPublic(key), Codec: s.Codec, Directory: directory{s.Lifecycle}, Acts: acts,
