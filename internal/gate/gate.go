@@ -537,6 +537,10 @@ func (g *Gate) recheck(tx *store.Tx, p act.Principal, guards []Guard) error {
 // epoch has changed since it was admitted: the act starts again.
 func Moved() error { return errMoved }
 
+// Hurry has this node ask for fences at once: something it has read is newer than what it
+// has applied.
+func (g *Gate) Hurry() { g.fence.poke() }
+
 // finish counts the act and puts its denial or failure on record.
 func (g *Gate) finish(ctx context.Context, p act.Principal, i Info, began time.Time, err error) {
 	if err == nil {

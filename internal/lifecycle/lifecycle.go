@@ -158,6 +158,7 @@ type Lifecycle struct {
 	cfg    Config
 	log    *slog.Logger
 	agents *directory
+	halts  atomic.Pointer[halts]
 
 	killLog   *killLog // nil without one; set by Start
 	logging   sync.Mutex
@@ -185,6 +186,7 @@ func New(g *gate.Gate, db *store.DB, ids *identity.Service, c Config) *Lifecycle
 		c.Log = slog.New(slog.DiscardHandler)
 	}
 	l := &Lifecycle{gate: g, db: db, ids: ids, cfg: c, log: c.Log, agents: newDirectory()}
+	l.halts.Store(&halts{})
 	l.registerRegister(g)
 	l.registerEnroll(g)
 	l.registerInvite(g)
@@ -204,6 +206,7 @@ func New(g *gate.Gate, db *store.DB, ids *identity.Service, c Config) *Lifecycle
 	l.registerRestoration(g)
 	l.registerBackup(g)
 	g.OnFence(act.KindAgent, l.reload)
+	g.OnFence(act.KindSystem, l.reloadHalts)
 	g.OnFence(act.KindNetwork, l.conditioned)
 	ids.Plug(l)
 	return l
@@ -212,8 +215,10 @@ func New(g *gate.Gate, db *store.DB, ids *identity.Service, c Config) *Lifecycle
 const (
 	loadPage = 8192
 
-	qLoad store.Q = `SELECT id, name, owner, state, epoch FROM agent WHERE id > $1 ORDER BY id LIMIT $2`
-	qRead store.Q = `SELECT id, name, owner, state, epoch FROM agent WHERE id IN ($1, $2, $3, $4, $5, $6, $7, $8)`
+	loadColumns = `id, name, owner, state, epoch, class, mandate, revision, parent, root, depth, ends_at`
+
+	qLoad store.Q = `SELECT ` + loadColumns + ` FROM agent WHERE id > $1 ORDER BY id LIMIT $2`
+	qRead store.Q = `SELECT ` + loadColumns + ` FROM agent WHERE id IN ($1, $2, $3, $4, $5, $6, $7, $8)`
 )
 
 // Start reads every agent into memory, for gate.Start, which applies the fences
@@ -235,6 +240,9 @@ func (l *Lifecycle) Start(ctx context.Context) error {
 		}
 		if n < loadPage {
 			l.log.InfoContext(ctx, "agents are in memory", slog.Int("agents", l.agents.len()))
+			if err := l.reloadHalts(ctx, nil); err != nil {
+				return fmt.Errorf("lifecycle: read the halts: %w", err)
+			}
 			return l.startKills(ctx)
 		}
 	}
@@ -242,7 +250,7 @@ func (l *Lifecycle) Start(ctx context.Context) error {
 
 // put takes a row of qLoad or qRead into memory.
 func (l *Lifecycle) put(r *store.Row) {
-	l.agents.put(r.ID(0), entry{name: r.Text(1), owner: r.ID(2), state: act.Standing(r.Int(3)), epoch: r.Int(4)})
+	l.agents.put(r.ID(0), entry{name: r.Text(1), owner: r.ID(2), state: act.Standing(r.Int(3)), epoch: r.Int(4), bond: scanBond(r, 5)})
 }
 
 // reload brings memory up to date with agents whose standing has changed. The

@@ -466,7 +466,9 @@ func TestOlderDumpIsBroughtUpToDate(t *testing.T) {
 		}
 		old := dumped(t, source)
 		old.schema = 60
-		old.drop("agent", "beneath")
+		for _, column := range []string{"beneath", "class", "mandate", "revision", "parent", "root", "depth", "ends_at"} {
+			old.drop("agent", column)
+		}
 		for _, column := range []string{"jwk", "scope", "used_at", "roles", "auth_at", "instance", "passkey_at"} {
 			old.drop("credential", column)
 		}
@@ -475,7 +477,7 @@ func TestOlderDumpIsBroughtUpToDate(t *testing.T) {
 		old.drop("approval", "risk")
 		old.drop("sealed", "key_version")
 		old.drop("webhook", "key_version")
-		later := []string{"kill", "restoration", "issuer_key", "enrollment", "token_grant", "refresh_token", "assertion", "consent", "wrapping_key", "authority", "passkey"}
+		later := []string{"kill", "restoration", "issuer_key", "enrollment", "token_grant", "refresh_token", "assertion", "consent", "wrapping_key", "authority", "passkey", "halt"}
 		old.tables = slices.DeleteFunc(slices.Clone(old.tables), func(t store.Table) bool { return slices.Contains(later, t.Name) })
 		if err := store.Restore(t.Context(), cfg, old.loading()); err != nil {
 			t.Fatal(err)
