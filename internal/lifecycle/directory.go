@@ -165,6 +165,10 @@ type Facts struct {
 	Standing act.Standing
 	Claimed  bool
 	Owner    act.ID // 0 while unclaimed
+	Mandate  act.ID // this and the rest: as in its bond; zero without one
+	Parent   act.ID
+	Root     act.ID
+	Depth    int64
 }
 
 // Facts returns what policies may know of an agent, from memory and without
@@ -175,7 +179,11 @@ func (l *Lifecycle) Facts(agent act.ID) Facts {
 		return Facts{}
 	}
 	owner := act.ID(s.record.owner.Load())
-	return Facts{Standing: l.effective(agent, s.record, act.Standing(s.word.Load())), Claimed: owner != 0, Owner: owner}
+	f := Facts{Standing: l.effective(agent, s.record, act.Standing(s.word.Load())), Claimed: owner != 0, Owner: owner}
+	if b := s.record.bond.Load(); b != nil {
+		f.Mandate, f.Parent, f.Root, f.Depth = b.mandate, b.parent, b.root, b.depth
+	}
+	return f
 }
 
 // Name returns an agent's name from memory, "" for an unknown one.

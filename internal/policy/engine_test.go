@@ -65,7 +65,7 @@ func registry() []ActInfo {
 		{Name: "token.issue", Attenuates: true}, {Name: "token.exchange"}, {Name: "token.assert"}, {Name: "token.refresh"}, {Name: "token.revoke"},
 		{Name: "consent.give"}, {Name: "consent.redeem"}, {Name: "device.start"}, {Name: "device.show", Read: true}, {Name: "device.approve"}, {Name: "device.deny"},
 		{Name: "token.inspect", Read: true}, {Name: "credential.rotate"}, {Name: "credential.revoke"}, {Name: "credential.recover"}, {Name: "command.register"},
-		{Name: "claim.show", Read: true}, {Name: "owner.list", Read: true}, {Name: "owner.link"},
+		{Name: "policy.schema", Read: true}, {Name: "claim.show", Read: true}, {Name: "owner.list", Read: true}, {Name: "owner.link"},
 		{Name: "enrollment.create"}, {Name: "identity.inventory", Read: true}, {Name: "key.rotate"}, {Name: "key.renew"}, {Name: "key.activate"}, {Name: "system.rewrap"}, {Name: "agent.enroll"}, {Name: "svid.issue"}, {Name: "svid.sign"},
 		{Name: "queue.receive"}, {Name: "queue.ack"}, {Name: "queue.extend"}, {Name: "queue.dead", Read: true}, {Name: "queue.redrive"},
 	}
@@ -316,7 +316,7 @@ func TestDefaultBundle(t *testing.T) {
 		"webhook.replay": both, "webhook.deliveries": both,
 		"network.show": pages, "session.open": strangers, "session.lapse": strangers, "session.close": {"operator, own"}, "session.list": operators,
 		"agent.enroll": strangers, "enrollment.create": operators, "credential.recover": operators, "command.register": operators, "identity.inventory": operators,
-		"claim.show": operators, "owner.list": operators, "owner.link": operators,
+		"policy.schema": operators, "claim.show": operators, "owner.list": operators, "owner.link": operators,
 		"passkey.list": operators, "passkey.add": operators, "passkey.remove": operators, "passkey.prove": operators,
 		"token.issue": {"active, own"}, "token.exchange": {"active, own"}, "token.assert": {"active, own", "operator, own"},
 		"token.refresh": {"active, own", "operator, own"}, "token.revoke": append([]string{"active, own"}, operators...), "token.inspect": both,

@@ -3,9 +3,9 @@ package policy
 import "strings"
 
 // nearest returns the known word that a misspelled one is closest to, "" when none is
-// close: at most a third of its letters are other ones.
+// close: about a third of its letters are other ones.
 func nearest(word string, known []string) (best string) {
-	least := len(word)/3 + 1
+	least := (len(word)+2)/3 + 1
 	for _, k := range known {
 		if d := distance(word, k, least); d < least {
 			best, least = k, d

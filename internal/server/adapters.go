@@ -4,6 +4,7 @@ import (
 	"crypto/ed25519"
 	"encoding/hex"
 	"hash/fnv"
+	"math"
 	"strconv"
 	"time"
 
@@ -42,13 +43,9 @@ type directory struct{ *lifecycle.Lifecycle }
 
 func (d directory) Facts(p act.Principal) policy.PrincipalFacts {
 	f := d.Lifecycle.Facts(p.ID)
-	return policy.PrincipalFacts{Standing: f.Standing, Claimed: f.Claimed, Owner: f.Owner}
-}
-
-// actInfo is an act as policy knows it.
-func actInfo(a gate.Info) policy.ActInfo {
-	return policy.ActInfo{
-		Name: a.Name, Doc: a.Doc, Kinds: append([]act.Kind{a.On}, a.Also...), Read: !a.Write, Redacts: a.Redacts, Attenuates: a.Attenuates,
+	return policy.PrincipalFacts{
+		Standing: f.Standing, Claimed: f.Claimed, Owner: f.Owner,
+		Mandate: f.Mandate, Parent: f.Parent, Root: f.Root, Depth: uint8(min(f.Depth, math.MaxUint8)),
 	}
 }
 
