@@ -69,6 +69,9 @@ var announced = map[string]Announce{
 
 // Audience returns who may see the events of the named act.
 func (g *Gate) Audience(name string) Announce {
+	if name == NotifyAct {
+		return AnnounceNobody
+	}
 	return g.acts[name].Announce
 }
 

@@ -151,6 +151,10 @@ type Write[In, Out any] struct {
 	// must change nothing but the transaction.
 	Run func(ctx context.Context, tx *store.Tx, p act.Principal, in In) (Out, Effects, error)
 
+	// Attenuate makes what in asks for smaller, as the policy demands. Without it a
+	// policy that demands so denies the act. Optional.
+	Attenuate func(in In, by Attenuation) In
+
 	// Replay renders again what an earlier Run with the same idempotency key
 	// made. Acts without it refuse a used key as a conflict.
 	Replay func(ctx context.Context, v *store.View, p act.Principal, made act.Ref) (Out, error)
@@ -202,7 +206,7 @@ type WriteAct[In, Out any] struct {
 
 // RegisterWrite adds a write to the gate's registry.
 func RegisterWrite[In, Out any](g *Gate, w Write[In, Out]) *WriteAct[In, Out] {
-	w.Write = true
+	w.Info.Write, w.Attenuates = true, w.Attenuate != nil
 	g.register(w.Info)
 	a := &WriteAct[In, Out]{g: g, w: w}
 	g.kept[w.Name] = a
@@ -294,6 +298,10 @@ func (a *WriteAct[In, Out]) once(ctx context.Context, p act.Principal, pass *pas
 			return out, err
 		}
 	}
+	do := in
+	if by, demanded := d.attenuation(); demanded {
+		do = a.w.Attenuate(in, by)
+	}
 	giveBack := noRefund
 	if a.w.Take != nil {
 		if giveBack, err = a.w.Take(p, in, target); err != nil {
@@ -329,7 +337,7 @@ func (a *WriteAct[In, Out]) once(ctx context.Context, p act.Principal, pass *pas
 		}
 		var fx Effects
 		var err error
-		if out, fx, err = a.w.Run(ctx, tx, p, in); err != nil {
+		if out, fx, err = a.w.Run(ctx, tx, p, do); err != nil {
 			return err
 		}
 		pass.made = fx.Out
@@ -344,10 +352,14 @@ func (a *WriteAct[In, Out]) once(ctx context.Context, p act.Principal, pass *pas
 				return err
 			}
 		}
-		return g.record(tx, Entry{
+		e := Entry{
 			Act: a.w.Name, At: tx.Now(), Principal: p, Target: target.Ref, Out: fx.Out,
 			Outcome: Done, Decision: d, In: fx.In, Reason: fx.Reason, Approval: pass.via, Count: 1, Trace: act.TraceOf(ctx),
-		}, fx.Edges)
+		}
+		if err := g.record(tx, e, fx.Edges); err != nil {
+			return err
+		}
+		return g.notify(tx, e)
 	})
 	switch {
 	case act.CodeOf(err) == act.Unavailable:
@@ -494,10 +506,7 @@ func (g *Gate) decide(p act.Principal, i Info, f Facts, chain []Facts) (Decision
 			return d, err
 		}
 	}
-	if o, waits := d.demand(""); waits && !i.Write {
-		return d, unheld(i, &d, o)
-	}
-	return d, nil
+	return d, unable(i, &d)
 }
 
 // within asks whether an act is within what p was granted.

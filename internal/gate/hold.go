@@ -85,7 +85,7 @@ func (d *Decision) demand(met string) (o Obligation, waits bool) {
 	return Obligation{}, false
 }
 
-// unheld refuses what cannot be kept: reads, acts of others than agents and
+// unheld refuses what cannot be kept: acts of others than agents and
 // operators, and operators' acts that a challenge is demanded for.
 func unheld(i Info, d *Decision, o Obligation) *act.Error {
 	return act.Errorf(act.Denied, "the policy demands %s before %s, which it cannot wait for", o.Name, i.Name).

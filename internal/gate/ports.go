@@ -65,10 +65,12 @@ type Question struct {
 // Facts are the attributes of a resource that policies may use. All items that
 // share them share one decision (architecture: "read class"), so they hold no
 // id of a single item; Own and Role are relations, used by writes only, and Answered
-// is one of operators only.
+// is one of operators only. Of the author, policies see what the directory knows
+// (its class, its owner), and what it is to the principal.
 type Facts struct {
 	Kind           act.Kind // what the resource is; KindNetwork when the act has no narrower target
 	Community      act.ID   // 0 when outside any community
+	Author         act.ID   // the agent that made it, that it is, or that is the other side of it; 0 when there is none
 	AuthorStanding act.Standing
 	Origin         act.Origin
 	Visibility     Visibility

@@ -3,6 +3,7 @@ package gate
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"github.com/reefwarden/reefwarden/internal/act"
 	"github.com/reefwarden/reefwarden/internal/store"
@@ -29,6 +30,10 @@ type Read[In, Out any] struct {
 	// which the answer is false must be taken out of the result that Shown
 	// returns. Optional for reads that show no content.
 	Shown func(p act.Principal, out Out, item func(act.Ref, Facts) bool) Out
+
+	// Redact puts Redacted in the place of what the items say for which hidden is
+	// true. Without it a policy that demands so denies the item, or the read. Optional.
+	Redact func(out Out, hidden func(act.ID) bool) Out
 }
 
 // ReadAct is a registered read.
@@ -39,7 +44,7 @@ type ReadAct[In, Out any] struct {
 
 // RegisterRead adds a read to the gate's registry.
 func RegisterRead[In, Out any](g *Gate, r Read[In, Out]) *ReadAct[In, Out] {
-	r.Write = false
+	r.Write, r.Redacts = false, r.Redact != nil && r.Shown != nil
 	g.register(r.Info)
 	return &ReadAct[In, Out]{g: g, r: r}
 }
@@ -94,6 +99,7 @@ func (a *ReadAct[In, Out]) once(ctx context.Context, p act.Principal, in In, i I
 	before := g.fence.number()
 	var target Resource
 	var chain []Facts
+	var all bool // the decision about the whole is that nothing says anything
 	if err := g.db.View(ctx, func(v *store.View) error {
 		if a.r.Target != nil {
 			if target, err = a.r.Target(ctx, v, p, in); err != nil {
@@ -104,25 +110,38 @@ func (a *ReadAct[In, Out]) once(ctx context.Context, p act.Principal, in In, i I
 			}
 		}
 		in := in
-		if _, err = g.decide(p, a.r.Info, target.Facts, chain); err != nil {
-			if in, err = a.narrowed(p, in, target.Facts, chain, err); err != nil {
+		var d Decision
+		if d, err = g.decide(p, a.r.Info, target.Facts, chain); err != nil {
+			if in, d, err = a.narrowed(p, in, target.Facts, chain, err); err != nil {
 				return err
 			}
 		}
+		all = d.redacts()
 		out, err = a.r.Run(ctx, v, p, in)
 		return err
 	}); err != nil {
 		return out, err
 	}
-	var shown []act.Ref
+	var shown, hidden []act.Ref
 	if a.r.Shown != nil {
-		filter := itemFilter{ask: func(f Facts) bool {
+		filter := itemFilter{ask: func(f Facts) sight {
 			d, err := g.decide(p, a.r.Info, f, nil)
-			return err == nil && d.Allow
+			switch {
+			case err != nil || !d.Allow:
+				return unseen
+			case all || d.redacts():
+				return redacted
+			}
+			return seen
 		}}
 		out = a.r.Shown(p, out, func(ref act.Ref, f Facts) bool {
-			if !filter.allow(f) {
+			switch filter.look(f) {
+			case unseen:
 				return false
+			case redacted:
+				hidden = append(hidden, ref)
+				return true
+			case seen:
 			}
 			if shown == nil {
 				shown = make([]act.Ref, 0, usualPage)
@@ -131,13 +150,21 @@ func (a *ReadAct[In, Out]) once(ctx context.Context, p act.Principal, in In, i I
 			return true
 		})
 	}
-	if len(shown) > 0 && !g.bare {
-		if err := g.Tracer.Expose(ctx, Exposure{
-			Principal: p, Channel: a.r.Name, Items: shown, Trace: act.TraceOf(ctx),
-		}); err != nil {
+	if len(hidden) > 0 {
+		out = a.r.Redact(out, func(id act.ID) bool {
+			return slices.ContainsFunc(hidden, func(r act.Ref) bool { return r.ID == id })
+		})
+	}
+	for _, x := range []Exposure{{Channel: a.r.Name, Items: shown}, {Channel: a.r.Name + redactedShown, Items: hidden}} {
+		if len(x.Items) == 0 || g.bare {
+			continue
+		}
+		x.Principal, x.Trace = p, act.TraceOf(ctx)
+		if err := g.Tracer.Expose(ctx, x); err != nil {
 			return out, err
 		}
 	}
+	shown = append(shown, hidden...)
 	// Between filter and commit something on the page, or the reader itself, may
 	// have been fenced: then the page is not shown but made again.
 	if g.fence.movedSince(before, p.ID, shown) {
@@ -151,15 +178,16 @@ func (a *ReadAct[In, Out]) once(ctx context.Context, p act.Principal, in In, i I
 
 // narrowed is what p may read of what it has asked for, where policy has denied the
 // whole: what it answers for, or nothing.
-func (a *ReadAct[In, Out]) narrowed(p act.Principal, in In, f Facts, chain []Facts, denial error) (In, error) {
+func (a *ReadAct[In, Out]) narrowed(p act.Principal, in In, f Facts, chain []Facts, denial error) (In, Decision, error) {
 	if a.r.Narrow == nil || act.CodeOf(denial) != act.Denied {
-		return in, denial
+		return in, Decision{}, denial
 	}
 	f.Answered = true
-	if _, err := a.g.decide(p, a.r.Info, f, chain); err != nil {
-		return in, denial
+	d, err := a.g.decide(p, a.r.Info, f, chain)
+	if err != nil {
+		return in, d, denial
 	}
-	return a.r.Narrow(in), nil
+	return a.r.Narrow(in), d, nil
 }
 
 // usualPage is how many items most pages have at most.
@@ -168,22 +196,31 @@ const usualPage = 25
 // itemFilter remembers the last few answers of a page, which has far fewer kinds
 // of items than items.
 type itemFilter struct {
-	ask  func(Facts) bool
+	ask  func(Facts) sight
 	last [8]struct {
 		facts Facts
-		allow bool
+		sight sight
 	}
 	n int
 }
 
-func (f *itemFilter) allow(x Facts) bool {
+// sight is how a reader sees an item.
+type sight uint8
+
+const (
+	unseen sight = iota
+	redacted
+	seen
+)
+
+func (f *itemFilter) look(x Facts) sight {
 	for i := range min(f.n, len(f.last)) {
 		if f.last[i].facts == x {
-			return f.last[i].allow
+			return f.last[i].sight
 		}
 	}
 	slot := &f.last[f.n%len(f.last)]
 	f.n++
-	slot.facts, slot.allow = x, f.ask(x)
-	return slot.allow
+	slot.facts, slot.sight = x, f.ask(x)
+	return slot.sight
 }

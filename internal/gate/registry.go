@@ -18,6 +18,9 @@ type Info struct {
 	Quota string     // quota class (quota.go); QuotaNone for acts without a rate
 	Write bool       // set by registration
 
+	// Redacts and Attenuates say which obligations it can honour; set by registration.
+	Redacts, Attenuates bool
+
 	// Announce says who may see that the act happened; set by registration from
 	// the list in announce.go.
 	Announce Announce

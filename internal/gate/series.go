@@ -168,13 +168,21 @@ func (s *step[In, Out]) run(ctx context.Context, tx *store.Tx) (err error) {
 		return err
 	}
 	var fx Effects
-	if s.out, fx, err = s.a.w.Run(ctx, tx, s.p, s.in); err != nil {
+	do := s.in
+	if by, demanded := s.d.attenuation(); demanded {
+		do = s.a.w.Attenuate(do, by)
+	}
+	if s.out, fx, err = s.a.w.Run(ctx, tx, s.p, do); err != nil {
 		return err
 	}
-	if err := g.record(tx, Entry{
+	e := Entry{
 		Act: s.a.w.Name, At: tx.Now(), Principal: s.p, Target: s.target.Ref, Out: fx.Out,
 		Outcome: Done, Decision: s.d, In: fx.In, Reason: fx.Reason, Count: 1, Trace: act.TraceOf(ctx),
-	}, fx.Edges); err != nil {
+	}
+	if err := g.record(tx, e, fx.Edges); err != nil {
+		return err
+	}
+	if err := g.notify(tx, e); err != nil {
 		return err
 	}
 	s.touched, err = tx.Turn() // so that the blame for what it has put off is its own

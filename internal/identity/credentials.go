@@ -87,7 +87,7 @@ func (i *Issuer) registerCredentials(g *gate.Gate) {
 			}
 			guards, err := i.ids.Answers(v, p, owner)
 			return gate.Resource{
-				Ref: act.Ref{ID: in.Agent}, Facts: gate.Facts{Kind: act.KindAgent, AuthorStanding: standing, Answered: len(guards) > 0}, Guards: guards,
+				Ref: act.Ref{ID: in.Agent}, Facts: gate.Facts{Kind: act.KindAgent, Author: in.Agent, AuthorStanding: standing, Answered: len(guards) > 0}, Guards: guards,
 			}, err
 		},
 		Run: i.recover,
@@ -144,7 +144,7 @@ func (i *Issuer) resolveInvite(in NewEnrollment) (r gate.Resource, err error) {
 	if name == "" {
 		return r, noAgent()
 	}
-	return gate.Resource{Ref: act.Ref{ID: in.Agent}, Facts: gate.Facts{Kind: act.KindAgent, AuthorStanding: standing}}, nil
+	return gate.Resource{Ref: act.Ref{ID: in.Agent}, Facts: gate.Facts{Kind: act.KindAgent, Author: in.Agent, AuthorStanding: standing}}, nil
 }
 
 func (i *Issuer) invite(_ context.Context, tx *store.Tx, p act.Principal, in NewEnrollment) (out Enrolling, fx gate.Effects, err error) {

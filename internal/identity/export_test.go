@@ -30,7 +30,7 @@ func HeaderOf(t testing.TB, text string) map[string]string {
 func (i *Issuer) ConsentForTest(tx *store.Tx, operator act.Principal, agent act.ID, jkt string) (TokenAnswer, error) {
 	g := Grant{
 		Kind: GrantCode, Holder: operator.ID, Delegate: agent, Credential: operator.Credential, Confirm: token.Confirm{JKT: jkt},
-		Authority: i.held(Credential{Scope: string(token.ScopeAll)}, ends(tx, agent)),
+		Authority: i.held(Credential{Scope: string(token.ScopeAll)}, ends(tx, agent, 0)),
 	}
 	if err := addGrant(tx, &g); err != nil {
 		return TokenAnswer{}, err

@@ -174,6 +174,7 @@ type NewAssertion struct {
 	Audience []string
 	Delegate act.ID
 	Confirm  token.Confirm
+	Life     time.Duration // as in NewGrant
 }
 
 func (i *Issuer) registerAssert(g *gate.Gate) {
@@ -182,7 +183,8 @@ func (i *Issuer) registerAssert(g *gate.Gate) {
 		Resolve: func(_ context.Context, _ *store.View, p act.Principal, in NewAssertion) (gate.Resource, error) {
 			return own(p), i.checkAsked(in.Scope, in.Delegate, in.Confirm)
 		},
-		Run: i.runAssert,
+		Attenuate: func(in NewAssertion, by gate.Attenuation) NewAssertion { in.Life = by.TTL; return in },
+		Run:       i.runAssert,
 	})
 }
 
@@ -235,7 +237,7 @@ func (i *Issuer) runAssert(_ context.Context, tx *store.Tx, p act.Principal, in 
 	}
 	out.Grant = Grant{Kind: GrantAsserted, Holder: p.ID, Delegate: in.Delegate, Credential: c.ID, Confirm: in.Confirm}
 	c.Scope = string(scope) // as it is configured now
-	if out.Grant.Authority, err = token.Narrow(i.held(c, ends(tx, in.Delegate)), want); err != nil {
+	if out.Grant.Authority, err = token.Narrow(i.held(c, ends(tx, in.Delegate, in.Life)), want); err != nil {
 		return out, fx, err
 	}
 	err = addGrant(tx, &out.Grant)

@@ -46,7 +46,7 @@ func (i *Issuer) registerRevoke(g *gate.Gate) {
 				if name == "" || p.Kind == act.Agent && p.ID != in.Agent {
 					return r, noAgent()
 				}
-				return gate.Resource{Ref: act.Ref{ID: in.Agent}, Facts: gate.Facts{Kind: act.KindAgent, AuthorStanding: standing, Own: p.ID == in.Agent}}, nil
+				return gate.Resource{Ref: act.Ref{ID: in.Agent}, Facts: gate.Facts{Kind: act.KindAgent, Author: in.Agent, AuthorStanding: standing, Own: p.ID == in.Agent}}, nil
 			}
 			g, found, err := grant(v, in.Grant)
 			if err != nil {

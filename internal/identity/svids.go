@@ -73,6 +73,12 @@ func (i *Issuer) registerSVIDs(g *gate.Gate) {
 			}
 			return i.ownSVID(v, p, in.Instance)
 		},
+		Attenuate: func(in NewSVID, by gate.Attenuation) NewSVID {
+			if in.Life == 0 || by.TTL < in.Life {
+				in.Life = by.TTL
+			}
+			return in
+		},
 		Run: i.certify,
 	})
 	i.Vouch = gate.RegisterWrite(g, gate.Write[NewTokenSVID, TokenSVID]{
@@ -176,7 +182,7 @@ func (i *Issuer) certify(_ context.Context, tx *store.Tx, p act.Principal, in Ne
 	if life == 0 {
 		life = i.svidLife()
 	}
-	end := now.Add(life)
+	end := now.Add(min(life, i.svidLife()))
 	if root.ExpiresAt != 0 && root.ExpiresAt < act.Micros(end) {
 		end = act.FromMicros(root.ExpiresAt)
 	}

@@ -28,6 +28,7 @@ type NewGrant struct {
 	Delegate act.ID   // an agent that may carve its own out of the grant
 	Confirm  token.Confirm
 	Shown    Shown
+	Life     time.Duration // of the grant at most, where policy bounds it; 0 where it does not
 }
 
 // NewExchange asks for a grant that is carved out of another one: of the agent's
@@ -41,6 +42,7 @@ type NewExchange struct {
 	Delegate act.ID // who may carve its own out of the new one
 	Confirm  token.Confirm
 	Shown    Shown
+	Life     time.Duration // as in NewGrant
 }
 
 // Scopes are those of the tokens that are shown in an exchange. A refreshed token may
@@ -75,7 +77,8 @@ func (i *Issuer) registerTokens(g *gate.Gate) {
 		Resolve: func(_ context.Context, _ *store.View, p act.Principal, in NewGrant) (gate.Resource, error) {
 			return own(p), i.checkAsked(in.Scope, in.Delegate, in.Confirm)
 		},
-		Run: i.issue,
+		Attenuate: func(in NewGrant, by gate.Attenuation) NewGrant { in.Life = by.TTL; return in },
+		Run:       i.issue,
 	})
 	i.Exchange = gate.RegisterWrite(g, gate.Write[NewExchange, Issued]{
 		Info: gate.Info{Name: "token.exchange", Doc: "Carve a narrower token out of one that you hold, or that names you as its delegate.", On: act.KindGrant, Quota: gate.QuotaToken},
@@ -98,7 +101,8 @@ func (i *Issuer) registerTokens(g *gate.Gate) {
 			}
 			return r, err
 		},
-		Run: i.exchange,
+		Attenuate: func(in NewExchange, by gate.Attenuation) NewExchange { in.Life = by.TTL; return in },
+		Run:       i.exchange,
 	})
 	i.Refresh = gate.RegisterWrite(g, gate.Write[NewRefresh, Issued]{
 		Info: gate.Info{Name: "token.refresh", Doc: "Get another access token of a grant; the refresh token is good once and comes back renewed.", On: act.KindGrant, Quota: gate.QuotaToken},
@@ -171,11 +175,15 @@ func (i *Issuer) held(c Credential, end time.Time) token.Authority {
 	}
 }
 
-// ends is when a grant that is made now ends, in whole seconds as in tokens.
-func ends(tx *store.Tx, delegate act.ID) time.Time {
+// ends is when a grant that is made now ends, in whole seconds as in tokens; bound is
+// what policy allows it, 0 for no bound.
+func ends(tx *store.Tx, delegate act.ID, bound time.Duration) time.Time {
 	life := TokenLife
 	if delegate != 0 {
 		life = DelegationLife
+	}
+	if bound > 0 {
+		life = min(life, bound)
 	}
 	return act.FromMicros(tx.Now()).Add(life).Truncate(time.Second)
 }
@@ -211,7 +219,7 @@ func (i *Issuer) issue(_ context.Context, tx *store.Tx, p act.Principal, in NewG
 		return out, fx, err
 	}
 	out.Grant = Grant{Kind: GrantClient, Holder: p.ID, Delegate: in.Delegate, Credential: p.Credential, Confirm: in.Confirm}
-	if out.Grant.Authority, err = token.Narrow(i.held(key, ends(tx, in.Delegate)), want); err != nil {
+	if out.Grant.Authority, err = token.Narrow(i.held(key, ends(tx, in.Delegate, in.Life)), want); err != nil {
 		return out, fx, err
 	}
 	err = addGrant(tx, &out.Grant)
@@ -269,6 +277,9 @@ func (i *Issuer) exchange(_ context.Context, tx *store.Tx, p act.Principal, in N
 	out.Grant = Grant{Kind: GrantExchange, Holder: p.ID, Parent: from.ID, Delegate: in.Delegate, Credential: p.Credential, Confirm: in.Confirm}
 	if out.Grant.Authority, err = narrow(from.Authority, want); err != nil {
 		return out, fx, err
+	}
+	if end := act.FromMicros(tx.Now()).Add(in.Life).Truncate(time.Second); in.Life > 0 && end.Before(out.Grant.Authority.Expires) {
+		out.Grant.Authority.Expires = end
 	}
 	if err := addGrant(tx, &out.Grant); err != nil {
 		return out, fx, err

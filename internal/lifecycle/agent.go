@@ -92,7 +92,7 @@ func noAgent() error {
 func (a Agent) resource() gate.Resource {
 	return gate.Resource{
 		Ref:    act.Ref{ID: a.ID, Version: a.Epoch},
-		Facts:  gate.Facts{Kind: act.KindAgent, AuthorStanding: a.Standing},
+		Facts:  gate.Facts{Kind: act.KindAgent, Author: a.ID, AuthorStanding: a.Standing},
 		Guards: []gate.Guard{{Q: qAgentEpoch, ID: a.ID, Epoch: a.Epoch}},
 	}
 }

@@ -148,7 +148,7 @@ func noApproval() error {
 func (a Approval) resource(p act.Principal) gate.Resource {
 	return gate.Resource{
 		Ref:    act.Ref{ID: a.ID, Version: a.Epoch},
-		Facts:  gate.Facts{Kind: act.KindApproval, Own: p.ID == a.Agent, Risk: a.Risk},
+		Facts:  gate.Facts{Kind: act.KindApproval, Author: a.Agent, Own: p.ID == a.Agent, Risk: a.Risk},
 		Guards: []gate.Guard{{Q: qApprovalEpoch, ID: a.ID, Epoch: a.Epoch}},
 	}
 }

@@ -47,7 +47,7 @@ func (l *Lifecycle) registerApprovalReads(g *gate.Gate) {
 			if err != nil {
 				return gate.Resource{}, err
 			}
-			return gate.Resource{Ref: act.Ref{ID: in}, Facts: gate.Facts{Kind: act.KindApproval, Answered: a.answered}}, nil
+			return gate.Resource{Ref: act.Ref{ID: in}, Facts: gate.Facts{Kind: act.KindApproval, Author: a.Agent, Answered: a.answered}}, nil
 		},
 		Run: func(_ context.Context, v *store.View, p act.Principal, in act.ID) (Approval, error) {
 			a, err := l.approvalFor(v, p, in)
@@ -62,7 +62,7 @@ func (l *Lifecycle) registerApprovalReads(g *gate.Gate) {
 		// The content of what waits is the agent's: that an operator saw it is put
 		// on record like any other showing.
 		Shown: func(p act.Principal, a Approval, item func(act.Ref, gate.Facts) bool) Approval {
-			if len(a.Input) > 0 && a.Agent != p.ID && !item(act.Ref{ID: a.ID, Version: a.Epoch}, gate.Facts{Kind: act.KindApproval, Answered: a.answered}) {
+			if len(a.Input) > 0 && a.Agent != p.ID && !item(act.Ref{ID: a.ID, Version: a.Epoch}, gate.Facts{Kind: act.KindApproval, Author: a.Agent, Answered: a.answered}) {
 				a.Input = nil
 			}
 			return a

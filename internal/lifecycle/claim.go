@@ -72,7 +72,7 @@ func (l *Lifecycle) registerClaim(g *gate.Gate) {
 		},
 		// What it says of itself is an agent's text.
 		Shown: func(_ act.Principal, w Waiting, item func(act.Ref, gate.Facts) bool) Waiting {
-			if !item(act.Ref{ID: w.Agent.ID}, gate.Facts{Kind: act.KindAgent, AuthorStanding: w.Standing}) {
+			if !item(act.Ref{ID: w.Agent.ID}, gate.Facts{Kind: act.KindAgent, Author: w.Agent.ID, AuthorStanding: w.Standing}) {
 				w.Said = ""
 			}
 			return w

@@ -6,6 +6,7 @@ import (
 
 	"github.com/reefwarden/reefwarden/internal/act"
 	"github.com/reefwarden/reefwarden/internal/gate"
+	"github.com/reefwarden/reefwarden/internal/lifecycle/charter"
 	"github.com/reefwarden/reefwarden/internal/store"
 )
 
@@ -166,10 +167,12 @@ type Facts struct {
 	Claimed  bool
 	Owner    act.ID // 0 while unclaimed
 	Class    string // its class's name, "" without one
-	Mandate  act.ID // 0 without
-	Parent   act.ID // 0 without
-	Root     act.ID // the first of its line; 0 without a parent
-	Depth    int    // parents above it
+	Mandate  act.ID // this and the rest: as in its bond; zero without one
+	Parent   act.ID
+	Root     act.ID // the first of its line
+	Depth    int64  // parents above it
+
+	Clearance gate.Classification // the most confidential that it was granted
 }
 
 // Facts returns what policies may know of an agent, from memory and without
@@ -182,9 +185,12 @@ func (l *Lifecycle) Facts(agent act.ID) Facts {
 	owner := act.ID(s.record.owner.Load())
 	f := Facts{Standing: l.effective(agent, s.record, act.Standing(s.word.Load())), Claimed: owner != 0, Owner: owner}
 	if b := s.record.bond.Load(); b != nil {
-		f.Mandate, f.Parent, f.Root, f.Depth = b.mandate, b.parent, b.root, int(b.depth)
+		f.Mandate, f.Parent, f.Root, f.Depth = b.mandate, b.parent, b.root, b.depth
 		if c := l.charters.Load().classes[b.class]; c != nil {
 			f.Class = c.Name
+		}
+		if b.terms != nil && b.terms.grant.Clearance != charter.AnyClearance {
+			f.Clearance = gate.Classification(b.terms.grant.Clearance - charter.Unclassified)
 		}
 	}
 	return f

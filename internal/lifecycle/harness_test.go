@@ -120,7 +120,7 @@ func open(t testing.TB, cfg store.Config, p plan) *house {
 	passkey.New(passkey.Config{Gate: h.gate, Identity: h.ids, URL: func() string { return "http://network.example" }, Clock: h.db.Clock()})
 	var acts []policy.ActInfo
 	for _, a := range h.gate.Acts() {
-		acts = append(acts, policy.ActInfo{Name: a.Name, Kinds: append([]act.Kind{a.On}, a.Also...), Read: !a.Write})
+		acts = append(acts, policy.InfoOf(a))
 	}
 	key := h.keys.PolicyKey()
 	public, _ := key.Public().(ed25519.PublicKey)

@@ -153,7 +153,7 @@ func TestT33_SpawnTreeIsCarved(t *testing.T) {
 			})
 			h.do(fmt.Sprint("generation ", depth), err)
 			f := h.life.Facts(child.ID)
-			if f.Depth != depth || f.Parent != parent.ID || f.Root != root.ID || f.Class != "family" || f.Owner != made.Agent.Owner {
+			if f.Depth != int64(depth) || f.Parent != parent.ID || f.Root != root.ID || f.Class != "family" || f.Owner != made.Agent.Owner {
 				t.Errorf("generation %d: %+v", depth, f)
 			}
 			parent = child

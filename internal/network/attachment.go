@@ -95,7 +95,7 @@ func (n *Network) attachTarget(ctx context.Context, v *store.View, p act.Princip
 		return res, err
 	}
 	if in.On == act.KindAgent {
-		_, err := n.labelled(v, in)
+		res.Facts.Author, err = n.labelled(v, in)
 		return res, err
 	}
 	post, err := n.postTarget(ctx, v, p, in.Target)
@@ -106,6 +106,7 @@ func (n *Network) attachTarget(ctx context.Context, v *store.View, p act.Princip
 		return res, act.Errorf(act.Invalid, "the post is in another community than the label").WithRule("label.target").
 			WithHint("attach labels of the post's own community")
 	}
+	res.Facts.Author = post.Facts.Author
 	res.Guards = append(res.Guards, post.Guards...)
 	return res, nil
 }

@@ -143,8 +143,9 @@ func (n *Network) registerComment(g *gate.Gate) {
 		Target: func(ctx context.Context, v *store.View, p act.Principal, in CommentQuery) (gate.Resource, error) {
 			return n.postTarget(ctx, v, p, in.Post)
 		},
-		Run:   n.listComments,
-		Shown: n.shownComments,
+		Run:    n.listComments,
+		Shown:  n.shownComments,
+		Redact: redactComments,
 	})
 }
 
@@ -408,6 +409,16 @@ func byNewest(a, b Comment) int {
 
 func byOldest(a, b Comment) int { return -byNewest(a, b) }
 
+// redactComments takes out what the comments say that are to be hidden.
+func redactComments(page CommentPage, hidden func(act.ID) bool) CommentPage {
+	for i := range page.Items {
+		if c := &page.Items[i]; !c.Deleted && hidden(c.ID) {
+			c.Content = gate.Redacted
+		}
+	}
+	return page
+}
+
 // shownComments lists the foreign comments of a page; what the reader may not
 // see becomes a tombstone.
 func (n *Network) shownComments(p act.Principal, page CommentPage, item func(act.Ref, gate.Facts) bool) CommentPage {
@@ -416,7 +427,7 @@ func (n *Network) shownComments(p act.Principal, page CommentPage, item func(act
 		if c.Deleted || c.Author.ID == p.ID {
 			continue
 		}
-		f := gate.Facts{Kind: act.KindComment, Community: c.place, Origin: c.Origin, AuthorStanding: c.Author.Standing}
+		f := gate.Facts{Kind: act.KindComment, Community: c.place, Origin: c.Origin, Author: c.Author.ID, AuthorStanding: c.Author.Standing}
 		if !item(act.Ref{ID: c.ID, Version: c.Version}, f) {
 			c.Content, c.Author, c.Deleted = "", Author{}, true
 		}

@@ -43,7 +43,7 @@ func (f EventFilter) check(g *gate.Gate) error {
 			WithRule("event.filter").WithHint("leave the list out to get all")
 	}
 	for _, name := range f.Acts {
-		if !slices.ContainsFunc(g.Acts(), func(i gate.Info) bool { return matches(name, i.Name) }) {
+		if !matches(name, gate.NotifyAct) && !slices.ContainsFunc(g.Acts(), func(i gate.Info) bool { return matches(name, i.Name) }) {
 			return act.Errorf(act.Invalid, "the filter names an act that there is not").
 				WithRule("event.filter").WithHint("acts look like post.create, or post.* for all that is done with posts")
 		}

@@ -99,7 +99,8 @@ func (n *Network) registerFeed(g *gate.Gate) {
 			}
 			return page, err
 		},
-		Shown: n.shownPosts,
+		Shown:  n.shownPosts,
+		Redact: redactPosts,
 	})
 }
 

@@ -146,7 +146,7 @@ func (n *Network) registerLabel(g *gate.Gate) {
 			for i := range list.Items {
 				role := &list.Items[i]
 				role.Holders = slices.DeleteFunc(role.Holders, func(h Holder) bool {
-					return h.ID != p.ID && !item(act.Ref{ID: h.ID}, gate.Facts{Kind: act.KindAgent, Community: list.Place.ID, Origin: h.Origin, AuthorStanding: h.Standing})
+					return h.ID != p.ID && !item(act.Ref{ID: h.ID}, gate.Facts{Kind: act.KindAgent, Community: list.Place.ID, Origin: h.Origin, Author: h.ID, AuthorStanding: h.Standing})
 				})
 			}
 			return list

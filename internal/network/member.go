@@ -102,7 +102,7 @@ func (n *Network) registerMember(g *gate.Gate) {
 		Shown: func(p act.Principal, list ModeratorList, item func(act.Ref, gate.Facts) bool) ModeratorList {
 			kept := list.Items[:0]
 			for _, m := range list.Items {
-				if m.ID == p.ID || item(act.Ref{ID: m.ID}, gate.Facts{Kind: act.KindAgent, Community: list.Place.ID, Origin: m.Origin, AuthorStanding: m.Standing}) {
+				if m.ID == p.ID || item(act.Ref{ID: m.ID}, gate.Facts{Kind: act.KindAgent, Community: list.Place.ID, Origin: m.Origin, Author: m.ID, AuthorStanding: m.Standing}) {
 					kept = append(kept, m)
 				}
 			}

@@ -321,5 +321,5 @@ func shownMessages(p act.Principal, list []Message, item func(act.Ref, gate.Fact
 }
 
 func messageFacts(m Message) gate.Facts {
-	return gate.Facts{Kind: act.KindMessage, AuthorStanding: m.standing, Origin: m.Origin, Visibility: gate.Restricted}
+	return gate.Facts{Kind: act.KindMessage, Author: m.Sender, AuthorStanding: m.standing, Origin: m.Origin, Visibility: gate.Restricted}
 }

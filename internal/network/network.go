@@ -231,7 +231,7 @@ func seal(parts ...string) (salt []byte, sum [32]byte) {
 
 // classFacts are the facts of an item in a community.
 func (n *Network) classFacts(kind act.Kind, community, author act.ID, origin act.Origin) gate.Facts {
-	return gate.Facts{Kind: kind, Community: community, Origin: origin, AuthorStanding: n.standing(author)}
+	return gate.Facts{Kind: kind, Community: community, Origin: origin, Author: author, AuthorStanding: n.standing(author)}
 }
 
 func (n *Network) standing(author act.ID) act.Standing {

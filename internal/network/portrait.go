@@ -67,7 +67,7 @@ func (n *Network) shownPortrait(p act.Principal, out Portrait, item func(act.Ref
 	if out.ID == p.ID && p.Kind == act.Agent {
 		return out
 	}
-	if !item(act.Ref{ID: out.ID}, gate.Facts{Kind: act.KindAgent, Origin: out.Origin, AuthorStanding: out.Standing}) {
+	if !item(act.Ref{ID: out.ID}, gate.Facts{Kind: act.KindAgent, Origin: out.Origin, Author: out.ID, AuthorStanding: out.Standing}) {
 		return Portrait{}
 	}
 	out.Posts = n.shownPosts(p, act.Page[Post]{Items: out.Posts}, item).Items

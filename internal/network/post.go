@@ -98,6 +98,10 @@ func (n *Network) registerPost(g *gate.Gate) {
 			out.Labels, err = n.labelsOn(v, id)
 			return out, err
 		},
+		Redact: func(out LabelledPost, hidden func(act.ID) bool) LabelledPost {
+			out.Post.redact(hidden)
+			return out
+		},
 		Shown: func(p act.Principal, out LabelledPost, item func(act.Ref, gate.Facts) bool) LabelledPost {
 			if out.Author.ID != p.ID {
 				item(act.Ref{ID: out.ID, Version: out.Version}, n.postFacts(&out.Post))
@@ -119,7 +123,21 @@ func (n *Network) registerPost(g *gate.Gate) {
 }
 
 func (n *Network) postFacts(p *Post) gate.Facts {
-	return gate.Facts{Kind: act.KindPost, Community: p.Place.ID, Origin: p.Origin, AuthorStanding: p.Author.Standing}
+	return gate.Facts{Kind: act.KindPost, Community: p.Place.ID, Origin: p.Origin, Author: p.Author.ID, AuthorStanding: p.Author.Standing}
+}
+
+// redact takes out what the post says, if it is to be hidden.
+func (p *Post) redact(hidden func(act.ID) bool) {
+	if hidden(p.ID) {
+		p.Title, p.Content, p.URL = gate.Redacted, gate.Redacted, ""
+	}
+}
+
+func redactPosts(page act.Page[Post], hidden func(act.ID) bool) act.Page[Post] {
+	for i := range page.Items {
+		page.Items[i].redact(hidden)
+	}
+	return page
 }
 
 // postPlace resolves the community a new post goes to.

@@ -85,7 +85,7 @@ func (n *Network) registerProfile(g *gate.Gate) {
 }
 
 func own(p act.Principal) gate.Resource {
-	return gate.Resource{Ref: act.Ref{ID: p.ID}, Facts: gate.Facts{Kind: act.KindAgent, Own: true}}
+	return gate.Resource{Ref: act.Ref{ID: p.ID}, Facts: gate.Facts{Kind: act.KindAgent, Author: p.ID, Own: true}}
 }
 
 // Born makes the profile of a new agent in the transaction that registers it.

@@ -139,8 +139,9 @@ func (n *Network) registerSearch(g *gate.Gate) {
 		Target: func(context.Context, *store.View, act.Principal, SearchQuery) (gate.Resource, error) {
 			return gate.Resource{Facts: gate.Facts{Kind: act.KindNetwork}}, nil
 		},
-		Run:   n.search,
-		Shown: n.shownFound,
+		Run:    n.search,
+		Shown:  n.shownFound,
+		Redact: redactFound,
 	})
 }
 
@@ -462,6 +463,22 @@ func snippet(s string, at int) string {
 		part = strings.TrimRightFunc(part[:i], unicode.IsSpace)
 	}
 	return lead + part + "…"
+}
+
+// redactFound takes out what the results say that are to be hidden.
+func redactFound(page act.Page[Found], hidden func(act.ID) bool) act.Page[Found] {
+	for i := range page.Items {
+		if f := &page.Items[i]; hidden(f.ID) {
+			f.Content, f.Snippet = gate.Redacted, gate.Redacted
+			if f.ID.Kind() == act.KindPost {
+				f.Title = gate.Redacted
+			}
+		}
+		if f := &page.Items[i]; f.PostTitle != "" && (hidden(f.ID) || hidden(f.Post)) {
+			f.PostTitle = gate.Redacted
+		}
+	}
+	return page
 }
 
 // shownFound lists the foreign results and takes out what the reader may not see.

@@ -260,7 +260,7 @@ func (n *Network) taskPlace(_ context.Context, v *store.View, p act.Principal, i
 		}
 		return gate.Resource{
 			Ref:   act.Ref{ID: to},
-			Facts: gate.Facts{Kind: act.KindAgent, AuthorStanding: n.standing(to), Visibility: gate.Restricted},
+			Facts: gate.Facts{Kind: act.KindAgent, Author: to, AuthorStanding: n.standing(to), Visibility: gate.Restricted},
 		}, err
 	}
 	c, epoch, err := n.place(v, in.Community)
@@ -327,7 +327,7 @@ func (n *Network) taskTarget(v *store.View, p act.Principal, id act.ID) (gate.Re
 }
 
 func (n *Network) taskFacts(t *Task, own bool) gate.Facts {
-	f := gate.Facts{Kind: act.KindTask, Community: t.place, Origin: t.Origin, AuthorStanding: t.standing, Own: own}
+	f := gate.Facts{Kind: act.KindTask, Community: t.place, Origin: t.Origin, Author: t.Poster, AuthorStanding: t.standing, Own: own}
 	if t.OfferedTo != 0 {
 		f.Visibility = gate.Restricted
 	}

@@ -2,6 +2,7 @@ package policy
 
 import (
 	"fmt"
+	"maps"
 	"regexp"
 	"slices"
 	"strings"
@@ -21,6 +22,46 @@ type names struct {
 	// anyClass is set when a policy looks at a class otherwise than by
 	// comparing it with a word ("researcher-*"): then every class counts.
 	anyClass bool
+
+	numbers map[string]int64 // of the words that policies name, from 1; the empty one is 0
+	words   []string         // by number
+}
+
+func newNames() names {
+	return names{
+		ids: make(map[act.ID]types.String), classes: make(map[string]bool),
+		numbers: map[string]int64{"": 0}, words: []string{""},
+	}
+}
+
+// add returns the number of a word that stands in a policy.
+func (n *names) add(word string) int64 {
+	i, known := n.numbers[word]
+	if !known {
+		i = int64(len(n.words))
+		n.words = append(n.words, word)
+		n.numbers[word] = i
+	}
+	return i
+}
+
+// number returns the number of a word, unnamed when it stands in no policy.
+func (n *names) number(word string) int64 {
+	if word == "" {
+		return 0
+	}
+	if i, ok := n.numbers[word]; ok {
+		return i
+	}
+	return unnamed
+}
+
+// word returns the word of a number; what is unnamed is a word that no policy can name.
+func (n *names) word(number int64) string {
+	if number == unnamed {
+		return otherClass
+	}
+	return n.words[number]
 }
 
 // checker looks at one policy. It finds what Cedar's own type check would let
@@ -31,9 +72,10 @@ type checker struct {
 	problems []Problem
 	seen     map[types.String]int // uses of each variable
 	fine     map[types.String]int // uses in a place where it may stand
-	classes  int                  // uses of principal.class
-	plain    int                  // uses of it that compare it with words
-	ownUsed  bool                 // resource.own is looked at
+	uses     map[*attribute]int   // uses of each attribute that names tell apart
+	plain    map[*attribute]int   // uses of it that compare it with what is written out
+	looks    looks                // all that the policy looks at
+	writes   *attribute           // one that is for writes only; nil if none is looked at
 }
 
 func (c *checker) problem(format string, args ...any) {
@@ -53,9 +95,23 @@ func (c *checker) policy(p *xast.Policy) {
 			c.problem("%s cannot stand alone here: %s", v, aloneHint(v))
 		}
 	}
-	if c.classes > c.plain {
-		c.names.anyClass = true
+	for a, n := range c.uses {
+		switch {
+		case n <= c.plain[a]:
+		case a.fold == byClass:
+			c.names.anyClass = true
+		default:
+			c.problem("%s.%s can be compared only with what is written out: %s", a.of, a.name, a.example())
+		}
 	}
+}
+
+// example shows how an attribute is compared.
+func (a *attribute) example() string {
+	if a.typ == "String" {
+		return fmt.Sprintf("%s.%s == \"…\"; to compare two agents use resource.same_team, resource.same_owner, resource.same_mandate, resource.lineage", a.of, a.name)
+	}
+	return fmt.Sprintf("%s.%s == %s::\"…\"; to compare two agents use resource.same_owner, resource.same_mandate", a.of, a.name, a.typ)
 }
 
 func aloneHint(v types.String) string {
@@ -118,7 +174,11 @@ func fits(variable types.String, t types.EntityType) bool {
 	case "resource":
 		return t == typeCommunity
 	case "principal":
-		return slices.Contains(principalTypes[:], t) || t == typeOwner || t == typeClass || t == typeRole
+		switch t {
+		case typeOwner, typeClass, typeTeam, typeMandate, typeLineage, typeRole:
+			return true
+		}
+		return slices.Contains(principalTypes[:], t)
 	}
 	return false
 }
@@ -129,9 +189,8 @@ func (c *checker) node(n xast.IsNode) {
 	case xast.NodeTypeVariable:
 		c.seen[n.Name]++
 	case xast.NodeTypeAccess:
-		c.attribute(n.Arg, n.Value)
-		if isAccess(n, "principal", attrClass) {
-			c.classes++
+		if a := c.attribute(n.Arg, n.Value); a != nil && a.fold != freely {
+			c.uses[a]++
 		}
 	case xast.NodeTypeHas:
 		c.attribute(n.Arg, n.Value)
@@ -195,15 +254,18 @@ func (c *checker) equal(a, b xast.IsNode) {
 		if v := variable(a); v == "principal" || v == "action" {
 			c.fine[v]++
 			c.within(v, uid)
+			return
 		}
-		return
 	}
-	c.word(a, value.Value)
+	if at := c.word(a, value.Value); at != nil {
+		c.plain[at]++
+	}
 }
 
 // contains checks `[literals].contains(x)`.
 func (c *checker) contains(set xast.NodeTypeSet, x xast.IsNode) {
 	v := variable(x)
+	var named *attribute
 	plain := 0
 	for _, e := range set.Elements {
 		value, ok := e.(xast.NodeValue)
@@ -212,58 +274,94 @@ func (c *checker) contains(set xast.NodeTypeSet, x xast.IsNode) {
 		}
 		if uid, ok := value.Value.(types.EntityUID); ok && (v == "principal" || v == "action") {
 			c.within(v, uid)
+			continue
 		} else if v != "" {
 			return
 		}
-		before := c.plain
-		c.word(x, value.Value)
-		plain += c.plain - before
-		c.plain = before
+		if at := c.word(x, value.Value); at != nil {
+			named = at
+			plain++
+		}
 	}
 	if v != "" {
 		c.fine[v]++
 	}
-	if plain == len(set.Elements) {
-		c.plain++
+	if named != nil && plain == len(set.Elements) {
+		c.plain[named]++
 	}
 }
 
-// word checks the literal that an attribute is compared with.
-func (c *checker) word(a xast.IsNode, value types.Value) {
+// word checks the literal that an attribute is compared with. It returns the attribute
+// when it is one that names tell apart.
+func (c *checker) word(a xast.IsNode, value types.Value) *attribute {
 	access, ok := a.(xast.NodeTypeAccess)
 	if !ok {
-		return
+		return nil
 	}
-	s, ok := value.(types.String)
-	if !ok {
-		return
+	at := attributeOf(variable(access.Arg), access.Value)
+	if at == nil {
+		return nil
 	}
-	if isAccess(a, "principal", attrClass) {
+	if at.fold == freely {
+		if s, ok := value.(types.String); ok && at.words != nil && !slices.Contains(at.words, value) {
+			c.problem("%s is never %q: it is one of %s%s", access.Value, s, wordList(at.words), didYouMean(string(s), stringsOf(at.words)))
+		}
+		return nil
+	}
+	if s, ok := value.(types.String); ok {
+		c.named(at, s)
+	}
+	return at
+}
+
+// named remembers a word that a policy names.
+func (c *checker) named(at *attribute, s types.String) {
+	if at.fold == byClass {
 		c.class(s)
-		c.plain++
-		return
-	}
-	if known := enumerated(access.Value); known != nil && !slices.Contains(known, value) {
-		c.problem("%s is never %q: it is one of %s", access.Value, s, wordList(known))
+	} else if c.sayable(s, "of a "+strings.TrimPrefix(string(at.name), "author_")) {
+		c.names.add(string(s))
 	}
 }
 
-// attribute checks `arg.attr` and `arg has attr`.
-func (c *checker) attribute(arg xast.IsNode, attr types.String) {
+// attribute checks `arg.attr` and `arg has attr`; it returns the attribute.
+func (c *checker) attribute(arg xast.IsNode, attr types.String) *attribute {
 	v := variable(arg)
 	if v == "" || v == "action" {
 		c.problem("unknown attribute %s: only principal, resource and context have attributes", attr)
-		return
+		return nil
 	}
 	c.fine[v]++
-	if known := attributes(v); !slices.Contains(known, attr) {
-		c.problem("unknown attribute %s.%s: %s has %s", v, attr, v, joined(known))
+	at := attributeOf(v, attr)
+	if at == nil {
+		known := attributes(v)
+		c.problem("unknown attribute %s.%s: %s has %s%s", v, attr, v, joined(known), didYouMean(string(attr), stringsOf(known)))
+		return nil
 	}
-	c.ownUsed = c.ownUsed || v == "resource" && (attr == attrOwn || attr == attrRole || attr == attrRisk)
+	c.looks |= lookedAt(v, attr)
+	if at.write {
+		c.writes = at
+	}
+	return at
 }
 
 func (c *checker) entityType(t types.EntityType) {
 	if !slices.Contains(principalTypes[:], t) && !c.kinds[t] {
+		c.unknownType(t)
+	}
+}
+
+func (c *checker) unknownType(t types.EntityType) {
+	known := []string{string(typeOwner), string(typeClass), string(typeTeam), string(typeMandate), string(typeLineage), string(typeRole), string(typeAction)}
+	for _, who := range principalTypes {
+		known = append(known, string(who))
+	}
+	for k := range c.kinds {
+		known = append(known, string(k))
+	}
+	slices.Sort(known)
+	if best := nearest(string(t), known); best != "" {
+		c.problem("unknown entity type %s; did you mean %s?", t, best)
+	} else {
 		c.problem("unknown entity type %s", t)
 	}
 }
@@ -276,22 +374,29 @@ func (c *checker) literal(uid types.EntityUID) {
 	switch uid.Type {
 	case typeAction:
 		if _, ok := c.acts[id]; !ok {
-			c.problem("unknown action %s", uid)
+			c.problem("unknown action %s%s", uid, didYouMean(id, slices.Sorted(maps.Keys(c.acts))))
 		}
 	case typeAgent:
 		c.id(uid, act.KindAgent)
 	case typeOperator:
 		c.id(uid, act.KindOperator)
-	case typeOwner, typeCommunity:
-		kind := act.KindOwner
-		if uid.Type == typeCommunity {
-			kind = act.KindCommunity
-		}
+	case typeOwner, typeCommunity, typeMandate:
 		if uid.ID != noneID {
-			c.id(uid, kind)
+			c.id(uid, idKinds[uid.Type])
 		}
+		if uid.Type == typeMandate {
+			c.looks |= looksMandate
+		}
+	case typeLineage:
+		c.id(uid, act.KindAgent)
+		c.looks |= looksRoot
 	case typeClass:
 		c.class(uid.ID)
+	case typeTeam:
+		if c.sayable(uid.ID, "of a team") {
+			c.names.add(id)
+		}
+		c.looks |= looksTeam
 	case typeRole:
 		if _, err := gate.ParseOperatorRole(id); err != nil {
 			c.problem("%s: the roles of operators are %s", uid, strings.Join(gate.OperatorRoleNames(), ", "))
@@ -308,9 +413,14 @@ func (c *checker) literal(uid types.EntityUID) {
 		if c.kinds[uid.Type] {
 			c.problem("%s: %s", uid, aloneHint("resource"))
 		} else {
-			c.problem("unknown entity type %s", uid.Type)
+			c.unknownType(uid.Type)
 		}
 	}
+}
+
+// idKinds are the kinds of what entities of a type are the ids of.
+var idKinds = map[types.EntityType]act.Kind{
+	typeOwner: act.KindOwner, typeCommunity: act.KindCommunity, typeMandate: act.KindMandate,
 }
 
 // id checks that an id is one of this network, of the right kind, and spelled
@@ -341,11 +451,18 @@ func plural(k act.Kind) string {
 const otherClass = "\x00"
 
 func (c *checker) class(s types.String) {
-	if len(s) > 100 || strings.ContainsFunc(string(s), func(r rune) bool { return r < ' ' || r == 0x7f }) {
-		c.problem("%q cannot be the name of a class", s)
-		return
+	if c.sayable(s, "of a class") {
+		c.names.classes[string(s)] = true
 	}
-	c.names.classes[string(s)] = true
+}
+
+// sayable checks that a word can be a name.
+func (c *checker) sayable(s types.String, whose string) bool {
+	if len(s) > 100 || strings.ContainsFunc(string(s), func(r rune) bool { return r < ' ' || r == 0x7f }) {
+		c.problem("%q cannot be the name %s", s, whose)
+		return false
+	}
+	return true
 }
 
 // variable returns the name of a variable node, "" for anything else.
@@ -359,21 +476,17 @@ func isAccess(n xast.IsNode, v, attr types.String) bool {
 	return ok && a.Value == attr && variable(a.Arg) == v
 }
 
-func joined(list []types.String) string {
-	var b strings.Builder
-	for i, s := range list {
-		if i > 0 {
-			b.WriteString(", ")
+func joined(list []types.String) string { return strings.Join(stringsOf(list), ", ") }
+
+// stringsOf gives strings of Cedar's as ours.
+func stringsOf[T types.Value](list []T) []string {
+	out := make([]string, len(list))
+	for i, v := range list {
+		if s, ok := any(v).(types.String); ok {
+			out[i] = string(s)
 		}
-		b.WriteString(string(s))
 	}
-	return b.String()
+	return out
 }
 
-func wordList(values []types.Value) string {
-	list := make([]types.String, len(values))
-	for i, v := range values {
-		list[i], _ = v.(types.String)
-	}
-	return joined(list)
-}
+func wordList(values []types.Value) string { return strings.Join(stringsOf(values), ", ") }

@@ -27,7 +27,7 @@ const (
 
 // obligations are the annotations that come back as gate.Obligation, with the
 // annotation's value as argument.
-var obligations = []types.AnnotationKey{noteHold, "challenge", "redact", "attenuate", "notify", noteRisk}
+var obligations = []types.AnnotationKey{noteHold, gate.Challenge, gate.Redact, gate.Attenuate, gate.Notify, noteRisk}
 
 // Ids that decisions carry when no policy decided. No policy may take them.
 const (
@@ -52,6 +52,7 @@ type snapshot struct {
 	rules   []*rule
 	naming  map[string][]*rule // by act
 	names   names
+	looks   []looks                      // by index of the act: what its policies look at
 	cells   [][len(principalTypes)]*cell // by index of the act, then sort of principal
 }
 
@@ -78,7 +79,7 @@ func (e *Engine) compile(b *Bundle) (s *snapshot, problems []Problem) {
 	}()
 	s = &snapshot{
 		version: b.Version, digest: b.Digest, naming: make(map[string][]*rule),
-		names: names{ids: make(map[act.ID]types.String), classes: make(map[string]bool)},
+		names: newNames(),
 	}
 	c := &compiler{
 		snapshot: s, acts: e.acts, codec: e.codec, kinds: make(map[types.EntityType]bool),
@@ -133,7 +134,7 @@ func (c *compiler) chunk(file string, ch chunk) {
 	}
 	k := &checker{
 		compiler: c, place: place(file, line),
-		seen: make(map[types.String]int), fine: make(map[types.String]int),
+		seen: make(map[types.String]int), fine: make(map[types.String]int), uses: make(map[*attribute]int), plain: make(map[*attribute]int),
 	}
 	r := &rule{seq: len(c.rules), place: k.place, forbid: ast.Effect == xast.EffectForbid}
 	for _, cond := range ast.Conditions {
@@ -152,10 +153,12 @@ func (c *compiler) chunk(file string, ch chunk) {
 		var rest *xast.Policy
 		r.reach, rest = reachOf(ast)
 		r.residue, r.nodes = c.residue(rest)
+		r.looks = k.looks
 		for _, uid := range r.reach.need {
 			r.needs = append(r.needs, c.need(uid))
 		}
 		k.classAttributes(r)
+		k.honoured(r)
 	}
 	c.problems = append(c.problems, k.problems...)
 	c.add(r)
@@ -204,7 +207,8 @@ func (c *checker) annotations(r *rule, p *xast.Policy) {
 			}
 			r.obligations = append(r.obligations, gate.Obligation{Name: string(a.Key), Arg: string(a.Value)})
 		default:
-			c.problem("unknown annotation @%s: there are @id, @hint, @hold, @challenge, @redact, @attenuate, @notify and @risk", a.Key)
+			c.problem("unknown annotation @%s: there are @id, @hint, @hold, @challenge, @redact, @attenuate, @notify and @risk%s",
+				a.Key, didYouMean(string(a.Key), append(stringsOfKeys(obligations), string(noteID), string(noteHint))))
 		}
 	}
 	if i := slices.IndexFunc(r.obligations, func(o gate.Obligation) bool { return o.Name == string(noteRisk) }); i >= 0 {
@@ -225,6 +229,13 @@ func (c *checker) annotations(r *rule, p *xast.Policy) {
 	}
 }
 
+func stringsOfKeys(keys []types.AnnotationKey) (out []string) {
+	for _, k := range keys {
+		out = append(out, string(k))
+	}
+	return out
+}
+
 // typeCheck runs Cedar's own validator, which knows what has which type and
 // what cannot apply.
 func (c *checker) typeCheck(p *xast.Policy) {
@@ -237,16 +248,45 @@ func (c *checker) typeCheck(p *xast.Policy) {
 	}
 }
 
-// classAttributes refuses a policy that looks at resource.own and can apply to
-// a read: items are filtered by read class, and all of a class share a decision.
+// classAttributes refuses a policy that looks at what is true of one thing or of one
+// pair, and can apply to a read: items are filtered by read class, and all of a class
+// share a decision.
 func (c *checker) classAttributes(r *rule) {
-	if !c.ownUsed {
+	if c.writes == nil {
 		return
 	}
-	for _, t := range c.acts {
-		if t.read && (r.reach.acts == nil || slices.Contains(r.reach.acts, t.name)) {
-			c.problem("resource.own cannot be used for reads such as %s: name the writes that the policy is for", t.name)
+	for _, t := range c.reached(r) {
+		if t.read {
+			c.problem("%s.%s cannot be used for reads such as %s: name the writes that the policy is for", c.writes.of, c.writes.name, t.name)
 			return
+		}
+	}
+}
+
+// reached lists the acts that a policy can apply to.
+func (c *checker) reached(r *rule) (list []*table) {
+	for _, t := range c.acts {
+		if r.reach.acts == nil || slices.Contains(r.reach.acts, t.name) {
+			list = append(list, t)
+		}
+	}
+	slices.SortFunc(list, func(a, b *table) int { return strings.Compare(a.name, b.name) })
+	return list
+}
+
+// honoured refuses obligations that nobody would honour: on a forbid, and of acts that
+// cannot do what is demanded.
+func (c *checker) honoured(r *rule) {
+	for _, o := range r.obligations {
+		if r.forbid {
+			c.problem("@%s stands on a forbid: where nothing is done, nothing can be demanded", o.Name)
+			continue
+		}
+		for _, t := range c.reached(r) {
+			if why := t.can.Honours(o); why != "" {
+				c.problem("@%s(%q) cannot be honoured by %s: %s", o.Name, o.Arg, t.name, why)
+				break
+			}
 		}
 	}
 }

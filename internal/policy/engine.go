@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"cmp"
 	"crypto/ed25519"
 	"fmt"
 	"log/slog"
@@ -26,23 +27,43 @@ type Directory interface {
 	Facts(p act.Principal) PrincipalFacts
 }
 
-// PrincipalFacts are the attributes of an agent that policies may use.
+// PrincipalFacts are the attributes of an agent that policies may use. A zero field says
+// that it has none, or that nobody knows.
 type PrincipalFacts struct {
-	Standing act.Standing
-	Claimed  bool
-	Owner    act.ID // 0 while nobody owns it
-	Class    string // "" when it has none
-	Fresh    bool   // of an operator: they have proved who they are a short time ago
-	Passkey  bool   // of an operator: they have done so by a passkey
+	Standing  act.Standing
+	Claimed   bool
+	Owner     act.ID              // 0 while nobody owns it
+	Class     string              // name of its class
+	Team      string              // name of its team
+	Site      string              // name of the site that it runs at; "" is the network itself
+	Mandate   act.ID              // that it works under
+	Parent    act.ID              // the agent that spawned it
+	Root      act.ID              // the agent at the top of its lineage; its own id is as good as 0
+	Depth     uint8               // generations below Root
+	Trust     Trust               // what it has earned
+	Clearance gate.Classification // the most confidential that it may see
+	Fresh     bool                // of an operator: they have proved who they are a short time ago
+	Passkey   bool                // of an operator: they have done so by a passkey
+}
+
+// rootOf is the root of the lineage of the agent that has the facts.
+func (f *PrincipalFacts) rootOf(agent act.ID) act.ID {
+	if f.Root == 0 {
+		return agent
+	}
+	return f.Root
 }
 
 // ActInfo is what the engine must know of a registered act.
 type ActInfo struct {
 	Name string
+	Doc  string // one line, for the published schema
 	// Kinds are the kinds of things the act, or the filter of a read, can be
 	// about. Empty means any; the network itself always is one.
 	Kinds []act.Kind
 	Read  bool // its policies may use class attributes only
+
+	Redacts, Attenuates bool // which obligations it can honour, see gate.Ability
 }
 
 // recordAct is done by the gate itself and is in no registry.
@@ -61,7 +82,7 @@ type Config struct {
 	Directory Directory
 	Acts      []ActInfo
 	Log       *slog.Logger
-	CacheSize int // decisions kept; a decision takes about 250 bytes
+	CacheSize int // decisions kept, DefaultCacheSize if 0, none below 0; a decision takes about 300 bytes
 
 	Clock act.Clock     // act.RealClock if nil
 	Fresh time.Duration // how long operators are fresh after they proved who they are; DefaultFresh if 0
@@ -94,6 +115,7 @@ type Engine struct {
 	// are pushed out, unreachable because the version is in the key. Measured
 	// with a key of this size and 1,000 entries: otter 112 ns and 0 allocations
 	// a hit, a hand-written 4-way table of atomic pointers 93 ns; not worth it.
+	// It is nil where nothing is to be remembered.
 	cache *otter.Cache[key, *gate.Decision]
 }
 
@@ -101,9 +123,11 @@ type Engine struct {
 type table struct {
 	index  uint16
 	name   string
+	doc    string
 	action types.EntityUID
 	kinds  uint32 // bit k: it can be about act.Kind k
 	read   bool
+	can    gate.Ability
 }
 
 func (t *table) kindTypes() (list []types.EntityType) {
@@ -136,13 +160,29 @@ func New(c Config) *Engine {
 	if e.log == nil {
 		e.log = slog.New(slog.DiscardHandler)
 	}
-	for _, a := range append(slices.Clone(c.Acts), ActInfo{Name: recordAct, Kinds: []act.Kind{act.KindNetwork}}) {
-		if e.acts[a.Name] != nil {
+	e.tables = tablesOf(c.Acts)
+	for _, t := range e.tables {
+		e.acts[t.name] = t
+	}
+	e.schema, e.defect = schemaOf(e.tables)
+	if c.CacheSize >= 0 {
+		e.cache = otter.Must(&otter.Options[key, *gate.Decision]{MaximumSize: cmp.Or(c.CacheSize, DefaultCacheSize)})
+	}
+	return e
+}
+
+// tablesOf makes the tables of the acts, and of those that are in no registry.
+func tablesOf(acts []ActInfo) (list []*table) {
+	known := make(map[string]bool)
+	for _, a := range append(slices.Clone(acts), ActInfo{Name: recordAct, Kinds: []act.Kind{act.KindNetwork}}) {
+		if known[a.Name] {
 			continue
 		}
+		known[a.Name] = true
 		t := &table{
-			index: uint16(len(e.tables)), name: a.Name, read: a.Read,
+			index: uint16(len(list)), name: a.Name, doc: a.Doc, read: a.Read,
 			action: types.NewEntityUID(typeAction, types.String(a.Name)), kinds: 1 << act.KindNetwork,
+			can: gate.Ability{Write: !a.Read, Redacts: a.Redacts, Attenuates: a.Attenuates},
 		}
 		for _, k := range a.Kinds {
 			if int(k) < kindCount && k != act.KindNone {
@@ -152,15 +192,9 @@ func New(c Config) *Engine {
 		if len(a.Kinds) == 0 {
 			t.kinds = 1<<kindCount - 2 // all but none
 		}
-		e.tables, e.acts[a.Name] = append(e.tables, t), t
+		list = append(list, t)
 	}
-	e.schema, e.defect = schemaOf(e.tables)
-	size := c.CacheSize
-	if size <= 0 {
-		size = DefaultCacheSize
-	}
-	e.cache = otter.Must(&otter.Options[key, *gate.Decision]{MaximumSize: size})
-	return e
+	return list
 }
 
 // Activate puts a bundle in force, whole or not at all. When it returns nil,
@@ -249,16 +283,12 @@ func (e *Engine) Decide(p act.Principal, q gate.Question) (d gate.Decision) {
 	if t == nil {
 		return gate.Decision{Policy: DefaultDeny, Bundle: s.version, Hint: "No policy knows the act " + q.Act + "."}
 	}
-	var f PrincipalFacts
-	switch p.Kind { //nolint:exhaustive // nothing is known of the others
-	case act.Agent:
-		f = e.directory.Facts(p)
-	case act.Operator:
-		f.Fresh, f.Passkey = e.isFresh(p, p.AuthAt), e.isFresh(p, p.PasskeyAt)
-	}
-	k, ok := s.key(t, p, f, q.Resource)
+	k, ok := e.keyOf(s, t, p, &q.Resource)
 	if !ok {
 		return gate.Decision{Policy: DefaultDeny, Bundle: s.version, Hint: "No policy lets anyone do " + q.Act + " on such a thing."}
+	}
+	if e.cache == nil {
+		return *e.evaluate(s, t, k)
 	}
 	if known, ok := e.cache.GetIfPresent(k); ok {
 		return *known
@@ -266,6 +296,25 @@ func (e *Engine) Decide(p act.Principal, q gate.Question) (d gate.Decision) {
 	fresh := e.evaluate(s, t, k)
 	e.cache.Set(k, fresh)
 	return *fresh
+}
+
+// keyOf asks the directory for what the policies of the act look at, and makes the key.
+func (e *Engine) keyOf(s *snapshot, t *table, p act.Principal, r *gate.Facts) (key, bool) {
+	ask := asked{p: p}
+	switch p.Kind { //nolint:exhaustive // nothing is known of the others
+	case act.Agent:
+		ask.facts = e.directory.Facts(p)
+	case act.Operator:
+		ask.facts.Fresh, ask.facts.Passkey = e.isFresh(p, p.AuthAt), e.isFresh(p, p.PasskeyAt)
+	}
+	looks := s.looks[t.index]
+	if looks&looksAuthor != 0 && r.Author != 0 {
+		ask.author = e.directory.Facts(act.Principal{Kind: act.Agent, ID: r.Author})
+	}
+	if looks&(looksAge|looksAuthorAge) != 0 {
+		ask.now = act.Micros(e.clock())
+	}
+	return s.key(t, &ask, r)
 }
 
 // isFresh reports whether it is a short time ago that an operator proved who they are.
@@ -278,17 +327,17 @@ func (e *Engine) isFresh(p act.Principal, proved int64) bool {
 // evaluate decides by the candidates that the index yields.
 func (e *Engine) evaluate(s *snapshot, t *table, k key) *gate.Decision {
 	q := s.request(k)
-	found := s.cells[t.index][k.principal].find(&k)
-	_, diag := cedar.Authorize(&found, q, cedar.Request{
+	found := s.cells[t.index][k.principal].find(s, &k)
+	_, diag := cedar.Authorize(found, q, cedar.Request{
 		Principal: q.principal, Action: t.action, Resource: q.resource, Context: e.context,
 	})
 	for _, failed := range diag.Errors {
 		e.log.Warn("policy cannot be evaluated", "policy", found.rule(failed.PolicyID).id, "act", t.name, "bundle", s.version, "err", failed.Message)
 	}
-	if d := s.outcome(diag, &found); d != nil {
+	if d := s.outcome(diag, found); d != nil {
 		return d
 	}
-	return s.defaultDeny(t, k, &found)
+	return s.defaultDeny(t, k, found)
 }
 
 // outcome makes an answer of what the evaluator found; nil when nothing matched.

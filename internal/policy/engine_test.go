@@ -29,7 +29,7 @@ func registry() []ActInfo {
 		{Name: "community.update"}, {Name: "community.picture"}, {Name: "community.appoint"}, {Name: "community.dismiss"},
 		{Name: "post.pin", Kinds: []act.Kind{act.KindPost}}, {Name: "post.unpin", Kinds: []act.Kind{act.KindPost}},
 		{Name: "post.create", Kinds: []act.Kind{act.KindCommunity}},
-		{Name: "post.read", Kinds: []act.Kind{act.KindPost}, Read: true},
+		{Name: "post.read", Kinds: []act.Kind{act.KindPost}, Read: true, Redacts: true},
 		{Name: "post.delete", Kinds: []act.Kind{act.KindPost}},
 		{Name: "comment.create", Kinds: []act.Kind{act.KindPost, act.KindComment}},
 		{Name: "comment.list", Kinds: []act.Kind{act.KindPost, act.KindComment}, Read: true},
@@ -67,10 +67,10 @@ func registry() []ActInfo {
 		{Name: "queue.create"}, {Name: "queue.update"}, {Name: "queue.delete"}, {Name: "queue.list", Read: true}, {Name: "queue.show", Read: true},
 		{Name: "network.show", Read: true}, {Name: "session.open"}, {Name: "session.lapse"}, {Name: "session.close"}, {Name: "session.list", Read: true},
 		{Name: "passkey.list", Read: true}, {Name: "passkey.add"}, {Name: "passkey.remove"}, {Name: "passkey.prove"},
-		{Name: "token.issue"}, {Name: "token.exchange"}, {Name: "token.assert"}, {Name: "token.refresh"}, {Name: "token.revoke"},
+		{Name: "token.issue", Attenuates: true}, {Name: "token.exchange"}, {Name: "token.assert"}, {Name: "token.refresh"}, {Name: "token.revoke"},
 		{Name: "consent.give"}, {Name: "consent.redeem"}, {Name: "device.start"}, {Name: "device.show", Read: true}, {Name: "device.approve"}, {Name: "device.deny"},
 		{Name: "token.inspect", Read: true}, {Name: "credential.rotate"}, {Name: "credential.revoke"}, {Name: "credential.recover"}, {Name: "command.register"},
-		{Name: "claim.show", Read: true}, {Name: "owner.list", Read: true}, {Name: "owner.link"},
+		{Name: "policy.schema", Read: true}, {Name: "claim.show", Read: true}, {Name: "owner.list", Read: true}, {Name: "owner.link"},
 		{Name: "enrollment.create"}, {Name: "identity.inventory", Read: true}, {Name: "key.rotate"}, {Name: "key.renew"}, {Name: "key.activate"}, {Name: "system.rewrap"}, {Name: "agent.enroll"}, {Name: "svid.issue"}, {Name: "svid.sign"},
 		{Name: "queue.receive"}, {Name: "queue.ack"}, {Name: "queue.extend"}, {Name: "queue.dead", Read: true}, {Name: "queue.redrive"},
 	}
@@ -328,7 +328,7 @@ func TestDefaultBundle(t *testing.T) {
 		"webhook.replay": both, "webhook.deliveries": both,
 		"network.show": pages, "session.open": strangers, "session.lapse": strangers, "session.close": {"operator, own"}, "session.list": operators,
 		"agent.enroll": strangers, "enrollment.create": operators, "credential.recover": operators, "command.register": operators, "identity.inventory": operators,
-		"claim.show": operators, "owner.list": operators, "owner.link": operators,
+		"policy.schema": operators, "claim.show": operators, "owner.list": operators, "owner.link": operators,
 		"passkey.list": operators, "passkey.add": operators, "passkey.remove": operators, "passkey.prove": operators,
 		"token.issue": {"active, own"}, "token.exchange": {"active, own"}, "token.assert": {"active, own", "operator, own"},
 		"token.refresh": {"active, own", "operator, own"}, "token.revoke": append([]string{"active, own"}, operators...), "token.inspect": both,
@@ -407,23 +407,23 @@ func TestObligations(t *testing.T) {
 	d := &people{by: map[act.ID]PrincipalFacts{}}
 	e := newEngine(t, d, nil)
 	activate(t, e, 1, `
-		@id("b") @hold("review") permit (principal is Observer, action == Action::"post.read", resource);
-		@id("a") @notify("soc") @hold("review") permit (principal, action == Action::"post.read", resource);
-		@id("c") @redact permit (principal is Agent, action == Action::"post.read", resource);
-		@id("d") @notify("owner") forbid (principal is Operator, action == Action::"post.read", resource);`)
+		@id("b") @hold("review") permit (principal is Observer, action == Action::"token.issue", resource);
+		@id("a") @notify("operators") @hold("review") permit (principal, action == Action::"token.issue", resource);
+		@id("c") @attenuate("ttl=60s") permit (principal is Agent, action == Action::"token.issue", resource);
+		@id("d") forbid (principal is Operator, action == Action::"token.issue", resource);`)
 	for _, c := range []struct {
 		kind   act.PrincipalKind
 		allow  bool
 		policy string
 		want   []gate.Obligation
 	}{
-		{act.Observer, true, "b", []gate.Obligation{{Name: "hold", Arg: "review"}, {Name: "notify", Arg: "soc"}}},
-		{act.Agent, true, "a", []gate.Obligation{{Name: "notify", Arg: "soc"}, {Name: "hold", Arg: "review"}, {Name: "redact"}}},
-		{act.Operator, false, "d", []gate.Obligation{{Name: "notify", Arg: "owner"}}},
-		{act.System, true, "a", []gate.Obligation{{Name: "notify", Arg: "soc"}, {Name: "hold", Arg: "review"}}},
+		{act.Observer, true, "b", []gate.Obligation{{Name: "hold", Arg: "review"}, {Name: "notify", Arg: "operators"}}},
+		{act.Agent, true, "a", []gate.Obligation{{Name: "notify", Arg: "operators"}, {Name: "hold", Arg: "review"}, {Name: "attenuate", Arg: "ttl=60s"}}},
+		{act.Operator, false, "d", nil},
+		{act.System, true, "a", []gate.Obligation{{Name: "notify", Arg: "operators"}, {Name: "hold", Arg: "review"}}},
 	} {
 		for range 2 { // decided, then from the cache
-			got := e.Decide(act.Principal{Kind: c.kind}, gate.Question{Act: "post.read", Resource: gate.Facts{Kind: act.KindPost}})
+			got := e.Decide(act.Principal{Kind: c.kind}, gate.Question{Act: "token.issue", Resource: gate.Facts{Kind: act.KindGrant}})
 			if got.Allow != c.allow || got.Policy != c.policy || !slices.Equal(got.Obligations, c.want) {
 				t.Errorf("%v: %+v, want %s with %v", c.kind, got, c.policy, c.want)
 			}

@@ -3,6 +3,7 @@ package policy
 import (
 	"fmt"
 	"iter"
+	"slices"
 	"strconv"
 
 	"github.com/cedar-policy/cedar-go"
@@ -25,6 +26,7 @@ type rule struct {
 	reach       reach
 	kinds       uint32 // bit k: it can apply to resources of act.Kind k
 	nodes       int    // size of the residue, the measure of its cost
+	looks       looks  // the attributes that the whole policy asks for
 	decision    *gate.Decision
 }
 
@@ -37,45 +39,52 @@ const (
 	perPolicy = 5 // what asking a policy costs beside its nodes
 )
 
-// need is an entity that a rule can be filed under: an owner, a community, an
-// agent or an operator by its id, a class or a part of the server by its name.
-type need struct {
-	id   act.ID
-	text string
-}
+// sort is in what way a request has something that a policy can be filed under.
+type sort uint8
 
-// Needs that have no id; unnamed is one more number that no id has.
 const (
-	noOwner act.ID = -2 - iota
-	noCommunity
-	oneClass  // the class text
-	oneSystem // the part of the server named text
-	observer
+	byPrincipal sort = iota // the agent or operator itself
+	byPart                  // the part of the server
+	byObserver
+	byCommunity
+	byOwner
+	byClassName
+	byTeam
+	bySite
+	byMandate
+	byLineage
+	byAuthorOwner
+	byAuthorClass
+	byAuthorTeam
+	byAuthorSite
+	byAuthorMandate
+	sortCount
 )
 
-// need returns what a request must have for a policy that needs uid.
-func (c *compiler) need(uid types.EntityUID) need {
-	switch uid.Type {
-	case typeClass:
-		return need{oneClass, string(uid.ID)}
-	case typeSystem:
-		return need{oneSystem, string(uid.ID)}
-	case typeObserver:
-		return need{observer, observerText(string(uid.ID))}
-	case typeOwner:
-		if uid.ID == noneID {
-			return need{noOwner, ""}
+// need is something that a rule can be filed under: an owner, a community, an agent by
+// its id; a class, a team by its number among the names.
+type need struct {
+	sort sort
+	id   int64 // 0 is the one that is not there
+}
+
+// need returns what a request must have for a policy that needs it.
+func (c *compiler) need(w wanted) need {
+	switch w.sort {
+	case byPart, byObserver, byClassName, byTeam, bySite, byAuthorClass, byAuthorTeam, byAuthorSite:
+		if w.sort == byObserver {
+			w.id = types.String(observerText(string(w.id)))
 		}
-	case typeCommunity:
-		if uid.ID == noneID {
-			return need{noCommunity, ""}
-		}
+		return need{w.sort, c.names.add(string(w.id))}
 	}
-	id, ok := c.known[uid.ID]
+	if w.id == noneID {
+		return need{w.sort, 0}
+	}
+	id, ok := c.known[w.id]
 	if !ok {
-		panic("unchecked entity " + uid.String())
+		panic("unchecked entity " + string(w.id))
 	}
-	return need{id, ""}
+	return need{w.sort, int64(id)}
 }
 
 // observerText tells the one sort of observer that has a name from the other.
@@ -86,27 +95,25 @@ func observerText(name string) string {
 	return ""
 }
 
-// has returns what a key can satisfy: the principal, the resource's community,
-// and for an agent its owner and its class.
-func (k *key) has() (list [4]need) {
-	orNone := func(id, none act.ID) need {
-		if id == 0 {
-			id = none
-		}
-		return need{id, ""}
+// has returns what a key can satisfy, by sort; unnamed for what no policy names.
+func (s *snapshot) has(k *key) (list [sortCount]int64) {
+	for i := range list {
+		list[i] = unnamed
 	}
-	list[1] = orNone(k.community, noCommunity)
-	list[2], list[3] = need{unnamed, ""}, need{unnamed, ""}
+	list[byCommunity] = int64(k.community)
 	switch k.principal {
 	case act.Agent:
-		list[0], list[2], list[3] = need{k.who, ""}, orNone(k.owner, noOwner), need{oneClass, k.text}
+		list[byPrincipal], list[byOwner], list[byClassName] = int64(k.who), int64(k.owner), s.names.number(k.text)
+		list[byTeam], list[bySite], list[byMandate], list[byLineage] = k.team, k.site, int64(k.mandate), int64(k.root)
 	case act.Operator:
-		list[0] = need{k.who, ""}
+		list[byPrincipal] = int64(k.who)
 	case act.System:
-		list[0] = need{oneSystem, k.text}
+		list[byPart] = s.names.number(k.text)
 	case act.Observer:
-		list[0] = need{observer, observerText(k.text)}
+		list[byObserver] = s.names.number(observerText(k.text))
 	}
+	list[byAuthorOwner], list[byAuthorClass], list[byAuthorTeam] = int64(k.authorOwner), k.authorClass, k.authorTeam
+	list[byAuthorSite], list[byAuthorMandate] = k.authorSite, int64(k.authorMandate)
 	return list
 }
 
@@ -114,7 +121,8 @@ func (k *key) has() (list [4]need) {
 type cell struct {
 	general []*rule
 	// by holds the policies that need something, each under one of its needs.
-	by map[need][]*rule
+	by    map[need][]*rule
+	sorts []sort // of the needs in by
 }
 
 // newCell indexes rules. Each goes under that of its needs which the fewest
@@ -143,25 +151,19 @@ func newCell(rules []*rule) *cell {
 			c.by = make(map[need][]*rule)
 		}
 		c.by[best] = append(c.by[best], r)
+		if !slices.Contains(c.sorts, best.sort) {
+			c.sorts = append(c.sorts, best.sort)
+		}
 	}
 	return c
 }
 
 // work returns a bound of the nodes that one request can make the cell
-// evaluate: a request has one owner, one class, one community and one principal.
+// evaluate: a request has one owner, one class, one community and so on.
 func (c *cell) work() int {
-	most := make(map[act.ID]int) // by sort of need
+	var most [sortCount]int
 	for n, rules := range c.by {
-		sort := n.id
-		switch {
-		case sort > 0:
-			sort = act.ID(n.id.Kind())
-		case sort == noOwner:
-			sort = act.ID(act.KindOwner)
-		case sort == noCommunity:
-			sort = act.ID(act.KindCommunity)
-		}
-		most[sort] = max(most[sort], cost(rules))
+		most[n.sort] = max(most[n.sort], cost(rules))
 	}
 	total := cost(c.general)
 	for _, n := range most {
@@ -180,23 +182,28 @@ func cost(rules []*rule) (n int) {
 // candidates are the policies within whose reach a request is. It is what the
 // evaluator iterates over.
 type candidates struct {
-	has   [4]need
-	lists [5][]*rule
+	has   [sortCount]int64
+	lists [sortCount + 1][]*rule
+	used  int // of lists
 	kind  act.Kind
 	asked []*rule // in the order in which the evaluator had them
 }
 
 // find returns the candidates for a key.
-func (c *cell) find(k *key) candidates {
-	found := candidates{kind: k.kind, has: k.has()}
-	found.lists[4] = c.general
-	if c.by != nil {
-		for i, n := range found.has {
-			if n.id != unnamed {
-				found.lists[i] = c.by[n]
-			}
+func (c *cell) find(s *snapshot, k *key) *candidates {
+	found := &candidates{kind: k.kind, has: s.has(k)}
+	add := func(rules []*rule) {
+		if len(rules) > 0 {
+			found.lists[found.used] = rules
+			found.used++
 		}
 	}
+	for _, sort := range c.sorts {
+		if id := found.has[sort]; id != unnamed {
+			add(c.by[need{sort, id}])
+		}
+	}
+	add(c.general)
 	return found
 }
 
@@ -207,7 +214,7 @@ func (c *candidates) covers(r *rule) bool {
 		return false
 	}
 	for _, n := range r.needs {
-		if n != c.has[0] && n != c.has[1] && n != c.has[2] && n != c.has[3] {
+		if n.id != c.has[n.sort] {
 			return false
 		}
 	}
@@ -217,7 +224,7 @@ func (c *candidates) covers(r *rule) bool {
 // rules iterates over the candidates.
 func (c *candidates) rules() iter.Seq[*rule] {
 	return func(yield func(*rule) bool) {
-		for _, list := range c.lists {
+		for _, list := range c.lists[:c.used] {
 			for _, r := range list {
 				if c.covers(r) && !yield(r) {
 					return
@@ -253,7 +260,11 @@ func (c *candidates) rule(id cedar.PolicyID) *rule {
 // index builds the cells of a snapshot and checks the bound on their work.
 func (s *snapshot) index(tables []*table) (problems []Problem) {
 	s.cells = make([][len(principalTypes)]*cell, len(tables))
+	s.looks = make([]looks, len(tables))
 	for i, t := range tables {
+		for _, r := range s.naming[t.name] {
+			s.looks[i] |= r.looks
+		}
 		for who, name := range principalTypes {
 			var here []*rule
 			for _, r := range s.naming[t.name] {

@@ -9,44 +9,71 @@ import (
 
 // key is everything that a decision depends on. Decisions are cached by it, and
 // the evaluator's request is made from it alone (see request), so a decision can
-// depend on nothing that the key leaves out. The facts of the principal are in
-// it as they are at the call; its epoch is not needed, because nothing that an
-// epoch stands for is remembered.
+// depend on nothing that the key leaves out. The facts of the principal, and of the
+// agent behind the resource, are in it as they are at the call; no epoch is needed,
+// because nothing that an epoch stands for is remembered.
 //
-// Ids and classes that no policy of the bundle names are replaced by one
-// stand-in: policies can compare them only with names (check.go), so they
-// cannot tell them apart. That keeps the keys of a million agents few.
+// Two things keep the keys of a million agents few. Ids and names that no policy of the
+// bundle speaks of are replaced by one stand-in: policies can compare them only with
+// what is written out (check.go), so they cannot tell them apart. And an attribute that
+// no policy for the act looks at is left out, as far as most agents differ in it.
 type key struct {
-	text      string // class of an agent, name of a part of the server or of an observer
-	version   int64  // of the bundle
-	who       act.ID
-	owner     act.ID
-	community act.ID
-	act       uint16
-	principal act.PrincipalKind
-	standing  act.Standing
-	kind      act.Kind
-	author    act.Standing
-	origin    act.Origin
-	visible   gate.Visibility
-	secrecy   gate.Classification
-	role      gate.Role
-	roles     gate.OperatorRoles
-	flags     uint8
+	text          string // class of an agent, name of a part of the server or of an observer
+	version       int64  // of the bundle
+	who           act.ID
+	owner         act.ID
+	mandate       act.ID
+	root          act.ID // of the principal's lineage
+	community     act.ID
+	authorOwner   act.ID
+	authorMandate act.ID
+	team          int64 // this and the next: a name of the bundle, see names.number
+	site          int64
+	authorClass   int64
+	authorTeam    int64
+	authorSite    int64
+	act           uint16
+	flags         uint16
+	principal     act.PrincipalKind
+	standing      act.Standing
+	kind          act.Kind
+	author        act.Standing
+	origin        act.Origin
+	visible       gate.Visibility
+	secrecy       gate.Classification
+	role          gate.Role
+	roles         gate.OperatorRoles
+	clearance     gate.Classification
+	depth         uint8
+	age           age
+	trust         Trust
+	authorTrust   Trust
+	authorAge     age
+	lineage       lineage
 }
 
 const (
-	flagClaimed = 1 << iota
+	flagClaimed uint16 = 1 << iota
 	flagOwn
 	flagLocked
 	flagFresh
 	flagAnswered
 	flagPasskey
 	flagRisk
+	flagSameOwner
+	flagSameTeam
+	flagSameMandate
 )
 
-// unnamed stands for an id that no policy names.
-const unnamed act.ID = -1
+func riskOf(flags uint16) gate.Risk {
+	if flags&flagRisk != 0 {
+		return gate.RiskHigh
+	}
+	return gate.RiskNormal
+}
+
+// unnamed stands for an id or a name that no policy speaks of.
+const unnamed = -1
 
 func (s *snapshot) name(id act.ID) act.ID {
 	if id == 0 {
@@ -58,9 +85,18 @@ func (s *snapshot) name(id act.ID) act.ID {
 	return unnamed
 }
 
+// asked is who asks, and who is behind what they ask about, as the directory knows them.
+type asked struct {
+	p      act.Principal
+	facts  PrincipalFacts
+	author PrincipalFacts // of gate.Facts.Author; looked up only if a policy for the act asks for it
+	now    int64          // Unix microseconds; 0 if no policy for the act asks for an age
+}
+
 // key makes the key of a question. ok is false when the question holds a value
 // that the vocabulary has no word for.
-func (s *snapshot) key(t *table, p act.Principal, f PrincipalFacts, r gate.Facts) (k key, ok bool) {
+func (s *snapshot) key(t *table, q *asked, r *gate.Facts) (k key, ok bool) {
+	p, f, looks := &q.p, &q.facts, s.looks[t.index]
 	k = key{
 		version: s.version, act: t.index, principal: p.Kind, who: s.name(p.ID),
 		community: s.name(r.Community), kind: r.Kind, author: r.AuthorStanding,
@@ -78,6 +114,7 @@ func (s *snapshot) key(t *table, p act.Principal, f PrincipalFacts, r gate.Facts
 		if f.Claimed {
 			k.flags |= flagClaimed
 		}
+		s.workload(&k, q, looks)
 	case act.System:
 		k.who, k.text = 0, p.Name
 	case act.Observer:
@@ -96,6 +133,9 @@ func (s *snapshot) key(t *table, p act.Principal, f PrincipalFacts, r gate.Facts
 			k.flags |= flagPasskey
 		}
 	}
+	if looks&looksAuthor != 0 && r.Author != 0 {
+		s.authored(&k, q, r.Author, looks)
+	}
 	if !t.read { // reads are decided by class attributes only
 		k.role = r.Role
 		if r.Own {
@@ -111,14 +151,108 @@ func (s *snapshot) key(t *table, p act.Principal, f PrincipalFacts, r gate.Facts
 	ok = int(k.principal) < len(principalTypes) && int(k.kind) < kindCount && t.kinds>>k.kind&1 == 1 &&
 		int(k.standing) < len(standingWords) && int(k.author) < len(standingWords) &&
 		int(k.origin) < len(originWords) && int(k.visible) < len(visibleWords) &&
-		int(k.secrecy) < len(classifiedWords) && int(k.role) < len(roleWords) && int(r.Risk) < len(riskWords)
+		int(k.secrecy) < len(classifiedWords) && int(k.role) < len(roleWords) && int(r.Risk) < len(riskWords) &&
+		int(k.clearance) < len(classifiedWords) && int(k.trust) < len(trustWords) && int(k.authorTrust) < len(trustWords)
 	return k, ok
+}
+
+// workload puts what a governed workload has into the key, as far as it is looked at.
+func (s *snapshot) workload(k *key, q *asked, looks looks) {
+	f := &q.facts
+	if looks&looksTeam != 0 {
+		k.team = s.names.number(f.Team)
+	}
+	if looks&looksSite != 0 {
+		k.site = s.names.number(f.Site)
+	}
+	if looks&looksMandate != 0 {
+		k.mandate = s.name(f.Mandate)
+	}
+	if looks&looksRoot != 0 {
+		k.root = s.name(f.rootOf(q.p.ID))
+	}
+	if looks&looksDepth != 0 {
+		k.depth = min(f.Depth, deepest)
+	}
+	if looks&looksClearance != 0 {
+		k.clearance = f.Clearance
+	}
+	if looks&looksTrust != 0 {
+		k.trust = f.Trust
+	}
+	if looks&looksAge != 0 {
+		k.age = ageAt(q.p.ID, q.now)
+	}
+}
+
+// authored puts what is known of the agent behind the resource into the key, and what it
+// is to the principal.
+func (s *snapshot) authored(k *key, q *asked, author act.ID, looks looks) {
+	f, a := &q.facts, &q.author
+	if looks&looksAuthorClass != 0 {
+		k.authorClass = s.names.number(a.Class)
+	}
+	if looks&looksAuthorTeam != 0 {
+		k.authorTeam = s.names.number(a.Team)
+	}
+	if looks&looksAuthorSite != 0 {
+		k.authorSite = s.names.number(a.Site)
+	}
+	if looks&looksAuthorOwner != 0 {
+		k.authorOwner = s.name(a.Owner)
+	}
+	if looks&looksAuthorWork != 0 {
+		k.authorMandate = s.name(a.Mandate)
+	}
+	if looks&looksAuthorTrust != 0 {
+		k.authorTrust = a.Trust
+	}
+	if looks&looksAuthorAge != 0 {
+		k.authorAge = ageAt(author, q.now)
+	}
+	if q.p.Kind != act.Agent {
+		return
+	}
+	if looks&looksSameOwner != 0 && f.Owner != 0 && f.Owner == a.Owner {
+		k.flags |= flagSameOwner
+	}
+	if looks&looksSameTeam != 0 && f.Team != "" && f.Team == a.Team {
+		k.flags |= flagSameTeam
+	}
+	if looks&looksSameMandate != 0 && f.Mandate != 0 && f.Mandate == a.Mandate {
+		k.flags |= flagSameMandate
+	}
+	if looks&looksLineage != 0 {
+		k.lineage = lineageOf(q.p.ID, f, author, a)
+	}
+}
+
+// lineageOf tells what author is to p.
+func lineageOf(p act.ID, f *PrincipalFacts, author act.ID, a *PrincipalFacts) lineage {
+	switch {
+	case p == author:
+		return lineageSelf
+	case f.Parent == author:
+		return lineageParent
+	case a.Parent == p:
+		return lineageChild
+	case f.rootOf(p) == a.rootOf(author):
+		return lineageKin
+	}
+	return lineageNone
+}
+
+// ageAt is how long ago an agent was registered: its id says when.
+func ageAt(agent act.ID, now int64) age {
+	return ageOf(act.FromMicros(now).Sub(agent.Time()))
 }
 
 // request is a key as Cedar sees it. It is also the evaluator's entity store,
 // of two entities, each made when a policy first asks for it.
 type request struct {
+	of        *snapshot
 	key       key
+	looks     looks // attributes that a policy for the act asks for; the others are not made
 	principal types.EntityUID
 	resource  types.EntityUID
 	owner     types.EntityUID
@@ -143,7 +277,9 @@ func (s *snapshot) uid(t types.EntityType, id act.ID) types.EntityUID {
 // request makes the evaluator's request of a key.
 func (s *snapshot) request(k key) *request {
 	q := &request{
+		of:        s,
 		key:       k,
+		looks:     s.looks[k.act],
 		resource:  types.NewEntityUID(kindTypes[k.kind], thingID),
 		community: s.uid(typeCommunity, k.community),
 	}
@@ -175,60 +311,48 @@ func (q *request) Get(uid types.EntityUID) (types.Entity, bool) {
 		return q.subject, true
 	case q.resource:
 		if !q.thingMade {
-			q.thingMade, q.thing = true, q.makeThing()
+			q.thingMade, q.thing = true, types.Entity{
+				UID: q.resource, Parents: types.NewEntityUIDSet(q.community), Attributes: q.record(varResource, ""),
+			}
 		}
 		return q.thing, true
 	}
 	return types.Entity{}, false
 }
 
+// record makes the attributes of a variable that are asked for.
+func (q *request) record(of types.String, who types.EntityType) types.Record {
+	m := make(types.RecordMap, 8)
+	for i := range vocabulary {
+		if a := &vocabulary[i]; q.looks>>i&1 == 1 && a.of == of && a.who == who {
+			m[a.name] = a.value(q)
+		}
+	}
+	return types.NewRecord(m)
+}
+
 func (q *request) makeSubject() types.Entity {
-	if q.key.principal == act.Operator {
+	e := types.Entity{UID: q.principal}
+	switch q.key.principal {
+	case act.Operator:
 		var roles []types.EntityUID
 		for _, name := range q.key.roles.Names() {
 			roles = append(roles, types.NewEntityUID(typeRole, types.String(name)))
 		}
-		return types.Entity{
-			UID: q.principal, Parents: types.NewEntityUIDSet(roles...),
-			Attributes: types.NewRecord(types.RecordMap{
-				attrFresh: types.Boolean(q.key.flags&flagFresh != 0), attrPasskey: types.Boolean(q.key.flags&flagPasskey != 0),
-			}),
+		e.Parents, e.Attributes = types.NewEntityUIDSet(roles...), q.record(varPrincipal, typeOperator)
+	case act.Agent:
+		in := []types.EntityUID{q.owner, q.class}
+		if q.looks&looksTeam != 0 {
+			in = append(in, types.NewEntityUID(typeTeam, types.String(q.of.names.word(q.key.team))))
 		}
+		if q.looks&looksMandate != 0 {
+			in = append(in, q.of.uid(typeMandate, q.key.mandate))
+		}
+		if q.looks&looksRoot != 0 {
+			in = append(in, q.of.uid(typeLineage, q.key.root))
+		}
+		e.Parents, e.Attributes = types.NewEntityUIDSet(in...), q.record(varPrincipal, typeAgent)
+	case act.Observer, act.System:
 	}
-	if q.key.principal != act.Agent {
-		return types.Entity{UID: q.principal}
-	}
-	return types.Entity{
-		UID:     q.principal,
-		Parents: types.NewEntityUIDSet(q.owner, q.class),
-		Attributes: types.NewRecord(types.RecordMap{
-			attrStanding: standingWords[q.key.standing],
-			attrClaimed:  types.Boolean(q.key.flags&flagClaimed != 0),
-			attrOwner:    q.owner,
-			attrClass:    types.String(q.key.text),
-		}),
-	}
-}
-
-func (q *request) makeThing() types.Entity {
-	risk := gate.RiskNormal
-	if q.key.flags&flagRisk != 0 {
-		risk = gate.RiskHigh
-	}
-	return types.Entity{
-		UID:     q.resource,
-		Parents: types.NewEntityUIDSet(q.community),
-		Attributes: types.NewRecord(types.RecordMap{
-			attrCommunity:      q.community,
-			attrAuthorStanding: standingWords[q.key.author],
-			attrOrigin:         originWords[q.key.origin],
-			attrVisibility:     visibleWords[q.key.visible],
-			attrClassification: classifiedWords[q.key.secrecy],
-			attrOwn:            types.Boolean(q.key.flags&flagOwn != 0),
-			attrLocked:         types.Boolean(q.key.flags&flagLocked != 0),
-			attrAnswered:       types.Boolean(q.key.flags&flagAnswered != 0),
-			attrRole:           roleWords[q.key.role],
-			attrRisk:           riskWords[risk],
-		}),
-	}
+	return e
 }

@@ -44,7 +44,7 @@ func TestDefaultBundleOnOperators(t *testing.T) {
 		"claim.show": decides | owner, "owner.list": oversees,
 		"agent.claim": decides, "approval.approve": decides, "approval.deny": decides, "dm.approve": decides, "dm.reject": decides, "dm.unblock": decides,
 
-		"kill.list": oversees, "report.list": oversees, "approval.list": oversees, "approval.show": oversees, "event.read": oversees,
+		"kill.list": oversees, "policy.schema": oversees, "report.list": oversees, "approval.list": oversees, "approval.show": oversees, "event.read": oversees,
 		"webhook.create": oversees, "webhook.list": oversees, "webhook.delete": oversees, "webhook.rotate": oversees, "webhook.replay": oversees,
 		"webhook.deliveries": oversees, "dm.survey": oversees, "queue.list": oversees, "queue.show": oversees,
 		"token.inspect": oversees, "identity.inventory": oversees,

@@ -22,9 +22,32 @@ type reach struct {
 	acts []string         // nil: every act
 	who  types.EntityType // type of the principal; "" any
 	kind types.EntityType // type of the resource; "" any
-	// need lists entities of which each must be the principal, its owner, its
-	// class or the resource's community.
-	need []types.EntityUID
+	// need lists what the request must have, each of it: that owner, that class,
+	// that community and so on.
+	need []wanted
+}
+
+// wanted is one thing that a request must have: in which way, and the id or name.
+type wanted struct {
+	sort sort
+	id   types.String
+}
+
+// entitySorts are the ways in which a request can have an entity of a type. A role stays
+// to be evaluated, for an operator has several.
+var entitySorts = map[types.EntityType]sort{
+	typeAgent: byPrincipal, typeOperator: byPrincipal, typeSystem: byPart, typeObserver: byObserver,
+	typeCommunity: byCommunity, typeOwner: byOwner, typeClass: byClassName, typeTeam: byTeam,
+	typeMandate: byMandate, typeLineage: byLineage,
+}
+
+// attributeSorts are the ways in which a request can have the value of an attribute.
+var attributeSorts = map[types.String]map[types.String]sort{
+	varPrincipal: {attrOwner: byOwner, attrClass: byClassName, attrTeam: byTeam, attrSite: bySite, attrMandate: byMandate},
+	varResource: {
+		attrCommunity: byCommunity, attrAuthorOwner: byAuthorOwner, attrAuthorClass: byAuthorClass,
+		attrAuthorTeam: byAuthorTeam, attrAuthorSite: byAuthorSite, attrAuthorMandate: byAuthorMandate,
+	},
 }
 
 // reachOf splits a policy. The residue has no scopes left.
@@ -102,9 +125,11 @@ func (r *reach) resource(t types.EntityType) bool {
 	return r.kind == t
 }
 
-func (r *reach) needs(uid types.EntityUID) {
-	if !slices.Contains(r.need, uid) {
-		r.need = append(r.need, uid)
+func (r *reach) needs(uid types.EntityUID) { r.wants(entitySorts[uid.Type], uid.ID) }
+
+func (r *reach) wants(s sort, id types.String) {
+	if w := (wanted{s, id}); !slices.Contains(r.need, w) {
+		r.need = append(r.need, w)
 	}
 }
 
@@ -157,28 +182,35 @@ func (r *reach) in(left, right xast.IsNode) bool {
 }
 
 func (r *reach) equal(a, b xast.IsNode) bool {
-	value, _ := b.(xast.NodeValue)
-	switch v := value.Value.(type) {
-	case types.EntityUID:
-		switch {
-		case variable(a) == "principal" && slices.Contains(principalTypes[:], v.Type):
-			if !r.principal(v.Type) {
-				return false
-			}
-		case isAccess(a, "principal", attrOwner) && v.Type == typeOwner:
-		case isAccess(a, "resource", attrCommunity) && v.Type == typeCommunity:
-		default:
+	value, ok := b.(xast.NodeValue)
+	if !ok {
+		return false
+	}
+	uid, isEntity := value.Value.(types.EntityUID)
+	if isEntity && variable(a) == varPrincipal {
+		if !slices.Contains(principalTypes[:], uid.Type) || !r.principal(uid.Type) {
 			return false
 		}
-		r.needs(v)
+		r.needs(uid)
 		return true
-	case types.String:
-		if isAccess(a, "principal", attrClass) {
-			r.needs(types.NewEntityUID(typeClass, v))
-			return true
-		}
 	}
-	return false
+	access, ok := a.(xast.NodeTypeAccess)
+	if !ok {
+		return false
+	}
+	s, ok := attributeSorts[variable(access.Arg)][access.Value]
+	if !ok {
+		return false
+	}
+	if !isEntity {
+		text, ok := value.Value.(types.String)
+		if ok {
+			r.wants(s, text)
+		}
+		return ok
+	}
+	r.wants(s, uid.ID)
+	return true
 }
 
 // truth reports whether an expression is total and a truth value: evaluating it
@@ -189,6 +221,14 @@ func (r *reach) truth(n xast.IsNode) bool {
 	case xast.NodeTypeEquals:
 		return r.total(n.Left) && r.total(n.Right)
 	case xast.NodeTypeNotEquals:
+		return r.total(n.Left) && r.total(n.Right)
+	case xast.NodeTypeLessThan:
+		return r.total(n.Left) && r.total(n.Right)
+	case xast.NodeTypeLessThanOrEqual:
+		return r.total(n.Left) && r.total(n.Right)
+	case xast.NodeTypeGreaterThan:
+		return r.total(n.Left) && r.total(n.Right)
+	case xast.NodeTypeGreaterThanOrEqual:
 		return r.total(n.Left) && r.total(n.Right)
 	case xast.NodeTypeAnd:
 		return r.truth(n.Left) && r.truth(n.Right)
@@ -208,7 +248,8 @@ func (r *reach) truth(n xast.IsNode) bool {
 		_, set := n.Left.(xast.NodeTypeSet)
 		return set && r.total(n.Left) && r.total(n.Right)
 	case xast.NodeTypeAccess:
-		return boolean(n.Value) && r.total(n)
+		a := attributeOf(variable(n.Arg), n.Value)
+		return a != nil && a.typ == "Bool" && r.total(n)
 	case xast.NodeValue:
 		_, ok := n.Value.(types.Boolean)
 		return ok
@@ -223,10 +264,8 @@ func (r *reach) total(n xast.IsNode) bool {
 		return true
 	case xast.NodeTypeAccess:
 		v := variable(n.Arg)
-		if v == "principal" && n.Value == attrFresh {
-			return r.who == typeOperator
-		}
-		return slices.Contains(attributes(v), n.Value) && (v != "principal" || r.who == typeAgent)
+		a := attributeOf(v, n.Value)
+		return a != nil && (v != varPrincipal || r.who == a.who)
 	case xast.NodeTypeSet:
 		return !slices.ContainsFunc(n.Elements, func(e xast.IsNode) bool { return !r.total(e) })
 	}

@@ -4,6 +4,7 @@ import (
 	"crypto/ed25519"
 	"encoding/hex"
 	"hash/fnv"
+	"math"
 	"strconv"
 	"time"
 
@@ -42,7 +43,10 @@ type directory struct{ *lifecycle.Lifecycle }
 
 func (d directory) Facts(p act.Principal) policy.PrincipalFacts {
 	f := d.Lifecycle.Facts(p.ID)
-	return policy.PrincipalFacts{Standing: f.Standing, Claimed: f.Claimed, Owner: f.Owner, Class: f.Class}
+	return policy.PrincipalFacts{
+		Standing: f.Standing, Claimed: f.Claimed, Owner: f.Owner, Class: f.Class, Clearance: f.Clearance,
+		Mandate: f.Mandate, Parent: f.Parent, Root: f.Root, Depth: uint8(min(f.Depth, math.MaxUint8)),
+	}
 }
 
 // owners gives network what lifecycle and identity know of agents' owners.

@@ -42,6 +42,7 @@ type Server struct {
 	Bus       *bus.Bus
 	Gate      *gate.Gate
 	Policy    *policy.Engine
+	schema    *policy.Published
 	Identity  *identity.Service
 	Issuer    *identity.Issuer
 	Consents  *identity.Consents
@@ -186,6 +187,7 @@ func assemble(ctx context.Context, c Config, log *slog.Logger) (_ *Server, err e
 		Sealer: s.Keys.Wrapper(), Owners: owners{s.Lifecycle, s.Identity},
 		Push: s.push(),
 	})
+	s.schema = policy.RegisterSchema(s.Gate)
 	if s.Policy, err = s.openPolicy(ctx); err != nil {
 		return nil, err
 	}
@@ -258,7 +260,7 @@ func (s *Server) openPolicy(ctx context.Context) (*policy.Engine, error) {
 	key := s.Keys.PolicyKey()
 	var acts []policy.ActInfo
 	for _, a := range s.Gate.Acts() {
-		acts = append(acts, policy.ActInfo{Name: a.Name, Kinds: append([]act.Kind{a.On}, a.Also...), Read: !a.Write})
+		acts = append(acts, policy.InfoOf(a))
 	}
 	engine := policy.New(policy.Config{
 		Key: policyPublic(key), Codec: s.Codec, Directory: directory{s.Lifecycle}, Acts: acts,
@@ -340,7 +342,7 @@ func (s *Server) doors() error {
 			OwnKeyApproval: s.Config.OwnKeyApproval, Challenge: s.Config.Challenge, Heartbeat: cmp.Or(s.Config.Heartbeat, gate.DefaultHeartbeat),
 		},
 	}))
-	own := native.New(native.Config{Kernel: kernel, Network: s.Network, Lifecycle: s.Lifecycle, Issuer: s.Issuer, Passkeys: s.Passkeys})
+	own := native.New(native.Config{Kernel: kernel, Network: s.Network, Lifecycle: s.Lifecycle, Issuer: s.Issuer, Passkeys: s.Passkeys, Schema: s.schema})
 	kernel.Mount(own)
 	kernel.Mount(native.NewDescription(kernel, own, s.URL))
 	var sessions *api.Sessions
