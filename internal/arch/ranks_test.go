@@ -40,7 +40,7 @@ var house = map[string]room{
 	"backup": {rank: 2, budget: 1000},
 
 	"identity": {rank: 3, budget: 8000},
-	"policy":   {rank: 3, budget: 4000},
+	"policy":   {rank: 3, budget: 6000}, // ADR 30: bundles are composed, tried, compared and governed here
 
 	"identity/idp": {rank: 3, budget: 1000, peers: []string{"identity"}}, // hides OpenID Connect and its libraries
 

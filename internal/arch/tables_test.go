@@ -84,7 +84,10 @@ var tables = map[string]table{
 	"derivation": {owner: "provenance", unique: []string{"pos, ord"}},
 	"segment":    {owner: "provenance", unique: []string{"id"}},
 
-	"policy_bundle": {owner: "policy", unique: []string{"version"}, small: "a row for each bundle ever activated"},
+	"policy_bundle":   {owner: "policy", unique: []string{"version"}, small: "a row for each bundle ever activated"},
+	"policy_decision": {owner: "policy", unique: []string{"hour, digest", "digest"}},
+	"policy_shadow":   {owner: "policy", unique: []string{"id"}, small: "a row for each bundle put beside the one in force in the last days"},
+	"policy_flip":     {owner: "policy", unique: []string{"shadow, digest", "digest"}},
 
 	"idempotency": {owner: "gate", unique: []string{"principal, name"}},
 }

@@ -94,6 +94,7 @@ func (a *ReadAct[In, Out]) once(ctx context.Context, p act.Principal, in In, i I
 	before := g.fence.number()
 	var target Resource
 	var chain []Facts
+	var d Decision
 	if err := g.db.View(ctx, func(v *store.View) error {
 		if a.r.Target != nil {
 			if target, err = a.r.Target(ctx, v, p, in); err != nil {
@@ -104,7 +105,7 @@ func (a *ReadAct[In, Out]) once(ctx context.Context, p act.Principal, in In, i I
 			}
 		}
 		in := in
-		if _, err = g.decide(p, a.r.Info, target.Facts, chain); err != nil {
+		if d, err = g.decide(p, a.r.Info, target.Facts, chain); err != nil {
 			if in, err = a.narrowed(p, in, target.Facts, chain, err); err != nil {
 				return err
 			}
@@ -140,7 +141,8 @@ func (a *ReadAct[In, Out]) once(ctx context.Context, p act.Principal, in In, i I
 	}
 	// Between filter and commit something on the page, or the reader itself, may
 	// have been fenced: then the page is not shown but made again.
-	if g.fence.movedSince(before, p.ID, shown) {
+	// So may the policies: then it is decided anew.
+	if g.fence.movedSince(before, p.ID, shown) || !g.stillDecides(d) {
 		return out, errMoved
 	}
 	if len(p.Chain) > 0 && g.chainMoved(before, p) {

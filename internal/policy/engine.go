@@ -71,6 +71,9 @@ type Config struct {
 	ObserverPages  bool // everybody may read the pages
 	OwnKeyApproval bool // an agent's own key approves conversations
 	Challenge      bool // new content is challenged
+	TwoPersons     bool // what changes the policies is approved by somebody else
+
+	Keeper *Keeper // keeps what is decided; nil keeps nothing
 }
 
 // Engine decides. It is safe for concurrent use.
@@ -86,9 +89,11 @@ type Engine struct {
 	defect    error // what is wrong with the registered acts
 	clock     act.Clock
 	fresh     int64 // microseconds
+	keeper    *Keeper
 
 	activate sync.Mutex // one activation at a time
 	current  atomic.Pointer[snapshot]
+	beside   atomic.Pointer[shadow] // a bundle that decides beside the one in force; nil for none
 
 	// cache maps a key to the answer. Answers of older bundles stay until they
 	// are pushed out, unreachable because the version is in the key. Measured
@@ -125,7 +130,9 @@ func New(c Config) *Engine {
 		context: types.NewRecord(types.RecordMap{
 			attrAnonymousAPI: types.Boolean(c.AnonymousAPI), attrObserverPages: types.Boolean(c.ObserverPages),
 			attrOwnKeyApproval: types.Boolean(c.OwnKeyApproval), attrChallenge: types.Boolean(c.Challenge),
+			attrTwoPersons: types.Boolean(c.TwoPersons),
 		}),
+		keeper: c.Keeper,
 	}
 	if e.clock = c.Clock; e.clock == nil {
 		e.clock = act.RealClock
@@ -166,7 +173,7 @@ func New(c Config) *Engine {
 // Activate puts a bundle in force, whole or not at all. When it returns nil,
 // every Decide that begins afterwards is decided by it. It fails with the rule
 // that the bundle breaks (bundle.schema, bundle.signature, bundle.version,
-// bundle.policy and those of [Parse]); then the bundle in force stays.
+// bundle.policy, bundle.test and those of [Parse]); then the bundle in force stays.
 // Activating the bundle in force again does nothing.
 func (e *Engine) Activate(b *Bundle) error {
 	if e.defect != nil {
@@ -194,6 +201,9 @@ func (e *Engine) Activate(b *Bundle) error {
 	began, problems := e.compile(b)
 	if len(problems) > 0 {
 		return refuseProblems(problems)
+	}
+	if err := refuseTrials(e.trials(began, b)); err != nil {
+		return err
 	}
 	e.current.Store(began)
 	e.log.Info("policy bundle in force", "version", b.Version, "policies", len(began.rules), "digest", fmt.Sprintf("%x", b.Digest[:8]))
@@ -260,12 +270,21 @@ func (e *Engine) Decide(p act.Principal, q gate.Question) (d gate.Decision) {
 	if !ok {
 		return gate.Decision{Policy: DefaultDeny, Bundle: s.version, Hint: "No policy lets anyone do " + q.Act + " on such a thing."}
 	}
+	found := e.cached(s, t, k)
+	if e.keeper != nil {
+		e.keeper.note(e, sampleOf(t, p, f, q.Resource), found)
+	}
+	return *found
+}
+
+// cached answers a key from what is remembered, or evaluates it.
+func (e *Engine) cached(s *snapshot, t *table, k key) *gate.Decision {
 	if known, ok := e.cache.GetIfPresent(k); ok {
-		return *known
+		return known
 	}
 	fresh := e.evaluate(s, t, k)
 	e.cache.Set(k, fresh)
-	return *fresh
+	return fresh
 }
 
 // isFresh reports whether it is a short time ago that an operator proved who they are.
@@ -277,10 +296,15 @@ func (e *Engine) isFresh(p act.Principal, proved int64) bool {
 
 // evaluate decides by the candidates that the index yields.
 func (e *Engine) evaluate(s *snapshot, t *table, k key) *gate.Decision {
+	return e.evaluateIn(s, t, k, e.context)
+}
+
+// evaluateIn is evaluate in a network of other settings.
+func (e *Engine) evaluateIn(s *snapshot, t *table, k key, context types.Record) *gate.Decision {
 	q := s.request(k)
 	found := s.cells[t.index][k.principal].find(&k)
 	_, diag := cedar.Authorize(&found, q, cedar.Request{
-		Principal: q.principal, Action: t.action, Resource: q.resource, Context: e.context,
+		Principal: q.principal, Action: t.action, Resource: q.resource, Context: context,
 	})
 	for _, failed := range diag.Errors {
 		e.log.Warn("policy cannot be evaluated", "policy", found.rule(failed.PolicyID).id, "act", t.name, "bundle", s.version, "err", failed.Message)

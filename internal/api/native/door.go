@@ -15,6 +15,7 @@ import (
 	"github.com/reefwarden/reefwarden/internal/identity/passkey"
 	"github.com/reefwarden/reefwarden/internal/lifecycle"
 	"github.com/reefwarden/reefwarden/internal/network"
+	"github.com/reefwarden/reefwarden/internal/policy"
 )
 
 // Config says what the door is made of. All fields are required.
@@ -24,6 +25,7 @@ type Config struct {
 	Lifecycle *lifecycle.Lifecycle
 	Issuer    *identity.Issuer
 	Passkeys  *passkey.Keeper
+	Policies  *policy.Office
 }
 
 type door struct {
@@ -32,6 +34,7 @@ type door struct {
 	lifecycle     *lifecycle.Lifecycle
 	issuer        *identity.Issuer
 	passkeys      *passkey.Keeper
+	policies      *policy.Office
 	codec         *act.Codec
 	json, problem []string // values of Content-Type, shared and never changed
 }
@@ -46,7 +49,7 @@ const (
 // New returns the door.
 func New(c Config) *api.Door {
 	d := &door{
-		kernel: c.Kernel, network: c.Network, lifecycle: c.Lifecycle, issuer: c.Issuer, passkeys: c.Passkeys, codec: c.Kernel.Codec,
+		kernel: c.Kernel, network: c.Network, lifecycle: c.Lifecycle, issuer: c.Issuer, passkeys: c.Passkeys, policies: c.Policies, codec: c.Kernel.Codec,
 		json: []string{"application/json"}, problem: []string{"application/problem+json"},
 	}
 	return &api.Door{
@@ -56,7 +59,7 @@ func New(c Config) *api.Door {
 		Instead: map[string]string{
 			"DELETE /agents/{agent}": "send a POST to /v1/agents/{id}/kill with a reason",
 		},
-		Routes: slices.Concat(d.operatorRoutes(), d.ownerRoutes(), d.credentialRoutes(), d.commandRoutes(), d.svidRoutes(), d.newcomerRoutes(), d.socialRoutes(), d.placeRoutes(), d.labelRoutes(), d.pictureRoutes(), d.postRoutes(),
+		Routes: slices.Concat(d.operatorRoutes(), d.ownerRoutes(), d.policyRoutes(), d.credentialRoutes(), d.commandRoutes(), d.svidRoutes(), d.newcomerRoutes(), d.socialRoutes(), d.placeRoutes(), d.labelRoutes(), d.pictureRoutes(), d.postRoutes(),
 			d.dayRoutes(), d.conversationRoutes(), d.taskRoutes(), d.eventRoutes(), d.queueRoutes()),
 	}
 }
