@@ -97,7 +97,7 @@ var nativeBodies = map[string]any{
 	"policy.shadow":   map[string]any{"reason": "x"},
 	"policy.unshadow": map[string]any{"reason": "x"},
 
-	"svid.sign":          map[string]any{"audience": []string{"x"}},
+	"svid.sign": map[string]any{"audience": []string{"x"}},
 }
 
 // signingRequest is one for a key that nobody has any more.

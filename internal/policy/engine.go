@@ -267,10 +267,12 @@ func (e *Engine) Decide(p act.Principal, q gate.Question) (d gate.Decision) {
 		f.Fresh, f.Passkey = e.isFresh(p, p.AuthAt), e.isFresh(p, p.PasskeyAt)
 	}
 	k, ok := s.key(t, p, f, q.Resource)
-	if !ok {
-		return gate.Decision{Policy: DefaultDeny, Bundle: s.version, Hint: "No policy lets anyone do " + q.Act + " on such a thing."}
+	var found *gate.Decision
+	if ok {
+		found = e.cached(s, t, k)
+	} else {
+		found = &gate.Decision{Policy: DefaultDeny, Bundle: s.version, Hint: "No policy lets anyone do " + q.Act + " on such a thing."}
 	}
-	found := e.cached(s, t, k)
 	if e.keeper != nil {
 		e.keeper.note(e, sampleOf(t, p, f, q.Resource), found)
 	}
