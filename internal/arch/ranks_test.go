@@ -58,7 +58,7 @@ var house = map[string]room{
 	"export":   {rank: 4, budget: 2000},
 
 	"api":          {rank: 5, budget: 2500},
-	"api/native":   {rank: 5, budget: 5000, peers: []string{"api"}},
+	"api/native":   {rank: 5, budget: 6000, peers: []string{"api"}}, // ADR 30: policies
 	"api/moltbook": {rank: 5, budget: 4000, peers: []string{"api"}},
 	"api/mcp":      {rank: 5, budget: 2000, peers: []string{"api"}},
 	"api/a2a":      {rank: 5, budget: 2000, peers: []string{"api"}},
@@ -68,7 +68,7 @@ var house = map[string]room{
 
 	"server": {rank: 6, budget: 3000}, // ADR 22, 24: where keys are kept and how they are opened; how machines speak to each other
 
-	"cli":   {rank: 7, budget: 5000}, // ADR 23
+	"cli":   {rank: 7, budget: 6000}, // ADR 23, 30
 	"bench": {rank: 7, budget: 8000, peers: []string{"world"}},
 	"world": {rank: 7, budget: 2500},
 

@@ -3,6 +3,7 @@ package policy
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"reflect"
 	"slices"
 	"strings"
@@ -239,6 +240,12 @@ func (e *Engine) things(t *table, was, now *snapshot, old, fresh map[string]rule
 			}
 		}
 		list = wider
+	}
+	for i := range shape.NumField() {
+		delete(looked, snake(shape.Field(i).Name))
+	}
+	for _, name := range slices.Sorted(maps.Keys(looked)) { // of whoever made the thing
+		out.Partial = append(out.Partial, t.name+": "+name)
 	}
 	return list
 }

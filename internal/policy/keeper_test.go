@@ -360,3 +360,27 @@ func TestDifference(t *testing.T) {
 		t.Errorf("the other way round: %+v", back)
 	}
 }
+
+// What keeping costs a decision that is cached, for a hundred agents.
+func BenchmarkDecideKept(b *testing.B) {
+	for _, keeps := range []bool{false, true} {
+		b.Run(fmt.Sprint("kept ", keeps), func(b *testing.B) {
+			db := storetest.Open(b, store.SQLite)
+			e := newEngine(b, fixed{Standing: act.Active, Claimed: true}, func(c *Config) {
+				if keeps {
+					c.Keeper = NewKeeper(db, slog.New(slog.DiscardHandler))
+				}
+			})
+			if err := e.Activate(compose(b, Draft{}, 1)); err != nil {
+				b.Fatal(err)
+			}
+			q := gate.Question{Act: "vote.cast", Resource: gate.Facts{Kind: act.KindPost, AuthorStanding: act.Active}}
+			b.ReportAllocs()
+			n := 0
+			for b.Loop() {
+				n = (n + 1) % 100
+				e.Decide(act.Principal{Kind: act.Agent, ID: testID(act.KindAgent, n+1)}, q)
+			}
+		})
+	}
+}

@@ -73,10 +73,10 @@ func votesUnder(t *testing.T, s *servertest.Server, first int64) map[int64]int {
 				return err
 			}
 			if l.Outcome != "done" {
-				t.Errorf("a vote was %s by %s", l.Outcome, l.Policy)
+				t.Errorf("a vote was %s by %s", l.Outcome, l.Policy.ID)
 			}
-			if under[l.Bundle]++; l.Bundle >= first && l.Policy != fmt.Sprintf("votes-%d", l.Bundle-first) {
-				t.Errorf("a vote under bundle %d was decided by %s", l.Bundle, l.Policy)
+			if under[l.Policy.Bundle]++; l.Policy.Bundle >= first && l.Policy.ID != fmt.Sprintf("votes-%d", l.Policy.Bundle-first) {
+				t.Errorf("a vote under bundle %d was decided by %s", l.Policy.Bundle, l.Policy.ID)
 			}
 			return nil
 		})
@@ -322,7 +322,7 @@ func TestUpgradeKeepsOperatorsFiles(t *testing.T) {
 				t.Errorf("version %d is in force, want %d; behind %q; votes by %q", s.Policy.Version(), want, s.Policies.Behind(), rules)
 			}
 			ready := s.Call(t, "GET", "/readyz", "", nil)
-			if said := strings.Contains(ready.Raw, "no operator writes in an agent's place"); ready.Status != http.StatusOK || said != behind {
+			if said := strings.Contains(string(ready.Raw), "no operator writes in an agent's place"); ready.Status != http.StatusOK || said != behind {
 				t.Errorf("/readyz: %d %s", ready.Status, ready.Raw)
 			}
 			if behind {
