@@ -27,20 +27,22 @@ var house = map[string]room{
 	"picture":   {rank: 1, budget: 1000},
 	"legible":   {rank: 1, budget: 500},
 	"skill":     {rank: 1, budget: 1500},
-	"client":    {rank: 1, budget: 3500, peers: []string{"identity/token"}}, // ADR 23: it holds keys and makes proofs
+	"client":    {rank: 1, budget: 4500, peers: []string{"identity/token"}}, // ADR 23, 28: it holds keys and makes proofs
 
 	"certificate": {rank: 1, budget: 500},
 
 	"identity/svid": {rank: 1, budget: 1000, peers: []string{"identity/token"}}, // ADR 24: what agents read, too
 
+	"lifecycle/charter": {rank: 1, budget: 800}, // ADR 28: the arithmetic of authority; lifecycle and manifest read its documents
+
 	"identity/token": {rank: 1, budget: 3500}, // below the gate, which looks at scopes, and below clients, which make proofs
 
-	"gate":   {rank: 2, budget: 3500},
+	"gate":   {rank: 2, budget: 3800}, // ADR 28: what an agent's grant bounds
 	"egress": {rank: 2, budget: 3000},
 	"backup": {rank: 2, budget: 1000},
 
 	"identity": {rank: 3, budget: 8000},
-	"policy":   {rank: 3, budget: 6000}, // ADR 30: bundles are composed, tried, compared and governed here
+	"policy":   {rank: 3, budget: 6500}, // ADR 30: operators' bundles
 
 	"identity/idp": {rank: 3, budget: 1000, peers: []string{"identity"}}, // hides OpenID Connect and its libraries
 
@@ -48,8 +50,8 @@ var house = map[string]room{
 
 	"audit":      {rank: 3, budget: 3000},
 	"provenance": {rank: 3, budget: 5000},
-	"network":    {rank: 3, budget: 12200}, // ADR 22: it wraps anew what it has wrapped
-	"lifecycle":  {rank: 3, budget: 5000, peers: []string{"identity"}},
+	"network":    {rank: 3, budget: 12200},                             // ADR 22: it wraps anew what it has wrapped
+	"lifecycle":  {rank: 3, budget: 9500, peers: []string{"identity"}}, // ADR 28: classes, mandates, lines, halts
 	"secret":     {rank: 3, budget: 3000, peers: []string{"identity"}},
 
 	"detect":   {rank: 4, budget: 6000},
@@ -58,7 +60,7 @@ var house = map[string]room{
 	"export":   {rank: 4, budget: 2000},
 
 	"api":          {rank: 5, budget: 2500},
-	"api/native":   {rank: 5, budget: 6000, peers: []string{"api"}}, // ADR 30: policies
+	"api/native":   {rank: 5, budget: 7000, peers: []string{"api"}}, // ADR 28
 	"api/moltbook": {rank: 5, budget: 4000, peers: []string{"api"}},
 	"api/mcp":      {rank: 5, budget: 2000, peers: []string{"api"}},
 	"api/a2a":      {rank: 5, budget: 2000, peers: []string{"api"}},
@@ -66,10 +68,10 @@ var house = map[string]room{
 	"console":      {rank: 5, budget: 2800, peers: []string{"api"}}, // ADR 25, 26: what owners decide, passkeys
 	"agent":        {rank: 5, budget: 8000, only: []string{"act", "telemetry", "skill", "client", "egress"}},
 
-	"server": {rank: 6, budget: 3000}, // ADR 22, 24: where keys are kept and how they are opened; how machines speak to each other
+	"server": {rank: 6, budget: 3500}, // ADR 22, 24, 28: where keys are kept and how they are opened; how machines speak to each other
 
-	"cli":   {rank: 7, budget: 6000}, // ADR 23, 30
-	"bench": {rank: 7, budget: 8000, peers: []string{"world"}},
+	"cli":   {rank: 7, budget: 7000}, // ADR 23, 28
+	"bench": {rank: 7, budget: 9500, peers: []string{"world"}},
 	"world": {rank: 7, budget: 2500},
 
 	"cmd/reef": {rank: 8, budget: 100},

@@ -44,6 +44,7 @@ var tables = map[string]table{
 	"approval": {owner: "lifecycle", unique: []string{"id"}},
 	"trial":    {owner: "lifecycle", unique: []string{"agent"}},
 	"kill":     {owner: "lifecycle", unique: []string{"n", "agent"}},
+	"halt":     {owner: "lifecycle", unique: []string{"scope, target, label"}, small: "a row for each scope that is stopped"},
 
 	"restoration": {owner: "lifecycle", unique: []string{"n"}, small: "a row for each restore"},
 

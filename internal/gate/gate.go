@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/reefwarden/reefwarden/internal/act"
@@ -29,6 +30,7 @@ type Ports struct {
 	Holds     Holds // nil refuses what policy wants held
 
 	Credentials Credentials // nil takes every credential for good, where nobody has any
+	Bounds      Bounds      // nil bounds nobody
 }
 
 // Config tunes a gate.
@@ -167,6 +169,10 @@ type Resource struct {
 	Ref    act.Ref
 	Facts  Facts
 	Guards []Guard
+
+	// Demands are what the domain asks for beside the policy, whoever acts: a class says
+	// how many people approve its instances.
+	Demands []Obligation
 }
 
 // Guard re-checks inside the transaction that a row is as Resolve saw it: Q is
@@ -282,6 +288,7 @@ func (a *WriteAct[In, Out]) once(ctx context.Context, p act.Principal, pass *pas
 	if err != nil {
 		return out, err
 	}
+	d.Obligations = append(slices.Clip(d.Obligations), target.Demands...)
 	if o, waits := d.demand(pass.met); waits {
 		out, kept, err = a.keep(ctx, p, pass, in, target, &d, o)
 		return out, err
@@ -315,6 +322,9 @@ func (a *WriteAct[In, Out]) once(ctx context.Context, p act.Principal, pass *pas
 		}
 		if !g.stillDecides(d) {
 			return errMoved
+		}
+		if err := g.charge(tx, p, a.w.Name); err != nil {
+			return err
 		}
 		if err := pass.used(tx); err != nil {
 			return err
@@ -449,6 +459,9 @@ func (g *Gate) admit(ctx context.Context, p act.Principal, i Info, via act.ID) (
 			return p, nil, err
 		}
 	}
+	if p.Kind == act.Agent && g.Bounds != nil {
+		g.Bounds.Seen(p.ID)
+	}
 	if via != 0 {
 		return p, noRefund, nil
 	}
@@ -496,6 +509,9 @@ func (g *Gate) decide(p act.Principal, i Info, f Facts, chain []Facts) (Decision
 	if g.bare {
 		return Decision{Allow: true, Policy: "bare"}, nil
 	}
+	if err := g.within(p, i.Name, f); err != nil {
+		return Decision{}, err
+	}
 	d := g.Decider.Decide(p, Question{Act: i.Name, Resource: f})
 	if !d.Allow {
 		return d, act.Errorf(act.Denied, "the policy does not allow %s here", i.Name).
@@ -510,6 +526,22 @@ func (g *Gate) decide(p act.Principal, i Info, f Facts, chain []Facts) (Decision
 		return d, unheld(i, &d, o)
 	}
 	return d, nil
+}
+
+// within asks whether an act is within what p was granted.
+func (g *Gate) within(p act.Principal, name string, f Facts) error {
+	if g.Bounds == nil || p.Kind != act.Agent {
+		return nil
+	}
+	return g.Bounds.Within(p, name, f)
+}
+
+// charge counts a change against p's budget.
+func (g *Gate) charge(tx *store.Tx, p act.Principal, name string) error {
+	if g.Bounds == nil || p.Kind != act.Agent {
+		return nil
+	}
+	return g.Bounds.Charge(tx, p, name)
 }
 
 // May asks whether p may do an act to something with the given facts as things stand,
@@ -555,6 +587,10 @@ func (g *Gate) recheck(tx *store.Tx, p act.Principal, guards []Guard) error {
 // Moved is what Standings.Expect returns when an agent may still act but its
 // epoch has changed since it was admitted: the act starts again.
 func Moved() error { return errMoved }
+
+// Hurry has this node ask for fences at once: something it has read is newer than what it
+// has applied.
+func (g *Gate) Hurry() { g.fence.poke() }
 
 // finish counts the act and puts its denial or failure on record.
 func (g *Gate) finish(ctx context.Context, p act.Principal, i Info, began time.Time, err error) {

@@ -42,6 +42,7 @@ type dirSlot struct {
 type record struct {
 	name  string
 	owner atomic.Int64 // 0 while unclaimed
+	bond  atomic.Pointer[bond]
 }
 
 // entry is a row for the directory.
@@ -50,6 +51,7 @@ type entry struct {
 	owner act.ID // 0 while unclaimed
 	epoch int64
 	state act.Standing
+	bond  *bond // nil for an agent that has none
 }
 
 func (e entry) word() uint64 { return uint64(e.epoch)<<8 | uint64(e.state) }
@@ -102,6 +104,7 @@ func (d *directory) put(id act.ID, e entry) {
 	if slot.id.Load() != 0 {
 		if int64(slot.word.Load()>>8) <= e.epoch {
 			slot.record.owner.Store(int64(e.owner))
+			slot.record.bond.Store(e.bond)
 			d.counts[act.Standing(slot.word.Swap(e.word()))].Add(-1)
 			d.counts[e.state].Add(1)
 		}
@@ -115,6 +118,7 @@ func (d *directory) put(id act.ID, e entry) {
 	}
 	slot.record = &record{name: e.name}
 	slot.record.owner.Store(int64(e.owner))
+	slot.record.bond.Store(e.bond)
 	slot.word.Store(e.word())
 	slot.id.Store(int64(id))
 }
@@ -157,14 +161,15 @@ func (d *directory) len() (n int) {
 	return n
 }
 
-// Standing implements gate.Standings: one look-up in memory, never in storage.
+// Standing implements gate.Standings: one look-up in memory, never in storage. What
+// is halted, and who has outlived their time, has the standing that comes of it.
 func (l *Lifecycle) Standing(agent act.ID) (state act.Standing, epoch int64) {
 	s := l.agents.look(agent)
 	if s == nil {
 		return act.StandingUnknown, 0
 	}
 	word := s.word.Load()
-	return act.Standing(word), int64(word >> 8)
+	return l.effective(agent, s.record, act.Standing(word)), int64(word >> 8)
 }
 
 // Facts are what policies may know of an agent.
@@ -172,6 +177,11 @@ type Facts struct {
 	Standing act.Standing
 	Claimed  bool
 	Owner    act.ID // 0 while unclaimed
+	Class    string // its class's name, "" without one
+	Mandate  act.ID // 0 without
+	Parent   act.ID // 0 without
+	Root     act.ID // the first of its line; 0 without a parent
+	Depth    int    // parents above it
 }
 
 // Facts returns what policies may know of an agent, from memory and without
@@ -182,7 +192,14 @@ func (l *Lifecycle) Facts(agent act.ID) Facts {
 		return Facts{}
 	}
 	owner := act.ID(s.record.owner.Load())
-	return Facts{Standing: act.Standing(s.word.Load()), Claimed: owner != 0, Owner: owner}
+	f := Facts{Standing: l.effective(agent, s.record, act.Standing(s.word.Load())), Claimed: owner != 0, Owner: owner}
+	if b := s.record.bond.Load(); b != nil {
+		f.Mandate, f.Parent, f.Root, f.Depth = b.mandate, b.parent, b.root, int(b.depth)
+		if c := l.charters.Load().classes[b.class]; c != nil {
+			f.Class = c.Name
+		}
+	}
+	return f
 }
 
 // Each calls do with every agent that memory knows, in no order, until it says no.
@@ -196,16 +213,25 @@ func (l *Lifecycle) Name(agent act.ID) string {
 	return ""
 }
 
-const qStanding store.Q = `SELECT state, epoch FROM agent WHERE id = $1`
+const qStanding store.Q = `SELECT a.state, a.epoch, ` + haltCount + ` FROM agent AS a WHERE a.id = $1`
 
 // Expect implements gate.Standings: it is Recheck of one agent, whose answer may
 // come with the transaction's next round trip.
 func (l *Lifecycle) Expect(tx *store.Tx, p act.Principal) error {
+	if b := l.bondOf(p.ID); b != nil && b.parent != 0 {
+		if err := l.expectLine(tx, b); err != nil {
+			return err
+		}
+	}
 	return tx.Soon(qStanding, func(r *store.Row) error {
 		if r == nil {
 			return stands(act.StandingUnknown, 0, p)
 		}
-		return stands(act.Standing(r.Int(0)), r.Int(1), p)
+		halts := l.halts.Load()
+		if r.Int(2) != halts.n {
+			return l.late()
+		}
+		return stands(l.weighed(halts, p.ID, act.Standing(r.Int(0)), tx.Now()), r.Int(1), p)
 	}, p.ID)
 }
 

@@ -109,8 +109,8 @@ func (l *Lifecycle) registerOrder(g *gate.Gate, t transition) *gate.WriteAct[Ord
 			}
 			return l.answered(v, p, a)
 		},
-		Run: func(_ context.Context, tx *store.Tx, _ act.Principal, in Order) (Agent, gate.Effects, error) {
-			return l.order(tx, t, in)
+		Run: func(_ context.Context, tx *store.Tx, p act.Principal, in Order) (Agent, gate.Effects, error) {
+			return l.order(tx, t, p, in)
 		},
 		Replay: func(_ context.Context, v *store.View, _ act.Principal, made act.Ref) (Agent, error) {
 			return l.shown(v, made.ID)
@@ -133,7 +133,7 @@ func (l *Lifecycle) shown(v *store.View, id act.ID) (Agent, error) {
 // order changes the standing. An order that was carried out before changes
 // nothing but is fenced again: whoever gives it after a lost answer may rely on
 // the acknowledgement as on the first.
-func (l *Lifecycle) order(tx *store.Tx, t transition, in Order) (a Agent, fx gate.Effects, err error) {
+func (l *Lifecycle) order(tx *store.Tx, t transition, p act.Principal, in Order) (a Agent, fx gate.Effects, err error) {
 	reason, err := checkReason(in.Reason)
 	if err != nil {
 		return a, fx, err
@@ -166,11 +166,14 @@ func (l *Lifecycle) order(tx *store.Tx, t transition, in Order) (a Agent, fx gat
 		a.Standing, a.Beneath, a.Reason, a.ChangedAt = after.top, after.beneath, reason, tx.Now()
 		a.Epoch++
 	}
+	if err := l.haltLine(tx, a, p.ID, reason); err != nil {
+		return a, fx, err
+	}
+	if err := l.relet(tx, a); err != nil {
+		return a, fx, err
+	}
 	if t.revoke {
-		if _, err := l.ids.Revoke(tx, a.ID); err != nil {
-			return a, fx, err
-		}
-		if _, err := tx.Exec(qApprovalWithdraw, a.ID, noBytes, tx.Now()); err != nil {
+		if err := l.bury(tx, a); err != nil {
 			return a, fx, err
 		}
 		epoch, err := number(tx, Kill{Agent: a.ID, Name: a.Name, Reason: reason, At: tx.Now()})

@@ -35,9 +35,16 @@ type standing struct {
 // then, so a kill that this read does not see waits for the transaction to end
 // before it is acknowledged.
 func (l *Lifecycle) Recheck(tx *store.Tx, agents []act.Principal, verdicts []error) error {
+	halts := l.halts.Load()
+	if n, err := haltsNow(&tx.View); err != nil || n != halts.n {
+		for i := range verdicts {
+			verdicts[i] = l.late()
+		}
+		return err
+	}
 	for len(agents) > 0 {
 		n := min(len(agents), manyStandings)
-		if err := recheckSome(tx, agents[:n], verdicts[:n]); err != nil {
+		if err := l.recheckSome(tx, halts, agents[:n], verdicts[:n]); err != nil {
 			return err
 		}
 		agents, verdicts = agents[n:], verdicts[n:]
@@ -45,7 +52,7 @@ func (l *Lifecycle) Recheck(tx *store.Tx, agents []act.Principal, verdicts []err
 	return nil
 }
 
-func recheckSome(tx *store.Tx, agents []act.Principal, verdicts []error) error {
+func (l *Lifecycle) recheckSome(tx *store.Tx, halts *halts, agents []act.Principal, verdicts []error) error {
 	q, n := qFewStandings, fewStandings
 	if len(agents) > fewStandings {
 		q, n = qManyStandings, manyStandings
@@ -68,7 +75,7 @@ func recheckSome(tx *store.Tx, agents []act.Principal, verdicts []error) error {
 			verdicts[i] = stands(act.StandingUnknown, 0, p)
 			continue
 		}
-		verdicts[i] = stands(rows[at].state, rows[at].epoch, p)
+		verdicts[i] = stands(l.weighed(halts, p.ID, rows[at].state, tx.Now()), rows[at].epoch, p)
 	}
 	return nil
 }

@@ -42,7 +42,7 @@ type directory struct{ *lifecycle.Lifecycle }
 
 func (d directory) Facts(p act.Principal) policy.PrincipalFacts {
 	f := d.Lifecycle.Facts(p.ID)
-	return policy.PrincipalFacts{Standing: f.Standing, Claimed: f.Claimed, Owner: f.Owner}
+	return policy.PrincipalFacts{Standing: f.Standing, Claimed: f.Claimed, Owner: f.Owner, Class: f.Class}
 }
 
 // all yields every agent that has not ended, with its facts.

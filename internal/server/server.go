@@ -61,6 +61,7 @@ type Server struct {
 	sequencer *sequencer
 	chores    *chores
 	uses      *loop
+	leases    *loop
 	rings     *loop             // reads the ring of keys again and again
 	looks     *loop             // at the files of door; nil without TLS
 	door      *certificate.Pair // nil without TLS
@@ -157,6 +158,7 @@ func assemble(ctx context.Context, c Config, log *slog.Logger) (_ *Server, err e
 			return s.Network.Born(ctx, tx, id, name, description)
 		},
 		Said:    func(v *store.View, id act.ID) (string, error) { return s.Network.Said(v, id) },
+		Place:   func(id act.ID) string { return s.Network.PlaceName(context.WithoutCancel(ctx), id) },
 		KillLog: c.KillLogPath(), Network: networkCode(s.Keys.Check()), Codec: s.Codec, Copies: s.copies(),
 		Mail: mailDir(c.MailDir, c.MailFrom, s.DB.Clock()), URL: s.URL, Log: log,
 	})
@@ -193,7 +195,7 @@ func assemble(ctx context.Context, c Config, log *slog.Logger) (_ *Server, err e
 	s.Gate.Plug(gate.Ports{
 		Standings: s.Lifecycle, Decider: s.Policy, Tracer: s.Tracer, Meter: s.Metrics,
 		Recorder: audit.New(audit.Config{Codec: s.Codec, Log: log}), Holds: s.Lifecycle,
-		Credentials: s.Identity,
+		Credentials: s.Identity, Bounds: s.Lifecycle,
 	})
 
 	// Memory is loaded between two looks at the fences; then background work.
@@ -228,6 +230,7 @@ func (s *Server) begin(ctx context.Context) (err error) {
 	if err := s.ensureGeneral(ctx); err != nil {
 		return err
 	}
+	s.leases = startEvery(lifecycle.LeaseEvery, s.log, "renew leases", s.Lifecycle.RenewLeases)
 	s.uses = startEvery(time.Minute, s.log, "store uses", s.Identity.StoreUses)
 	s.rings = startEvery(cmp.Or(s.Config.KeyRefresh, keyRefresh), s.log, "read the network's key again", s.refreshKeys)
 	sealer, err := provenance.NewSealer(s.DB)
@@ -242,6 +245,7 @@ func (s *Server) begin(ctx context.Context) (err error) {
 		chore{name: "keys", every: min(keysEvery, cmp.Or(s.Config.KeyRefresh, keysEvery)), limit: time.Minute, do: s.renewKeys},
 		chore{name: "issuer", every: time.Minute, limit: time.Minute, do: s.Issuer.RotateDue},
 		chore{name: "reaper", every: s.Lifecycle.ReapEvery(), limit: time.Minute, do: s.reap},
+		chore{name: "sweeper", every: lifecycle.SweepEvery, limit: time.Minute, do: s.sweep},
 	)
 	s.Metrics.WatchWriteQueue(s.DB.QueueDepth)
 	s.Metrics.WatchBus(s.Bus.Connected, s.Bus.Dropped)
@@ -466,6 +470,15 @@ func (s *Server) reap(ctx context.Context) error {
 	return err
 }
 
+// sweep stops the agents that nothing holds any more.
+func (s *Server) sweep(ctx context.Context) error {
+	ended, err := s.Lifecycle.Sweep(ctx)
+	if ended > 0 {
+		s.log.InfoContext(ctx, "agents have ended that nothing held any more", slog.Int("agents", ended))
+	}
+	return err
+}
+
 func seal(sealer *provenance.Sealer) func(context.Context) error {
 	return func(ctx context.Context) error {
 		_, err := sealer.Seal(ctx)
@@ -490,6 +503,9 @@ func (s *Server) Close() {
 		}
 		if s.chores != nil {
 			s.chores.close()
+		}
+		if s.leases != nil {
+			s.leases.close()
 		}
 		if s.uses != nil {
 			s.uses.close()

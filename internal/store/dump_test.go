@@ -466,7 +466,9 @@ func TestOlderDumpIsBroughtUpToDate(t *testing.T) {
 		}
 		old := dumped(t, source)
 		old.schema = 60
-		old.drop("agent", "beneath")
+		for _, column := range []string{"beneath", "class", "mandate", "revision", "parent", "root", "depth", "ends_at"} {
+			old.drop("agent", column)
+		}
 		for _, column := range []string{"jwk", "scope", "used_at", "roles", "auth_at", "instance", "passkey_at"} {
 			old.drop("credential", column)
 		}
@@ -478,7 +480,7 @@ func TestOlderDumpIsBroughtUpToDate(t *testing.T) {
 		for _, column := range []string{"id", "operator", "reason", "source", "defaults", "policies", "own", "bytes"} {
 			old.drop("policy_bundle", column)
 		}
-		later := []string{"kill", "restoration", "issuer_key", "enrollment", "token_grant", "refresh_token", "assertion", "consent", "wrapping_key", "authority", "passkey", "policy_decision", "policy_shadow", "policy_flip"}
+		later := []string{"kill", "restoration", "issuer_key", "enrollment", "token_grant", "refresh_token", "assertion", "consent", "wrapping_key", "authority", "passkey", "policy_decision", "policy_shadow", "policy_flip", "halt"}
 		old.tables = slices.DeleteFunc(slices.Clone(old.tables), func(t store.Table) bool { return slices.Contains(later, t.Name) })
 		if err := store.Restore(t.Context(), cfg, old.loading()); err != nil {
 			t.Fatal(err)
