@@ -49,6 +49,9 @@ func (o *Office) registerChanges(g *gate.Gate) {
 		Info:  gate.Info{Name: "policy.revert", Doc: "Put what operators had brought of an earlier version in force again, as a new version.", On: act.KindNetwork, Quota: gate.QuotaNone},
 		After: true,
 		Resolve: func(_ context.Context, v *store.View, p act.Principal, in Reversal) (gate.Resource, error) {
+			if err := mayChange(p, in.Reason); err != nil {
+				return gate.Resource{}, err
+			}
 			draft, err := o.earlier(v, in.Version)
 			if err != nil {
 				return gate.Resource{}, err
