@@ -75,6 +75,11 @@ func (k *Kernel) readiness() []byte {
 		said["agents"], said["rule"], said["detail"] = "refused", e.Rule, e.Message
 		said["hint"] = "an operator runs: reef network show, then reef network confirm"
 	}
+	if k.Behind != nil {
+		if why := k.Behind(); why != "" {
+			said["policy"] = "the operators' policies do not fit the defaults of this release: " + why
+		}
+	}
 	body, _ := json.Marshal(said) // strings always marshal
 	return append(body, '\n')
 }

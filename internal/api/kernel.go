@@ -54,6 +54,9 @@ type Config struct {
 	Fresh time.Duration
 	// Ready says why this node should get no requests; nil when it should.
 	Ready func(context.Context) error
+	// Behind says why the policies in force are not those of this release; "" when they
+	// are, and nil asks nobody.
+	Behind func() string
 
 	BodyTime, ActTime, PushTime     time.Duration
 	Slots, SlotsPerCaller, Reserved int

@@ -101,6 +101,14 @@ var nativeBodies = map[string]any{
 	"agent.spawn":    map[string]any{"name": "another", "class": "monitor", "reason": "x"},
 	"agent.adopt":    map[string]any{"owner": "y", "reason": "x"},
 	"budget.report":  map[string]any{"tokens": 1},
+
+	"policy.activate": map[string]any{"reason": "x"},
+	"policy.revert":   map[string]any{"reason": "x"},
+	"policy.check":    map[string]any{},
+	"policy.diff":     map[string]any{},
+	"policy.dryrun":   map[string]any{"from": "2026-01-01T00:00:00Z", "to": "2026-01-01T01:00:00Z"},
+	"policy.shadow":   map[string]any{"reason": "x"},
+	"policy.unshadow": map[string]any{"reason": "x"},
 }
 
 // signingRequest is one for a key that nobody has any more.
@@ -147,7 +155,7 @@ func stoppedStorage(t *testing.T, s *servertest.Server) {
 	}
 	approval, given := nobodys(act.KindApproval), nobodys(act.KindDelivery)
 	paths := strings.NewReplacer("{$}", "", "/comments/{id}", "/comments/"+comment, "{comment}", comment, "/approvals/{id}", "/approvals/"+approval,
-		"{approval}", approval, "{webhook}", nobodys(act.KindWebhook), "{image}", nobodys(act.KindImage), "{label}", nobodys(act.KindLabel),
+		"{approval}", approval, "{webhook}", nobodys(act.KindWebhook), "{image}", nobodys(act.KindImage), "{label}", nobodys(act.KindLabel), "{version}", "1",
 		"{credential}", nobodys(act.KindCredential),
 		"{id}", post, "{post}", post, "{agent}", agent, "{name}", "general", "{community}", "general")
 	own := map[string]any{ // of the native door, with ids

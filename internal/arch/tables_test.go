@@ -92,7 +92,10 @@ var tables = map[string]table{
 	"derivation": {owner: "provenance", unique: []string{"pos, ord"}},
 	"segment":    {owner: "provenance", unique: []string{"id"}},
 
-	"policy_bundle": {owner: "policy", unique: []string{"version"}, small: "a row for each bundle ever activated"},
+	"policy_bundle":   {owner: "policy", unique: []string{"version"}, small: "a row for each bundle ever activated"},
+	"policy_decision": {owner: "policy", unique: []string{"hour, digest", "digest"}},
+	"policy_shadow":   {owner: "policy", unique: []string{"id"}, small: "a row for each bundle put beside the one in force in the last days"},
+	"policy_flip":     {owner: "policy", unique: []string{"shadow, digest", "digest"}},
 
 	"idempotency": {owner: "gate", unique: []string{"principal, name"}},
 }
@@ -155,6 +158,9 @@ var orders = map[string]string{
 // scans lists queries that read a whole table or index that may grow, and why
 // that is fine. Entries that are no longer needed fail.
 var scans = map[string]string{
+	"identity.qOperatorsTwo operator":        "LIMIT 2 on the index of that order",
+	"policy.QOldestDecision policy_decision": "LIMIT 1 on the index of that order",
+
 	"identity.QOldestEnrollment enrollment": "LIMIT 1: the first entry of an index, for doctor",
 	"identity.QOldestGrant token_grant":     "LIMIT 1: the first entry of an index, for doctor",
 	"identity.QOldestRefresh refresh_token": "LIMIT 1: the first entry of an index, for doctor",

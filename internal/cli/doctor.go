@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"crypto/ed25519"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -18,6 +19,7 @@ import (
 	"github.com/reefwarden/reefwarden/internal/act"
 	"github.com/reefwarden/reefwarden/internal/audit"
 	"github.com/reefwarden/reefwarden/internal/certificate"
+	"github.com/reefwarden/reefwarden/internal/identity"
 	"github.com/reefwarden/reefwarden/internal/lifecycle"
 	"github.com/reefwarden/reefwarden/internal/network"
 	"github.com/reefwarden/reefwarden/internal/policy"
@@ -176,6 +178,7 @@ func running(ctx context.Context, cfg server.Config, add func(check, result, det
 	}
 	var said struct {
 		Agents string `json:"agents"`
+		Policy string `json:"policy"`
 		Detail string `json:"detail"`
 	}
 	_ = json.NewDecoder(io.LimitReader(resp.Body, 1<<16)).Decode(&said) // of another program: it says nothing
@@ -189,6 +192,9 @@ func running(ctx context.Context, cfg server.Config, add func(check, result, det
 		return true
 	}
 	add("server", "ok", "ready at "+url, "")
+	if said.Policy != "" {
+		add("policy", "warn", said.Policy, "correct the operators' files: reef policy check DIR")
+	}
 	return true
 }
 
@@ -238,11 +244,7 @@ func examineStorage(ctx context.Context, cfg server.Config, add func(check, resu
 			add("restore", "fail", "the network was restored to "+act.FromMicros(c.Restored.TakenAt).Format(time.RFC3339)+" and serves no agent", "serve it; "+fixRestore)
 		}
 	}
-	if b, err := policy.Default(db.Clock()()); err != nil || len(b.Files) == 0 {
-		add("policy", "fail", fmt.Sprint(err), "")
-	} else {
-		add("policy", "ok", fmt.Sprintf("bundle %d, %d files", b.Version, len(b.Files)), "")
-	}
+	examinePolicies(ctx, cfg, db, keys.PolicyKey(), add)
 	report, err := audit.Verify(ctx, db, codec)
 	switch {
 	case err != nil:
@@ -285,6 +287,35 @@ func examineStorage(ctx context.Context, cfg server.Config, add func(check, resu
 		add("counters", "ok", "they equal their rows", "")
 	}
 	examineGrowth(ctx, db, cfg, add)
+}
+
+// examinePolicies says what is in force, and whether one operator alone can change it.
+func examinePolicies(ctx context.Context, cfg server.Config, db *store.DB, key ed25519.PrivateKey, add func(check, result, detail, fix string)) {
+	pub, _ := key.Public().(ed25519.PublicKey)
+	var b *policy.Bundle
+	var found, several bool
+	err := db.View(ctx, func(v *store.View) (err error) {
+		if b, found, err = policy.Load(v, pub); err != nil {
+			return err
+		}
+		several, err = identity.SeveralOperators(v)
+		return err
+	})
+	switch {
+	case err != nil:
+		add("policy", "fail", err.Error(), "nothing is allowed until a good bundle is in force: restore it from a backup")
+	case !found:
+		add("policy", "warn", "no bundle is kept", "it is made at the first start")
+	case policy.DefaultsOf(b) < policy.DefaultVersion:
+		add("policy", "warn", fmt.Sprintf("bundle %d has the defaults %d of an earlier release; this one has %d", b.Version, policy.DefaultsOf(b), int64(policy.DefaultVersion)),
+			"start the server; if it says that the operators' files do not fit, correct them: reef policy check DIR")
+	default:
+		add("policy", "ok", fmt.Sprintf("bundle %d, defaults %d, %d files, %d of them operators', %d default policies left out",
+			b.Version, policy.DefaultsOf(b), len(b.Files)+len(b.Tests), len(b.Own), len(b.Without)), "")
+	}
+	if several && !cfg.TwoPerson {
+		add("two persons", "warn", "one operator alone can change the policies", "set two-person: a change then waits for a second operator's word")
+	}
 }
 
 // examineGrowth says of each table how large it is and what bounds it.

@@ -5,12 +5,13 @@ import (
 	"fmt"
 	"text/tabwriter"
 
+	"github.com/goccy/go-yaml"
 	"github.com/spf13/cobra"
 )
 
 // outputFlag defines -o on a command that prints data.
 func (a *app) outputFlag(c *cobra.Command) {
-	c.Flags().StringVarP(&a.output, "output", "o", "table", "table, json, jsonl or name")
+	c.Flags().StringVarP(&a.output, "output", "o", "table", "table, json, jsonl, yaml or name")
 }
 
 // table is what a command prints: rows under a header, or the same as JSON.
@@ -29,6 +30,15 @@ func (a *app) print(t table) error {
 	case "json":
 		enc.SetIndent("", "  ")
 		return enc.Encode(t.whole)
+	case "yaml":
+		raw, err := json.Marshal(t.whole)
+		if err == nil {
+			raw, err = yaml.JSONToYAML(raw)
+		}
+		if err == nil {
+			_, err = a.out.Write(raw)
+		}
+		return err
 	case "jsonl":
 		for _, item := range t.items {
 			if err := enc.Encode(item); err != nil {
@@ -43,7 +53,7 @@ func (a *app) print(t table) error {
 		return nil
 	case "table":
 	default:
-		return usageError{fmt.Errorf("-o %q is none of table, json, jsonl, name", a.output)}
+		return usageError{fmt.Errorf("-o %q is none of table, json, jsonl, yaml, name", a.output)}
 	}
 	w := tabwriter.NewWriter(a.out, 0, 0, 2, ' ', 0)
 	for _, row := range append([][]string{t.header}, t.rows...) {

@@ -214,7 +214,7 @@ type Instance struct {
 
 // RequestAgent asks for an agent of a class.
 func (c *Client) RequestAgent(ctx context.Context, in NewInstance) (out Instance, err error) {
-	err = c.conn.call(ctx, http.MethodPost, "/v1/agents", nil, in, &out)
+	err = c.conn.call(ctx, http.MethodPost, "/v1/agent-requests", nil, in, &out)
 	return out, err
 }
 

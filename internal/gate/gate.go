@@ -147,6 +147,11 @@ type Write[In, Out any] struct {
 	// nothing new comes of the act. Optional.
 	Take func(p act.Principal, in In, target Resource) (giveBack func(), err error)
 
+	// After says that nothing which was decided before the act's fence was in force may
+	// be committed after the act is acknowledged: its answer waits for every write that
+	// is under way then.
+	After bool
+
 	// Run does the act in its transaction. It may execute more than once and
 	// must change nothing but the transaction.
 	Run func(ctx context.Context, tx *store.Tx, p act.Principal, in In) (Out, Effects, error)
@@ -323,6 +328,9 @@ func (a *WriteAct[In, Out]) once(ctx context.Context, p act.Principal, pass *pas
 		if err := g.recheck(tx, p, target.Guards); err != nil {
 			return err
 		}
+		if !g.stillDecides(d) {
+			return errMoved
+		}
 		if err := g.charge(tx, p, a.w.Name); err != nil {
 			return err
 		}
@@ -378,9 +386,29 @@ func (a *WriteAct[In, Out]) once(ctx context.Context, p act.Principal, pass *pas
 		if err := g.fence.settle(ctx, did.Fence); err != nil {
 			return out, err
 		}
+		if a.w.After {
+			if err := g.drain(ctx); err != nil {
+				return out, err
+			}
+		}
 	}
 	g.pulse.beat()
 	return out, nil
+}
+
+// stillDecides reports whether the policies that decided are still those in force here.
+func (g *Gate) stillDecides(d Decision) bool {
+	now, ok := g.Decider.(interface{ Version() int64 })
+	return !ok || d.Bundle == 0 || now.Version() == d.Bundle
+}
+
+// drain returns when every write that began before the call has ended.
+func (g *Gate) drain(ctx context.Context) error {
+	ctx = context.WithoutCancel(ctx) // the act is committed
+	if err := g.db.Write(ctx, func(*store.Tx) error { return nil }); err != nil {
+		return err
+	}
+	return g.db.Barrier(ctx)
 }
 
 // record puts an act that was done on record, in its own transaction.

@@ -100,6 +100,7 @@ func (a *ReadAct[In, Out]) once(ctx context.Context, p act.Principal, in In, i I
 	var target Resource
 	var chain []Facts
 	var all bool // the decision about the whole is that nothing says anything
+	var d Decision
 	if err := g.db.View(ctx, func(v *store.View) error {
 		if a.r.Target != nil {
 			if target, err = a.r.Target(ctx, v, p, in); err != nil {
@@ -110,7 +111,6 @@ func (a *ReadAct[In, Out]) once(ctx context.Context, p act.Principal, in In, i I
 			}
 		}
 		in := in
-		var d Decision
 		if d, err = g.decide(p, a.r.Info, target.Facts, chain); err != nil {
 			if in, d, err = a.narrowed(p, in, target.Facts, chain, err); err != nil {
 				return err
@@ -167,7 +167,8 @@ func (a *ReadAct[In, Out]) once(ctx context.Context, p act.Principal, in In, i I
 	shown = append(shown, hidden...)
 	// Between filter and commit something on the page, or the reader itself, may
 	// have been fenced: then the page is not shown but made again.
-	if g.fence.movedSince(before, p.ID, shown) {
+	// So may the policies: then it is decided anew.
+	if g.fence.movedSince(before, p.ID, shown) || !g.stillDecides(d) {
 		return out, errMoved
 	}
 	if len(p.Chain) > 0 && g.chainMoved(before, p) {

@@ -84,6 +84,15 @@ func describeOperator(v *store.View, p *act.Principal) error {
 	return err
 }
 
+const qOperatorsTwo store.Q = `SELECT id FROM operator ORDER BY id LIMIT 2`
+
+// SeveralOperators reports whether there is more than one.
+func SeveralOperators(v *store.View) (several bool, err error) {
+	n := 0
+	err = v.All(qOperatorsTwo, func(*store.Row) error { n++; return nil })
+	return n > 1, err
+}
+
 // OperatorRoles returns the roles that an operator has now.
 func (s *Service) OperatorRoles(v *store.View, operator act.ID) (gate.OperatorRoles, error) {
 	p := act.Principal{ID: operator}

@@ -201,6 +201,8 @@ type sealedCall struct {
 	Scope      string `json:",omitempty"`
 	Source     string
 	Roles      uint8 `json:",omitempty"` // an operator's
+	AuthAt     int64 `json:",omitzero"`  // the same, and the next
+	PasskeyAt  int64 `json:",omitzero"`
 	Input      json.RawMessage
 }
 
@@ -246,7 +248,8 @@ func (l *Lifecycle) Keep(tx *store.Tx, c gate.Call) (gate.Pending, error) {
 	}
 	raw, err := json.Marshal(sealedCall{
 		Name: c.Principal.Name, Credential: c.Principal.Credential, Binding: c.Principal.Binding,
-		Chain: c.Principal.Chain, Grant: c.Principal.Grant, Scope: c.Principal.Scope, Source: c.Principal.Source, Roles: c.Principal.Roles, Input: c.Input,
+		Chain: c.Principal.Chain, Grant: c.Principal.Grant, Scope: c.Principal.Scope, Source: c.Principal.Source, Roles: c.Principal.Roles,
+		AuthAt: c.Principal.AuthAt, PasskeyAt: c.Principal.PasskeyAt, Input: c.Input,
 	})
 	if err != nil {
 		return gate.Pending{}, act.Errorf(act.Internal, "the act cannot be kept: %w", err)
@@ -356,6 +359,15 @@ func (l *Lifecycle) open(a Approval) (gate.Call, error) {
 			Kind: a.asker(), ID: a.Agent, Name: kept.Name, Credential: kept.Credential, Binding: kept.Binding,
 			Chain: kept.Chain, Grant: kept.Grant, Scope: kept.Scope, Source: kept.Source, Roles: kept.Roles,
 		},
+	}
+	// Who had proved who they were when they asked has proved it for this act, however
+	// long the other's word takes.
+	waited := act.Micros(l.db.Clock()()) - a.CreatedAt
+	if kept.AuthAt > 0 {
+		c.Principal.AuthAt = kept.AuthAt + waited
+	}
+	if kept.PasskeyAt > 0 {
+		c.Principal.PasskeyAt = kept.PasskeyAt + waited
 	}
 	if !bytes.Equal(l.digest(c), a.digest) {
 		return gate.Call{}, spoilt(errDigest)

@@ -141,6 +141,18 @@ func grown(old []dirSlot) []dirSlot {
 	return table
 }
 
+// each calls do with every agent until it says no.
+func (d *directory) each(do func(act.ID) bool) {
+	for i := range d.shards {
+		table := *d.shards[i].table.Load()
+		for n := range table {
+			if id := act.ID(table[n].id.Load()); id != 0 && !do(id) {
+				return
+			}
+		}
+	}
+}
+
 func (d *directory) len() (n int) {
 	for i := range d.shards {
 		d.shards[i].mu.Lock()
@@ -195,6 +207,9 @@ func (l *Lifecycle) Facts(agent act.ID) Facts {
 	}
 	return f
 }
+
+// Each calls do with every agent that memory knows, in no order, until it says no.
+func (l *Lifecycle) Each(do func(agent act.ID) bool) { l.agents.each(do) }
 
 // Name returns an agent's name from memory, "" for an unknown one.
 func (l *Lifecycle) Name(agent act.ID) string {

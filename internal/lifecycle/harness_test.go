@@ -117,6 +117,7 @@ func open(t testing.TB, cfg store.Config, p plan) *house {
 	must("issuer")
 	_, err = identity.NewConsents(h.gate, issuer, nil)
 	must("consents")
+	policy.NewOffice(policy.OfficeConfig{Gate: h.gate})
 	passkey.New(passkey.Config{Gate: h.gate, Identity: h.ids, URL: func() string { return "http://network.example" }, Clock: h.db.Clock()})
 	var acts []policy.ActInfo
 	for _, a := range h.gate.Acts() {

@@ -36,6 +36,15 @@ type Bundle struct {
 	Schema    int       // the vocabulary the policies are written in
 	CreatedAt time.Time // to the millisecond
 	Files     []File
+	Tests     []File // cases that must hold before it is in force, see case.go
+
+	// What it is made of, see compose.go. All are empty in bundles of before there
+	// was such a thing, which are the defaults of their version.
+	Defaults int64    // version of the defaults that are in it
+	Own      []string // names of the files that are the operators'
+	Without  []string // ids of default policies that operators have left out
+	Replaced []string // default policies, files and test cases that give way to the operators'
+
 	Digest    [sha256.Size]byte // SHA-256 of the canonical unsigned form
 	Signature []byte            // Ed25519 over the digest, see signed
 }
@@ -50,9 +59,14 @@ type File struct {
 // and a stored bundle can be compared with cmp.
 type body struct {
 	CreatedAt string     `json:"created_at"`
+	Defaults  int64      `json:"defaults,omitempty"`
+	Own       []string   `json:"own,omitempty"`
 	Policies  []wireFile `json:"policies"`
+	Replaced  []string   `json:"replaced,omitempty"`
 	Schema    int        `json:"schema"`
+	Tests     []wireFile `json:"tests,omitempty"`
 	Version   int64      `json:"version"`
+	Without   []string   `json:"without,omitempty"`
 }
 
 type envelope struct {
@@ -66,7 +80,10 @@ type wireFile struct {
 	Text string `json:"text"`
 }
 
-var fileName = regexp.MustCompile(`^[a-z0-9][a-z0-9._/-]{0,99}\.cedar$`)
+var (
+	fileName = regexp.MustCompile(`^[a-z0-9][a-z0-9._/-]{0,99}\.cedar$`)
+	testName = regexp.MustCompile(`^[a-z0-9][a-z0-9._/-]{0,99}\.(yaml|json)$`)
+)
 
 // Sign completes the bundle with its digest and a signature by key, and returns
 // its wire form. It fails with Invalid when the bundle could not be parsed back.
@@ -115,9 +132,15 @@ func Parse(raw []byte, pub ed25519.PublicKey) (*Bundle, error) {
 	if err := json.Unmarshal(raw, &e); err != nil {
 		return nil, refuse("bundle.form", "the bundle has a field of the wrong type")
 	}
-	b := &Bundle{Version: e.Version, Schema: e.Schema, Files: make([]File, len(e.Policies))}
+	b := &Bundle{
+		Version: e.Version, Schema: e.Schema, Files: make([]File, len(e.Policies)),
+		Defaults: e.Defaults, Own: e.Own, Without: e.Without, Replaced: e.Replaced,
+	}
 	for i, f := range e.Policies {
 		b.Files[i] = File{Name: f.File, Text: f.Text}
+	}
+	for _, f := range e.Tests {
+		b.Tests = append(b.Tests, File{Name: f.File, Text: f.Text})
 	}
 	created, err := time.Parse(act.WireTime, e.CreatedAt)
 	if err != nil {
@@ -159,22 +182,41 @@ func (b *Bundle) form() error {
 		return refuse("bundle.form", "version %d is not between 1 and %d", b.Version, int64(maxVersion))
 	case len(b.Files) == 0:
 		return refuse("bundle.form", "the bundle has no policies")
-	case len(b.Files) > MaxFiles:
-		return refuse("bundle.size", "the bundle has %d files; %d are allowed", len(b.Files), MaxFiles)
+	case len(b.Files)+len(b.Tests) > MaxFiles:
+		return refuse("bundle.size", "the bundle has %d files; %d are allowed", len(b.Files)+len(b.Tests), MaxFiles)
+	case b.Defaults < 0 || b.Defaults > maxVersion:
+		return refuse("bundle.form", "the version %d of its defaults is not between 0 and %d", b.Defaults, int64(maxVersion))
 	}
 	seen := make(map[string]bool, len(b.Files))
 	for _, f := range b.Files {
-		if !fileName.MatchString(f.Name) {
-			return refuse("bundle.form", "%q is not a policy file name like content.cedar", f.Name)
-		}
-		if seen[f.Name] {
-			return refuse("bundle.form", "file %s is there twice", f.Name)
-		}
-		seen[f.Name] = true
-		if !utf8.ValidString(f.Text) {
-			return refuse("bundle.form", "file %s is not UTF-8", f.Name)
+		if err := f.form(fileName, "content.cedar", seen); err != nil {
+			return err
 		}
 	}
+	for _, f := range b.Tests {
+		if err := f.form(testName, "tests.yaml", seen); err != nil {
+			return err
+		}
+	}
+	for _, name := range b.Own {
+		if !seen[name] {
+			return refuse("bundle.form", "%q is said to be the operators' and is not there", name)
+		}
+	}
+	return nil
+}
+
+// form checks name and text of a file, and that no other has its name.
+func (f File) form(names *regexp.Regexp, like string, seen map[string]bool) error {
+	switch {
+	case !names.MatchString(f.Name):
+		return refuse("bundle.form", "%.100q is not a file name like %s", f.Name, like)
+	case seen[f.Name]:
+		return refuse("bundle.form", "file %s is there twice", f.Name)
+	case !utf8.ValidString(f.Text):
+		return refuse("bundle.form", "file %s is not UTF-8", f.Name)
+	}
+	seen[f.Name] = true
 	return nil
 }
 
@@ -192,8 +234,12 @@ func (b *Bundle) verify(pub ed25519.PublicKey) error {
 
 func (b *Bundle) body() body {
 	w := body{CreatedAt: b.CreatedAt.Format(act.WireTime), Schema: b.Schema, Version: b.Version, Policies: make([]wireFile, len(b.Files))}
+	w.Defaults, w.Own, w.Without, w.Replaced = b.Defaults, b.Own, b.Without, b.Replaced
 	for i, f := range b.Files {
 		w.Policies[i] = wireFile{File: f.Name, Text: f.Text}
+	}
+	for _, f := range b.Tests {
+		w.Tests = append(w.Tests, wireFile{File: f.Name, Text: f.Text})
 	}
 	return w
 }

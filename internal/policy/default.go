@@ -6,28 +6,35 @@ import (
 	"time"
 )
 
-//go:embed default/*.cedar
+//go:embed default/*.cedar default/*.yaml
 var defaultFiles embed.FS
 
-// DefaultVersion is the version of the embedded bundle. It grows whenever a file
-// in default/ changes, so that an update of the server is an update of a bundle
-// that nobody has edited.
+// DefaultVersion is the version of the embedded defaults. It grows whenever a file
+// in default/ changes: a server that brings newer ones composes the bundle anew, with
+// the operators' files as they are.
 const DefaultVersion = 9
 
-// Default returns the embedded bundle, unsigned: what a network starts with
-// until an operator activates another.
+// Default returns the embedded policies with their tests, unsigned: what a network
+// starts with until an operator activates a bundle of their own.
 func Default(created time.Time) (*Bundle, error) {
-	b := &Bundle{Version: DefaultVersion, Schema: Schema, CreatedAt: created}
-	names, err := fs.Glob(defaultFiles, "default/*.cedar")
-	if err != nil {
-		return nil, err
-	}
-	for _, name := range names {
-		text, err := fs.ReadFile(defaultFiles, name)
-		if err != nil {
-			return nil, err
+	return Compose(Draft{}, DefaultVersion, created)
+}
+
+// defaults returns the embedded files: the policies, and the tests that come with them.
+func defaults() (policies, tests []File, err error) {
+	read := func(pattern string) (list []File, err error) {
+		names, err := fs.Glob(defaultFiles, pattern)
+		for _, name := range names {
+			text, err := fs.ReadFile(defaultFiles, name)
+			if err != nil {
+				return nil, err
+			}
+			list = append(list, File{Name: name, Text: string(text)})
 		}
-		b.Files = append(b.Files, File{Name: name, Text: string(text)})
+		return list, err
 	}
-	return b, nil
+	if policies, err = read("default/*.cedar"); err == nil {
+		tests, err = read("default/*.yaml")
+	}
+	return policies, tests, err
 }

@@ -12,7 +12,9 @@
 //     be evaluated and a panic in the evaluator are all denials;
 //   - a bundle takes effect whole or not at all, only if it is signed by the
 //     network's policy key, of a schema this engine knows, newer than the one in
-//     force, and free of problems; else the bundle in force stays;
+//     force, free of problems, and all its tests hold; else the bundle in force stays;
+//   - nobody but an operator changes what is in force, whatever the policies say
+//     (change.go); what operators bring stays when a release brings newer defaults;
 //   - one decision is made under one bundle: Decide loads the bundle in force
 //     once and never looks again;
 //   - a decision is a function of the cache key and nothing else (see key.go):
@@ -24,7 +26,12 @@
 //   - what one decision can cost is bounded when the bundle is loaded (see
 //     index.go), which is the time limit of T60.
 //
-// Table: policy_bundle.
+// Beside deciding it governs what decides: the acts on bundles (office.go), what a bundle
+// is made of (compose.go) and tested by (case.go), what two bundles decide otherwise
+// (diff.go), what one would have decided (keeper.go counts decisions, dryrun.go asks them
+// again), and what one decides beside the one in force (shadow.go).
+//
+// Tables: policy_bundle, policy_decision, policy_shadow, policy_flip.
 //
 // Start reading at engine.go (Decide), then key.go, scope.go and index.go;
 // bundle.go is the file format, default/ the policies a new network starts with.

@@ -92,6 +92,9 @@ type Config struct {
 	ObserverPages  bool // everybody may read the pages
 	OwnKeyApproval bool // an agent's own key approves conversations
 	Challenge      bool // new content is challenged
+	TwoPersons     bool // what changes the policies is approved by somebody else
+
+	Keeper *Keeper // keeps what is decided; nil keeps nothing
 }
 
 // Engine decides. It is safe for concurrent use.
@@ -107,9 +110,11 @@ type Engine struct {
 	defect    error // what is wrong with the registered acts
 	clock     act.Clock
 	fresh     int64 // microseconds
+	keeper    *Keeper
 
 	activate sync.Mutex // one activation at a time
 	current  atomic.Pointer[snapshot]
+	beside   atomic.Pointer[shadow] // a bundle that decides beside the one in force; nil for none
 
 	// cache maps a key to the answer. Answers of older bundles stay until they
 	// are pushed out, unreachable because the version is in the key. Measured
@@ -149,7 +154,9 @@ func New(c Config) *Engine {
 		context: types.NewRecord(types.RecordMap{
 			attrAnonymousAPI: types.Boolean(c.AnonymousAPI), attrObserverPages: types.Boolean(c.ObserverPages),
 			attrOwnKeyApproval: types.Boolean(c.OwnKeyApproval), attrChallenge: types.Boolean(c.Challenge),
+			attrTwoPersons: types.Boolean(c.TwoPersons),
 		}),
+		keeper: c.Keeper,
 	}
 	if e.clock = c.Clock; e.clock == nil {
 		e.clock = act.RealClock
@@ -200,7 +207,7 @@ func tablesOf(acts []ActInfo) (list []*table) {
 // Activate puts a bundle in force, whole or not at all. When it returns nil,
 // every Decide that begins afterwards is decided by it. It fails with the rule
 // that the bundle breaks (bundle.schema, bundle.signature, bundle.version,
-// bundle.policy and those of [Parse]); then the bundle in force stays.
+// bundle.policy, bundle.test and those of [Parse]); then the bundle in force stays.
 // Activating the bundle in force again does nothing.
 func (e *Engine) Activate(b *Bundle) error {
 	if e.defect != nil {
@@ -228,6 +235,9 @@ func (e *Engine) Activate(b *Bundle) error {
 	began, problems := e.compile(b)
 	if len(problems) > 0 {
 		return refuseProblems(problems)
+	}
+	if err := refuseTrials(e.trials(began, b)); err != nil {
+		return err
 	}
 	e.current.Store(began)
 	e.log.Info("policy bundle in force", "version", b.Version, "policies", len(began.rules), "digest", fmt.Sprintf("%x", b.Digest[:8]))
@@ -283,24 +293,42 @@ func (e *Engine) Decide(p act.Principal, q gate.Question) (d gate.Decision) {
 	if t == nil {
 		return gate.Decision{Policy: DefaultDeny, Bundle: s.version, Hint: "No policy knows the act " + q.Act + "."}
 	}
-	k, ok := e.keyOf(s, t, p, &q.Resource)
-	if !ok {
-		return gate.Decision{Policy: DefaultDeny, Bundle: s.version, Hint: "No policy lets anyone do " + q.Act + " on such a thing."}
+	ask := e.askOf(s, t, p, &q.Resource)
+	k, ok := s.key(t, &ask, &q.Resource)
+	var found *gate.Decision
+	if ok {
+		found = e.cached(s, t, k)
+	} else {
+		found = &gate.Decision{Policy: DefaultDeny, Bundle: s.version, Hint: "No policy lets anyone do " + q.Act + " on such a thing."}
 	}
+	if e.keeper != nil {
+		e.keeper.note(e, sampleOf(s, t, &ask, q.Resource), found)
+	}
+	return *found
+}
+
+// cached answers a key from what is remembered, or evaluates it.
+func (e *Engine) cached(s *snapshot, t *table, k key) *gate.Decision {
 	if e.cache == nil {
-		return *e.evaluate(s, t, k)
+		return e.evaluate(s, t, k)
 	}
 	if known, ok := e.cache.GetIfPresent(k); ok {
-		return *known
+		return known
 	}
 	fresh := e.evaluate(s, t, k)
 	e.cache.Set(k, fresh)
-	return *fresh
+	return fresh
 }
 
-// keyOf asks the directory for what the policies of the act look at, and makes the key.
+// keyOf makes the key of a question.
 func (e *Engine) keyOf(s *snapshot, t *table, p act.Principal, r *gate.Facts) (key, bool) {
-	ask := asked{p: p}
+	ask := e.askOf(s, t, p, r)
+	return s.key(t, &ask, r)
+}
+
+// askOf asks the directory for what the policies of the act look at.
+func (e *Engine) askOf(s *snapshot, t *table, p act.Principal, r *gate.Facts) (ask asked) {
+	ask.p = p
 	switch p.Kind { //nolint:exhaustive // nothing is known of the others
 	case act.Agent:
 		ask.facts = e.directory.Facts(p)
@@ -314,7 +342,7 @@ func (e *Engine) keyOf(s *snapshot, t *table, p act.Principal, r *gate.Facts) (k
 	if looks&(looksAge|looksAuthorAge) != 0 {
 		ask.now = act.Micros(e.clock())
 	}
-	return s.key(t, &ask, r)
+	return ask
 }
 
 // isFresh reports whether it is a short time ago that an operator proved who they are.
@@ -326,10 +354,15 @@ func (e *Engine) isFresh(p act.Principal, proved int64) bool {
 
 // evaluate decides by the candidates that the index yields.
 func (e *Engine) evaluate(s *snapshot, t *table, k key) *gate.Decision {
+	return e.evaluateIn(s, t, k, e.context)
+}
+
+// evaluateIn is evaluate in a network of other settings.
+func (e *Engine) evaluateIn(s *snapshot, t *table, k key, context types.Record) *gate.Decision {
 	q := s.request(k)
 	found := s.cells[t.index][k.principal].find(s, &k)
 	_, diag := cedar.Authorize(found, q, cedar.Request{
-		Principal: q.principal, Action: t.action, Resource: q.resource, Context: e.context,
+		Principal: q.principal, Action: t.action, Resource: q.resource, Context: context,
 	})
 	for _, failed := range diag.Errors {
 		e.log.Warn("policy cannot be evaluated", "policy", found.rule(failed.PolicyID).id, "act", t.name, "bundle", s.version, "err", failed.Message)

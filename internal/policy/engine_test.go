@@ -72,6 +72,9 @@ func registry() []ActInfo {
 		{Name: "token.inspect", Read: true}, {Name: "credential.rotate"}, {Name: "credential.revoke"}, {Name: "credential.recover"}, {Name: "command.register"},
 		{Name: "policy.schema", Read: true}, {Name: "claim.show", Read: true}, {Name: "owner.list", Read: true}, {Name: "owner.link"},
 		{Name: "enrollment.create"}, {Name: "identity.inventory", Read: true}, {Name: "key.rotate"}, {Name: "key.renew"}, {Name: "key.activate"}, {Name: "system.rewrap"}, {Name: "agent.enroll"}, {Name: "svid.issue"}, {Name: "svid.sign"},
+		{Name: "policy.list", Read: true}, {Name: "policy.show", Read: true}, {Name: "policy.check", Read: true}, {Name: "policy.diff", Read: true},
+		{Name: "policy.dryrun", Read: true}, {Name: "policy.flips", Read: true},
+		{Name: "policy.activate"}, {Name: "policy.revert"}, {Name: "policy.shadow"}, {Name: "policy.unshadow"},
 		{Name: "queue.receive"}, {Name: "queue.ack"}, {Name: "queue.extend"}, {Name: "queue.dead", Read: true}, {Name: "queue.redrive"},
 	}
 }
@@ -300,7 +303,7 @@ func TestDefaultBundle(t *testing.T) {
 		"mandate.list": operators, "mandate.show": operators, "outcome.list": operators, "outcome.record": actives,
 		"agent.request": operators, "agent.spawn": actives, "agent.adopt": operators, "agent.orphans": operators,
 		"agent.line": both, "budget.show": both, "budget.report": actives,
-		"home.read":         actives, "notification.list": actives, "notification.read": actives,
+		"home.read": actives, "notification.list": actives, "notification.read": actives,
 		"search.run":  pages,
 		"system.tidy": {"housekeeping"}, "system.forget": {"housekeeping"},
 
@@ -329,6 +332,8 @@ func TestDefaultBundle(t *testing.T) {
 		"network.show": pages, "session.open": strangers, "session.lapse": strangers, "session.close": {"operator, own"}, "session.list": operators,
 		"agent.enroll": strangers, "enrollment.create": operators, "credential.recover": operators, "command.register": operators, "identity.inventory": operators,
 		"policy.schema": operators, "claim.show": operators, "owner.list": operators, "owner.link": operators,
+		"policy.list": operators, "policy.show": operators, "policy.check": operators, "policy.diff": operators, "policy.dryrun": operators, "policy.flips": operators,
+		"policy.activate": operators, "policy.revert": operators, "policy.shadow": operators, "policy.unshadow": operators,
 		"passkey.list": operators, "passkey.add": operators, "passkey.remove": operators, "passkey.prove": operators,
 		"token.issue": {"active, own"}, "token.exchange": {"active, own"}, "token.assert": {"active, own", "operator, own"},
 		"token.refresh": {"active, own", "operator, own"}, "token.revoke": append([]string{"active, own"}, operators...), "token.inspect": both,

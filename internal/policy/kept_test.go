@@ -19,7 +19,7 @@ func TestKept(t *testing.T) {
 			return b, found, err
 		}
 		save := func(b *Bundle) error {
-			return db.Write(t.Context(), func(tx *store.Tx) error { return Save(tx, b) })
+			return db.Write(t.Context(), func(tx *store.Tx) error { _, err := Save(tx, b, Origin{Source: SourceOperator}); return err })
 		}
 		if _, found, err := load(); found || err != nil {
 			t.Fatalf("an empty database holds a bundle: %v, %v", found, err)

@@ -11,7 +11,7 @@ import (
 )
 
 // fresh are the acts that want an operator who has just proved who they are.
-var fresh = []string{"agent.kill", "agent.release", "command.register", "content.erase", "credential.recover", "key.renew", "key.rotate", "kill.note", "network.confirm", "owner.link", "passkey.add", "passkey.remove"}
+var fresh = []string{"agent.kill", "agent.release", "command.register", "content.erase", "credential.recover", "key.renew", "key.rotate", "kill.note", "network.confirm", "owner.link", "passkey.add", "passkey.remove", "policy.activate", "policy.revert"}
 
 // What the default bundle lets operators of each role do. Whoever has no role does
 // nothing but end what is their own.
@@ -30,6 +30,9 @@ func TestDefaultBundleOnOperators(t *testing.T) {
 	may := map[string]gate.OperatorRoles{
 		"agent.invite": admin, "network.backup": admin, "network.confirm": admin, "kill.note": admin, "app.create": admin, "app.revoke": admin,
 		"import.write": admin, "credential.recover": admin, "enrollment.create": admin, "key.rotate": admin, "key.renew": admin, "owner.link": admin,
+
+		"policy.activate": admin, "policy.revert": admin, "policy.shadow": admin, "policy.unshadow": admin,
+		"policy.list": oversees, "policy.show": oversees, "policy.check": oversees, "policy.diff": oversees, "policy.dryrun": oversees, "policy.flips": oversees,
 
 		"agent.pause": stops, "agent.resume": stops, "agent.quarantine": stops, "agent.release": stops, "agent.kill": stops,
 		"content.unseal": stops, "content.erase": stops, "community.appoint": stops, "community.dismiss": stops, "label.revoke": stops,

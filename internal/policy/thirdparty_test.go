@@ -67,8 +67,8 @@ func (r *rust) ask(question, answer any) error {
 	return json.Unmarshal(line, answer)
 }
 
-// policiesOf is a text as the other engine wants it: one policy an id.
-func policiesOf(set *cedar.PolicySet) map[string]string {
+// textsOf is a text as the other engine wants it: one policy an id.
+func textsOf(set *cedar.PolicySet) map[string]string {
 	list := make(map[string]string)
 	for id, p := range set.All() {
 		list[string(id)] = string(p.MarshalCedar())
@@ -101,7 +101,7 @@ func TestThirdPartyCedarDecisions(t *testing.T) {
 			Reasons, Errors []string
 			Failure         string
 		}
-		if err := other.ask(map[string]any{"policies": policiesOf(set), "requests": requests}, &answers); err != nil || len(answers) != len(asked) {
+		if err := other.ask(map[string]any{"policies": textsOf(set), "requests": requests}, &answers); err != nil || len(answers) != len(asked) {
 			t.Fatalf("%d answers to %d questions: %v", len(answers), len(asked), err)
 		}
 		for i, a := range answers {

@@ -63,6 +63,7 @@ const (
 	attrObserverPages  types.String = "observer_pages"
 	attrOwnKeyApproval types.String = "own_key_approval"
 	attrChallenge      types.String = "challenge"
+	attrTwoPersons     types.String = "two_persons"
 )
 
 const (
@@ -75,7 +76,7 @@ func word[T ~uint8](words []types.Value, of func(*request) T) func(*request) typ
 	return func(q *request) types.Value { return words[of(q)] }
 }
 
-func flag(bit uint16) func(*request) types.Value {
+func flagged(bit uint16) func(*request) types.Value {
 	return func(q *request) types.Value { return types.Boolean(q.key.flags&bit != 0) }
 }
 
@@ -91,7 +92,7 @@ func entity(t types.EntityType, of func(*key) act.ID) func(*request) types.Value
 // vocabulary is the table. New rows go to the end of their variable's.
 var vocabulary = []attribute{
 	{of: varPrincipal, who: typeAgent, name: "standing", typ: "String", words: standingWords, doc: "where it is in its life", value: word(standingWords, func(q *request) act.Standing { return q.key.standing })},
-	{of: varPrincipal, who: typeAgent, name: "claimed", typ: "Bool", doc: "a human answers for it", value: flag(flagClaimed)},
+	{of: varPrincipal, who: typeAgent, name: "claimed", typ: "Bool", doc: "a human answers for it", value: flagged(flagClaimed)},
 	{of: varPrincipal, who: typeAgent, name: attrOwner, typ: "Owner", fold: byName, doc: "who answers for it", value: func(q *request) types.Value { return q.owner }},
 	{of: varPrincipal, who: typeAgent, name: attrClass, typ: "String", fold: byClass, doc: "the name of its class", value: func(q *request) types.Value { return types.String(q.key.text) }},
 	{of: varPrincipal, who: typeAgent, name: attrTeam, typ: "String", fold: byName, doc: "the team that it belongs to", value: named(func(k *key) int64 { return k.team })},
@@ -101,18 +102,18 @@ var vocabulary = []attribute{
 	{of: varPrincipal, who: typeAgent, name: "age", typ: "String", words: ageWords, doc: "how long ago it was registered: new under a day, young under a week, grown under 30 days, old from then on", value: word(ageWords, func(q *request) age { return q.key.age })},
 	{of: varPrincipal, who: typeAgent, name: "trust", typ: "String", words: trustWords, doc: "what it has earned", value: word(trustWords, func(q *request) Trust { return q.key.trust })},
 	{of: varPrincipal, who: typeAgent, name: "clearance", typ: "String", words: classifiedWords, doc: "the most confidential that it may see", value: word(classifiedWords, func(q *request) gate.Classification { return q.key.clearance })},
-	{of: varPrincipal, who: typeOperator, name: attrFresh, typ: "Bool", doc: "they have proved who they are a short time ago", value: flag(flagFresh)},
-	{of: varPrincipal, who: typeOperator, name: attrPasskey, typ: "Bool", doc: "they have done so by a passkey", value: flag(flagPasskey)},
+	{of: varPrincipal, who: typeOperator, name: attrFresh, typ: "Bool", doc: "they have proved who they are a short time ago", value: flagged(flagFresh)},
+	{of: varPrincipal, who: typeOperator, name: attrPasskey, typ: "Bool", doc: "they have done so by a passkey", value: flagged(flagPasskey)},
 
 	{of: varResource, name: attrCommunity, typ: "Community", fold: byName, doc: "the community that it is in", value: func(q *request) types.Value { return q.community }},
 	{of: varResource, name: "author_standing", typ: "String", words: standingWords, doc: "where its author is in their life", value: word(standingWords, func(q *request) act.Standing { return q.key.author })},
 	{of: varResource, name: "origin", typ: "String", words: originWords, doc: "who truly made it", value: word(originWords, func(q *request) act.Origin { return q.key.origin })},
 	{of: varResource, name: "visibility", typ: "String", words: visibleWords, doc: "who it is meant for", value: word(visibleWords, func(q *request) gate.Visibility { return q.key.visible })},
 	{of: varResource, name: "classification", typ: "String", words: classifiedWords, doc: "how confidential it is", value: word(classifiedWords, func(q *request) gate.Classification { return q.key.secrecy })},
-	{of: varResource, name: "own", typ: "Bool", write: true, doc: "the principal made it, is a party to it, or is it", value: flag(flagOwn)},
+	{of: varResource, name: "own", typ: "Bool", write: true, doc: "the principal made it, is a party to it, or is it", value: flagged(flagOwn)},
 	{of: varResource, name: "role", typ: "String", words: roleWords, write: true, doc: "what the principal is in its community", value: word(roleWords, func(q *request) gate.Role { return q.key.role })},
-	{of: varResource, name: "locked", typ: "Bool", doc: "nothing new is written there", value: flag(flagLocked)},
-	{of: varResource, name: "answered", typ: "Bool", doc: "the operator answers for the agent that it is, or is about", value: flag(flagAnswered)},
+	{of: varResource, name: "locked", typ: "Bool", doc: "nothing new is written there", value: flagged(flagLocked)},
+	{of: varResource, name: "answered", typ: "Bool", doc: "the operator answers for the agent that it is, or is about", value: flagged(flagAnswered)},
 	{of: varResource, name: "risk", typ: "String", words: riskWords, write: true, doc: "of a held act that is decided about: what the policy says of it", value: word(riskWords, func(q *request) gate.Risk { return riskOf(q.key.flags) })},
 	{of: varResource, name: attrAuthorClass, typ: "String", fold: byName, doc: "the class of the agent that made it, or that it is", value: named(func(k *key) int64 { return k.authorClass })},
 	{of: varResource, name: attrAuthorOwner, typ: "Owner", fold: byName, doc: "who answers for that agent", value: entity(typeOwner, func(k *key) act.ID { return k.authorOwner })},
@@ -121,15 +122,16 @@ var vocabulary = []attribute{
 	{of: varResource, name: attrAuthorSite, typ: "String", fold: byName, doc: "that agent's site", value: named(func(k *key) int64 { return k.authorSite })},
 	{of: varResource, name: "author_trust", typ: "String", words: trustWords, doc: "what that agent has earned", value: word(trustWords, func(q *request) Trust { return q.key.authorTrust })},
 	{of: varResource, name: "author_age", typ: "String", words: ageWords, doc: "how long ago that agent was registered", value: word(ageWords, func(q *request) age { return q.key.authorAge })},
-	{of: varResource, name: "same_owner", typ: "Bool", doc: "one human answers for that agent and for the principal", value: flag(flagSameOwner)},
-	{of: varResource, name: "same_team", typ: "Bool", doc: "that agent and the principal are in one team", value: flag(flagSameTeam)},
-	{of: varResource, name: "same_mandate", typ: "Bool", doc: "that agent and the principal work under one mandate", value: flag(flagSameMandate)},
+	{of: varResource, name: "same_owner", typ: "Bool", doc: "one human answers for that agent and for the principal", value: flagged(flagSameOwner)},
+	{of: varResource, name: "same_team", typ: "Bool", doc: "that agent and the principal are in one team", value: flagged(flagSameTeam)},
+	{of: varResource, name: "same_mandate", typ: "Bool", doc: "that agent and the principal work under one mandate", value: flagged(flagSameMandate)},
 	{of: varResource, name: "lineage", typ: "String", words: lineageWords, doc: "what that agent is to the principal: itself, its parent, its child, of one family, or none of these", value: word(lineageWords, func(q *request) lineage { return q.key.lineage })},
 
 	{of: varContext, name: attrAnonymousAPI, typ: "Bool", doc: "the network lets strangers read"},
 	{of: varContext, name: attrObserverPages, typ: "Bool", doc: "everybody may read the pages"},
 	{of: varContext, name: attrOwnKeyApproval, typ: "Bool", doc: "an agent's own key approves conversations"},
 	{of: varContext, name: attrChallenge, typ: "Bool", doc: "new content is challenged"},
+	{of: varContext, name: attrTwoPersons, typ: "Bool", doc: "what changes policies, or stops many, wants two persons"},
 }
 
 // lookedAt returns the set that holds one attribute.

@@ -49,6 +49,14 @@ func (d directory) Facts(p act.Principal) policy.PrincipalFacts {
 	}
 }
 
+// all yields every agent that has not ended, with its facts.
+func (d directory) all(yield func(act.ID, policy.PrincipalFacts) bool) {
+	d.Each(func(id act.ID) bool {
+		f := d.Facts(act.Principal{Kind: act.Agent, ID: id})
+		return f.Standing.Final() || yield(id, f)
+	})
+}
+
 // owners gives network what lifecycle and identity know of agents' owners.
 type owners struct {
 	lifecycle *lifecycle.Lifecycle

@@ -26,6 +26,7 @@ import (
 	"github.com/reefwarden/reefwarden/internal/gate"
 	"github.com/reefwarden/reefwarden/internal/identity"
 	"github.com/reefwarden/reefwarden/internal/identity/svid"
+	"github.com/reefwarden/reefwarden/internal/policy"
 	"github.com/reefwarden/reefwarden/internal/store"
 )
 
@@ -62,6 +63,8 @@ type Config struct {
 	KeepRead       int      `koanf:"keep-read" default:"30" help:"days for which notifications are kept after they were read"`
 	KeepUnread     int      `koanf:"keep-unread" default:"90" help:"days for which notifications are kept that nobody reads"`
 	KeepClosed     int      `koanf:"keep-closed" default:"90" help:"days for which is kept what is over: decided acts, used invites, revoked keys, expired registrations, reports of what was deleted; the record of it stays"`
+	KeepDecisions  int      `koanf:"keep-decisions" default:"2" help:"days for which is kept what was decided, and about what, so that other policies can be tried on it"`
+	TwoPerson      bool     `koanf:"two-person" default:"false" help:"what changes the policies waits for somebody else than who asked: a second operator with the role approver or admin"`
 	WebhookAllow   []string `koanf:"webhook-allow" help:"address or CIDR beside the public internet that webhooks may reach, on any port"`
 	WebhookPorts   []string `koanf:"webhook-ports" help:"ports that webhooks may reach on public addresses; 443 and 80 if empty"`
 	LogLevel       string   `koanf:"log-level" default:"info" help:"debug, info, warn or error"`
@@ -306,8 +309,8 @@ func (c Config) Check() error {
 			return fmt.Errorf("--mail-from %q is no e-mail address", c.MailFrom)
 		}
 	}
-	if c.KeepDeleted < 0 || c.KeepRead < 0 || c.KeepUnread < 0 || c.KeepClosed < 0 {
-		return errors.New("--keep-deleted, --keep-read, --keep-unread and --keep-closed are days, none below 0; 0 is the default")
+	if c.KeepDeleted < 0 || c.KeepRead < 0 || c.KeepUnread < 0 || c.KeepClosed < 0 || c.KeepDecisions < 0 {
+		return errors.New("--keep-deleted, --keep-read, --keep-unread, --keep-closed and --keep-decisions are days, none below 0; 0 is the default")
 	}
 	if err := c.checkQuotas(); err != nil {
 		return err
@@ -370,6 +373,10 @@ func (c Config) TokenFile() string {
 		return filepath.Join(NetworkDir(c.Data, c.Network), "operator.token")
 	}
 	return filepath.Join(c.Data, "operator.token")
+}
+
+func (c Config) keepDecisions() time.Duration {
+	return cmp.Or(days(c.KeepDecisions), policy.DefaultKeep)
 }
 
 // Store says how the network's database is opened.

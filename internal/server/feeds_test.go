@@ -97,7 +97,10 @@ func newTown(t *testing.T, victims int) *town {
 	if b, err = policy.Parse(raw, s.Keys.PolicyKey().Public().(ed25519.PublicKey)); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.DB.Write(t.Context(), func(tx *store.Tx) error { return policy.Save(tx, b) }); err != nil {
+	if err := s.DB.Write(t.Context(), func(tx *store.Tx) error {
+		_, err := policy.Save(tx, b, policy.Origin{Source: policy.SourceOperator})
+		return err
+	}); err != nil {
 		t.Fatal(err)
 	}
 	s.Stop()

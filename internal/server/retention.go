@@ -14,6 +14,7 @@ import (
 	"github.com/reefwarden/reefwarden/internal/identity/passkey"
 	"github.com/reefwarden/reefwarden/internal/lifecycle"
 	"github.com/reefwarden/reefwarden/internal/network"
+	"github.com/reefwarden/reefwarden/internal/policy"
 	"github.com/reefwarden/reefwarden/internal/provenance"
 	"github.com/reefwarden/reefwarden/internal/store"
 )
@@ -98,6 +99,10 @@ func Retention(c Config) []Kept {
 
 		{Table: "idempotency", Owner: "gate", Grows: "an act under an idempotency key", Ages: []Age{{"made", gate.KeepKeys, gate.QOldestKey}}},
 		{Table: "policy_bundle", Owner: "policy", Grows: "a bundle that is put in force", Stays: "decisions on record name it"},
+		{Table: "policy_decision", Owner: "policy", Grows: "an hour's first decision of its kind: who asked, for what, about what, and the answer", Ages: []Age{{"made", c.keepDecisions(), policy.QOldestDecision}},
+			Note: fmt.Sprintf("at most %d of an hour and node are kept with who asked; beyond that only the number is", policy.MaxNamed)},
+		{Table: "policy_shadow", Owner: "policy", Grows: "policies that are put beside those in force", Ages: []Age{{"ended", c.keepDecisions(), policy.QOldestShadow}}},
+		{Table: "policy_flip", Owner: "policy", Grows: "what the policies beside those in force decide otherwise", Each: each(policy.MaxRows, "policy_shadow"), Note: "they go with it"},
 		{Table: "leaf", Owner: "audit", Grows: "every event", Stays: "it is the record", Each: each(1, "event")},
 
 		{Table: "exposure", Owner: "provenance", Grows: "pages that are shown to somebody for the first time", Fixed: 2 * provenance.BlockRows, Note: "it is the part of the log that is not sealed yet; more may wait for seconds"},

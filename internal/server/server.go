@@ -3,7 +3,6 @@ package server
 import (
 	"cmp"
 	"context"
-	"crypto/ed25519"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -43,6 +42,7 @@ type Server struct {
 	Gate      *gate.Gate
 	Policy    *policy.Engine
 	schema    *policy.Published
+	Policies  *policy.Office
 	Identity  *identity.Service
 	Issuer    *identity.Issuer
 	Consents  *identity.Consents
@@ -54,6 +54,7 @@ type Server struct {
 	API       *api.Kernel
 
 	log       *slog.Logger
+	keeper    *policy.Keeper
 	networks  *networks // beside this one; nil in a named network
 	listener  net.Listener
 	http      *http.Server
@@ -140,9 +141,10 @@ func assemble(ctx context.Context, c Config, log *slog.Logger) (_ *Server, err e
 	}
 
 	// The gate and the domains that register their acts on it.
+	s.keeper = policy.NewKeeper(s.DB, log)
 	s.Gate = gate.New(s.DB, s.Bus, gate.Config{
 		Limits: gate.Limits(c.Limits), Rates: c.Quotas, NewFor: c.NewAgent, Heartbeat: c.Heartbeat, Log: log, Bare: c.Bare,
-		Held: s.heldKeys,
+		Held: s.held,
 	})
 	s.Identity = identity.New(s.DB, s.Keys, identity.Config{Log: log, SessionLife: c.SessionLife, SessionIdle: c.SessionIdle})
 	// Lifecycle comes before network: a fence must have changed the standings in
@@ -188,7 +190,7 @@ func assemble(ctx context.Context, c Config, log *slog.Logger) (_ *Server, err e
 		Push: s.push(),
 	})
 	s.schema = policy.RegisterSchema(s.Gate)
-	if s.Policy, err = s.openPolicy(ctx); err != nil {
+	if err = s.openPolicy(ctx); err != nil {
 		return nil, err
 	}
 	s.Tracer = provenance.New(s.DB, provenance.Config{Recheck: s.Lifecycle.Recheck, Log: log})
@@ -201,7 +203,8 @@ func assemble(ctx context.Context, c Config, log *slog.Logger) (_ *Server, err e
 	// Memory is loaded between two looks at the fences; then background work.
 	s.started = true
 	s.Tracer.Start(ctx)
-	if err = s.Gate.Start(ctx, s.Issuer.Load, s.Lifecycle.Start, func(ctx context.Context) error { return s.Network.Start(ctx, s.DB) }); err != nil {
+	s.keeper.Start()
+	if err = s.Gate.Start(ctx, s.Policies.Load, s.Issuer.Load, s.Lifecycle.Start, func(ctx context.Context) error { return s.Network.Start(ctx, s.DB) }); err != nil {
 		return nil, err
 	}
 	return s, nil
@@ -255,63 +258,30 @@ func (s *Server) begin(ctx context.Context) (err error) {
 	return s.doors()
 }
 
-// openPolicy makes the engine and puts a bundle in force.
-func (s *Server) openPolicy(ctx context.Context) (*policy.Engine, error) {
-	key := s.Keys.PolicyKey()
+// openPolicy registers the acts on policies, makes the engine of all that are registered
+// by then, and puts a bundle in force.
+func (s *Server) openPolicy(ctx context.Context) error {
+	s.Policies = policy.NewOffice(policy.OfficeConfig{
+		Gate: s.Gate, DB: s.DB, Key: s.Keys.PolicyKey, Keeper: s.keeper, Agents: directory{s.Lifecycle}.all, Log: s.log,
+	})
 	var acts []policy.ActInfo
 	for _, a := range s.Gate.Acts() {
 		acts = append(acts, policy.InfoOf(a))
 	}
-	engine := policy.New(policy.Config{
-		Key: policyPublic(key), Codec: s.Codec, Directory: directory{s.Lifecycle}, Acts: acts,
+	s.Policy = policy.New(policy.Config{
+		Key: policyPublic(s.Keys.PolicyKey()), Codec: s.Codec, Directory: directory{s.Lifecycle}, Acts: acts,
 		AnonymousAPI: s.Config.AnonymousAPI, ObserverPages: s.Config.ObserverPages == PagesPublic, OwnKeyApproval: s.Config.OwnKeyApproval, Challenge: s.Config.Challenge, Log: s.log,
-		Clock: s.DB.Clock(), Fresh: s.Config.StepUp,
+		TwoPersons: s.Config.TwoPerson, Clock: s.DB.Clock(), Fresh: s.Config.StepUp, Keeper: s.keeper,
 	})
-	// The bundle in force is the newest that is kept. A server that brings a newer
-	// default signs and keeps it; of two nodes that do so at once, one wins.
-	for range 2 {
-		kept, found, err := s.keptBundle(ctx, policyPublic(key))
-		if err != nil {
-			return nil, fmt.Errorf("the policy bundle that is kept: %w", err)
-		}
-		if found && kept.Version >= policy.DefaultVersion {
-			return engine, engine.Activate(kept)
-		}
-		err = s.keepDefault(ctx, engine, key)
-		if act.CodeOf(err) != act.Conflict {
-			return engine, err
-		}
-	}
-	return nil, errors.New("the policy bundle cannot be kept")
+	return s.Policies.Serve(ctx, s.Policy)
 }
 
-func (s *Server) keptBundle(ctx context.Context, pub ed25519.PublicKey) (b *policy.Bundle, found bool, err error) {
-	err = s.DB.View(ctx, func(v *store.View) error {
-		b, found, err = policy.Load(v, pub)
-		return err
-	})
-	return b, found, err
-}
-
-// keepDefault signs the embedded bundle with the network's own policy key, puts
-// it in force and keeps it.
-func (s *Server) keepDefault(ctx context.Context, engine *policy.Engine, key ed25519.PrivateKey) error {
-	unsigned, err := policy.Default(s.DB.Clock()())
-	if err != nil {
+// held says why this node may serve nobody, nil while it may.
+func (s *Server) held() error {
+	if err := s.heldKeys(); err != nil {
 		return err
 	}
-	raw, err := policy.Sign(unsigned, key)
-	if err != nil {
-		return err
-	}
-	bundle, err := policy.Parse(raw, policyPublic(key))
-	if err != nil {
-		return err
-	}
-	if err := s.DB.Write(ctx, func(tx *store.Tx) error { return policy.Save(tx, bundle) }); err != nil {
-		return err
-	}
-	return engine.Activate(bundle)
+	return s.keeper.Full()
 }
 
 // ensureGeneral makes the community every network has.
@@ -329,7 +299,7 @@ func (s *Server) ensureGeneral(ctx context.Context) error {
 func (s *Server) doors() error {
 	kernel, err := api.New(api.Config{
 		Gate: s.Gate, Auth: s.Identity, URL: s.URL, Nonce: s.Issuer.Nonce, Source: s.Keys.Source, Codec: s.Codec, Metrics: s.Metrics,
-		Fresh: cmp.Or(s.Config.StepUp, policy.DefaultFresh), TrustedProxy: s.Config.TrustedProxy, Ready: s.ready, Anonymous: s.Config.AnonymousAPI, Clock: s.DB.Clock(), Log: s.log,
+		Fresh: cmp.Or(s.Config.StepUp, policy.DefaultFresh), TrustedProxy: s.Config.TrustedProxy, Ready: s.ready, Behind: s.Policies.Behind, Anonymous: s.Config.AnonymousAPI, Clock: s.DB.Clock(), Log: s.log,
 	})
 	if err != nil {
 		return err
@@ -342,7 +312,7 @@ func (s *Server) doors() error {
 			OwnKeyApproval: s.Config.OwnKeyApproval, Challenge: s.Config.Challenge, Heartbeat: cmp.Or(s.Config.Heartbeat, gate.DefaultHeartbeat),
 		},
 	}))
-	own := native.New(native.Config{Kernel: kernel, Network: s.Network, Lifecycle: s.Lifecycle, Issuer: s.Issuer, Passkeys: s.Passkeys, Schema: s.schema})
+	own := native.New(native.Config{Kernel: kernel, Network: s.Network, Lifecycle: s.Lifecycle, Issuer: s.Issuer, Passkeys: s.Passkeys, Schema: s.schema, Policies: s.Policies})
 	kernel.Mount(own)
 	kernel.Mount(native.NewDescription(kernel, own, s.URL))
 	var sessions *api.Sessions
@@ -489,7 +459,8 @@ func (s *Server) Settle(ctx context.Context) error {
 
 // Housekeep drops what nobody needs any more; see Retention. It is a chore.
 func (s *Server) Housekeep(ctx context.Context) error {
-	return errors.Join(s.Gate.Housekeep(ctx), s.Lifecycle.Housekeep(ctx), s.Issuer.Housekeep(ctx), s.Network.Housekeep(ctx))
+	return errors.Join(s.Gate.Housekeep(ctx), s.Lifecycle.Housekeep(ctx), s.Issuer.Housekeep(ctx), s.Network.Housekeep(ctx),
+		policy.Housekeep(ctx, s.DB, act.Micros(s.DB.Clock()().Add(-s.Config.keepDecisions()))))
 }
 
 // reap ends the agents that nobody has claimed in time.
@@ -558,6 +529,7 @@ func (s *Server) Close() {
 			if err := s.Tracer.Close(); err != nil {
 				s.log.Error("store what was counted of reads", "err", err)
 			}
+			s.keeper.Close()
 		}
 		if s.Lifecycle != nil {
 			if err := s.Lifecycle.Close(); err != nil {

@@ -16,7 +16,7 @@ import (
 func (d *door) birthRoutes() []api.Route {
 	const get, post = http.MethodGet, http.MethodPost
 	return []api.Route{
-		{Method: post, Path: "/agents", Act: "agent.request", Handle: d.bear(d.lifecycle.Request), Takes: newInstance{}, Gives: instance{}},
+		{Method: post, Path: "/agent-requests", Act: "agent.request", Handle: d.bear(d.lifecycle.Request), Takes: newInstance{}, Gives: instance{}},
 		{Method: post, Path: "/children", Act: "agent.spawn", Handle: d.bear(d.lifecycle.Spawn), Takes: newInstance{}, Gives: instance{}},
 		{Method: get, Path: "/agents/{agent}/children", Act: "agent.line", Handle: d.line, Gives: list[agent]{}, Query: []string{"limit", "cursor"}},
 		{Method: get, Path: "/agents/{agent}/budget", Act: "budget.show", Handle: d.showBudget, Gives: list[budget]{}},
@@ -46,7 +46,7 @@ type instance struct {
 	ExpiresAt       *string       `json:"expires_at"`       // of the token
 }
 
-// bear answers POST /agents and POST /children.
+// bear answers POST /agent-requests and POST /children.
 func (d *door) bear(do *gate.WriteAct[lifecycle.NewInstance, lifecycle.Instance]) func(context.Context, *api.Call) error {
 	return func(ctx context.Context, c *api.Call) error {
 		var in newInstance

@@ -26,6 +26,7 @@ type Config struct {
 	Issuer    *identity.Issuer
 	Passkeys  *passkey.Keeper
 	Schema    *policy.Published
+	Policies  *policy.Office
 }
 
 type door struct {
@@ -35,6 +36,7 @@ type door struct {
 	issuer        *identity.Issuer
 	passkeys      *passkey.Keeper
 	schema        *policy.Published
+	policies      *policy.Office
 	codec         *act.Codec
 	json, problem []string // values of Content-Type, shared and never changed
 }
@@ -49,7 +51,7 @@ const (
 // New returns the door.
 func New(c Config) *api.Door {
 	d := &door{
-		kernel: c.Kernel, network: c.Network, lifecycle: c.Lifecycle, issuer: c.Issuer, passkeys: c.Passkeys, schema: c.Schema, codec: c.Kernel.Codec,
+		kernel: c.Kernel, network: c.Network, lifecycle: c.Lifecycle, issuer: c.Issuer, passkeys: c.Passkeys, schema: c.Schema, policies: c.Policies, codec: c.Kernel.Codec,
 		json: []string{"application/json"}, problem: []string{"application/problem+json"},
 	}
 	return &api.Door{
@@ -59,7 +61,7 @@ func New(c Config) *api.Door {
 		Instead: map[string]string{
 			"DELETE /agents/{agent}": "send a POST to /v1/agents/{id}/kill with a reason",
 		},
-		Routes: slices.Concat(d.operatorRoutes(), d.ownerRoutes(), d.classRoutes(), d.mandateRoutes(), d.birthRoutes(), d.credentialRoutes(), d.policyRoutes(), d.commandRoutes(), d.svidRoutes(), d.newcomerRoutes(), d.socialRoutes(), d.placeRoutes(), d.labelRoutes(), d.pictureRoutes(), d.postRoutes(),
+		Routes: slices.Concat(d.operatorRoutes(), d.ownerRoutes(), d.classRoutes(), d.mandateRoutes(), d.birthRoutes(), d.schemaRoutes(), d.policyRoutes(), d.credentialRoutes(), d.commandRoutes(), d.svidRoutes(), d.newcomerRoutes(), d.socialRoutes(), d.placeRoutes(), d.labelRoutes(), d.pictureRoutes(), d.postRoutes(),
 			d.dayRoutes(), d.conversationRoutes(), d.taskRoutes(), d.eventRoutes(), d.queueRoutes()),
 	}
 }

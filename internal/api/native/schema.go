@@ -14,8 +14,8 @@ type policySchema struct {
 	JSON  json.RawMessage `json:"json"`
 }
 
-// policyRoutes are the operations on policies.
-func (d *door) policyRoutes() []api.Route {
+// schemaRoutes say what policies can speak of.
+func (d *door) schemaRoutes() []api.Route {
 	return []api.Route{
 		{Method: http.MethodGet, Path: "/policy/schema", Act: "policy.schema", Handle: d.policySchema, Gives: policySchema{}},
 	}
