@@ -190,7 +190,7 @@ const qStanding store.Q = `SELECT a.state, a.epoch, ` + haltCount + ` FROM agent
 
 // Expect implements gate.Standings: it is Recheck of one agent, whose answer may
 // come with the transaction's next round trip.
-func (l *Lifecycle) Expect(tx *store.Tx, p act.Principal) error {
+func (l *Lifecycle) Expect(tx *store.Tx, p act.Principal, community act.ID) error {
 	return tx.Soon(qStanding, func(r *store.Row) error {
 		if r == nil {
 			return stands(act.StandingUnknown, 0, p)
@@ -198,6 +198,9 @@ func (l *Lifecycle) Expect(tx *store.Tx, p act.Principal) error {
 		halts := l.halts.Load()
 		if r.Int(2) != halts.n {
 			return l.late()
+		}
+		if place := halts.place(community); !place.MayAct() {
+			return gate.PlaceError(place)
 		}
 		return stands(l.halted(halts, p.ID, act.Standing(r.Int(0))), r.Int(1), p)
 	}, p.ID)

@@ -56,11 +56,12 @@ type halts struct {
 	owners      map[act.ID]act.Standing
 	communities map[act.ID]act.Standing
 	mandates    map[act.ID]halt
+	lines       map[act.ID]act.Standing // by operators' word: the agent and everybody who descends from it
 }
 
 // none is true of nil, too: before the start there are none.
 func (h *halts) none() bool {
-	return h == nil || h.all == 0 && len(h.lineages)+len(h.classes)+len(h.owners)+len(h.communities)+len(h.mandates) == 0
+	return h == nil || h.all == 0 && len(h.lineages)+len(h.classes)+len(h.owners)+len(h.communities)+len(h.mandates)+len(h.lines) == 0
 }
 
 const (
@@ -111,13 +112,21 @@ func (l *Lifecycle) reloadHalts(ctx context.Context, _ []act.ID) error {
 	h := &halts{
 		lineages: make(map[act.ID]act.Standing), classes: make(map[act.ID]act.Standing), owners: make(map[act.ID]act.Standing),
 		communities: make(map[act.ID]act.Standing), mandates: make(map[act.ID]halt),
+		lines: make(map[act.ID]act.Standing),
 	}
 	if err := l.db.Snapshot(ctx, func(v *store.View) (err error) {
 		if h.n, err = haltsNow(v); err != nil {
 			return err
 		}
-		return v.All(qHalts, func(r *store.Row) error {
+		if err := v.All(qHalts, func(r *store.Row) error {
 			h.add(halt{Scope: Scope{ScopeKind(r.Int(0)), r.ID(1), r.Text(2)}, does: act.Standing(r.Int(3)), least: r.Int(4)})
+			return nil
+		}); err != nil {
+			return err
+		}
+		return v.All(qContained, func(r *store.Row) error {
+			c := scanContainment(r)
+			h.contain(c.Scope, c.Does)
 			return nil
 		})
 	}); err != nil {
@@ -154,6 +163,7 @@ func (l *Lifecycle) halted(h *halts, agent act.ID, state act.Standing) act.Stand
 	}
 	state = sterner(state, h.all)
 	state = sterner(state, h.owners[act.ID(s.record.owner.Load())])
+	state = sterner(state, h.lines[agent])
 	b := s.record.bond.Load()
 	if b == nil {
 		return state
@@ -162,11 +172,11 @@ func (l *Lifecycle) halted(h *halts, agent act.ID, state act.Standing) act.Stand
 	if m, ok := h.mandates[b.mandate]; ok && b.revision < m.least {
 		state = sterner(state, m.does)
 	}
-	if len(h.lineages) == 0 {
+	if len(h.lineages)+len(h.lines) == 0 {
 		return state
 	}
 	for up := b.parent; up != 0; {
-		state = sterner(state, h.lineages[up])
+		state = sterner(sterner(state, h.lineages[up]), h.lines[up])
 		above := l.bondOf(up)
 		if above == nil {
 			break

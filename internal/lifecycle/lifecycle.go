@@ -72,6 +72,13 @@ type Config struct {
 
 	Copies Copies // backups of the network
 
+	// Community finds a community by name; NotFound without one. Without it none can be
+	// contained.
+	Community func(v *store.View, name string) (act.ID, error)
+
+	// Flying counts what those agents have under way for whom in is true. Optional.
+	Flying func(v *store.View, in func(agent act.ID) bool) (Flying, error)
+
 	// Mail sends a message to an agent's human; nil when the network sends none.
 	Mail func(context.Context, Mail) error
 	// URL is the network's public URL, for those messages.
@@ -120,6 +127,14 @@ type Lifecycle struct {
 	Quarantine *gate.WriteAct[Order, Agent]
 	Release    *gate.WriteAct[Order, Agent]
 
+	PauseScope      *gate.WriteAct[ScopeOrder, Contained]
+	ResumeScope     *gate.WriteAct[ScopeOrder, Contained]
+	QuarantineScope *gate.WriteAct[ScopeOrder, Contained]
+	ReleaseScope    *gate.WriteAct[ScopeOrder, Contained]
+	KillScope       *gate.WriteAct[ScopeOrder, Contained]
+	ListScopes      *gate.ReadAct[struct{}, []Containment]
+	ShowScope       *gate.ReadAct[ScopeName, Preview]
+
 	ShowClaim  *gate.ReadAct[string, Waiting]
 	ListOwners *gate.ReadAct[OwnerQuery, act.Page[Owner]]
 	LinkOwner  *gate.WriteAct[OwnerLink, Owner]
@@ -152,6 +167,8 @@ type Lifecycle struct {
 	answer  *gate.WriteAct[Answer, Answered]  // see Answer
 	settle  *gate.WriteAct[ending, act.Ref]
 
+	finishScope *gate.WriteAct[Scope, Containment] // see Sweep
+
 	gate   *gate.Gate
 	db     *store.DB
 	ids    *identity.Service
@@ -166,6 +183,7 @@ type Lifecycle struct {
 	behind    []Kill      // kills of the log that the database does not have; Start's, then Reconcile's
 	apart     atomic.Bool // there are such
 	killCount atomic.Int64
+	sweeping  atomic.Int64
 	copying   sync.Mutex // held while a backup is taken
 }
 
@@ -195,6 +213,7 @@ func New(g *gate.Gate, db *store.DB, ids *identity.Service, c Config) *Lifecycle
 	l.registerClaim(g)
 	l.registerOwners(g)
 	l.registerOrders(g)
+	l.registerScopes(g)
 	l.registerExpire(g)
 	l.registerForget(g)
 	l.registerReads(g)

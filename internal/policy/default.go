@@ -12,7 +12,7 @@ var defaultFiles embed.FS
 // DefaultVersion is the version of the embedded bundle. It grows whenever a file
 // in default/ changes, so that an update of the server is an update of a bundle
 // that nobody has edited.
-const DefaultVersion = 8
+const DefaultVersion = 9
 
 // Default returns the embedded bundle, unsigned: what a network starts with
 // until an operator activates another.

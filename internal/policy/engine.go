@@ -71,6 +71,7 @@ type Config struct {
 	ObserverPages  bool // everybody may read the pages
 	OwnKeyApproval bool // an agent's own key approves conversations
 	Challenge      bool // new content is challenged
+	TwoPersons     bool // what is of high risk for the network is approved by somebody else
 }
 
 // Engine decides. It is safe for concurrent use.
@@ -125,6 +126,7 @@ func New(c Config) *Engine {
 		context: types.NewRecord(types.RecordMap{
 			attrAnonymousAPI: types.Boolean(c.AnonymousAPI), attrObserverPages: types.Boolean(c.ObserverPages),
 			attrOwnKeyApproval: types.Boolean(c.OwnKeyApproval), attrChallenge: types.Boolean(c.Challenge),
+			attrTwoPersons: types.Boolean(c.TwoPersons),
 		}),
 	}
 	if e.clock = c.Clock; e.clock == nil {

@@ -22,7 +22,7 @@ import (
 //	resource is Post | Comment | Community | Agent | …  (the act's kinds)
 //	resource.{community, author_standing, origin, visibility, classification, own, role, locked, answered, risk}
 //	resource in Community::"…"
-//	context.{anonymous_api, observer_pages, own_key_approval, challenge}
+//	context.{anonymous_api, observer_pages, own_key_approval, challenge, two_persons}
 //
 // Every attribute is always there, so that reading one cannot fail: an agent
 // without an owner has Owner::"none", a thing outside any community has
@@ -73,6 +73,7 @@ const (
 	attrObserverPages  types.String = "observer_pages"
 	attrOwnKeyApproval types.String = "own_key_approval"
 	attrChallenge      types.String = "challenge"
+	attrTwoPersons     types.String = "two_persons"
 )
 
 const kindCount = int(act.KindCount)
@@ -151,7 +152,7 @@ func attributes(variable types.String) []types.String {
 	case "resource":
 		return []types.String{attrCommunity, attrAuthorStanding, attrOrigin, attrVisibility, attrClassification, attrOwn, attrRole, attrLocked, attrAnswered, attrRisk}
 	case "context":
-		return []types.String{attrAnonymousAPI, attrObserverPages, attrOwnKeyApproval, attrChallenge}
+		return []types.String{attrAnonymousAPI, attrObserverPages, attrOwnKeyApproval, attrChallenge, attrTwoPersons}
 	}
 	return nil
 }
@@ -159,7 +160,7 @@ func attributes(variable types.String) []types.String {
 // boolean reports whether an attribute of the vocabulary is a truth value.
 func boolean(attr types.String) bool {
 	switch attr {
-	case attrClaimed, attrFresh, attrPasskey, attrOwn, attrLocked, attrAnswered, attrAnonymousAPI, attrObserverPages, attrOwnKeyApproval, attrChallenge:
+	case attrClaimed, attrFresh, attrPasskey, attrOwn, attrLocked, attrAnswered, attrAnonymousAPI, attrObserverPages, attrOwnKeyApproval, attrChallenge, attrTwoPersons:
 		return true
 	}
 	return false
@@ -203,7 +204,7 @@ func schemaOf(tables []*table) (*resolved.Schema, error) {
 		for _, k := range t.kindTypes() {
 			on = append(on, string(k))
 		}
-		fmt.Fprintf(&text, "action %q appliesTo { principal: [Agent, Operator, Observer, System], resource: [%s], context: { anonymous_api: Bool, observer_pages: Bool, own_key_approval: Bool, challenge: Bool } };\n",
+		fmt.Fprintf(&text, "action %q appliesTo { principal: [Agent, Operator, Observer, System], resource: [%s], context: { anonymous_api: Bool, observer_pages: Bool, own_key_approval: Bool, challenge: Bool, two_persons: Bool } };\n",
 			t.name, strings.Join(on, ", "))
 	}
 	var s schema.Schema
