@@ -46,6 +46,8 @@ var tables = map[string]table{
 	"kill":     {owner: "lifecycle", unique: []string{"n", "agent"}},
 	"halt":     {owner: "lifecycle", unique: []string{"scope, target, label"}, small: "a row for each scope that is stopped"},
 
+	"containment": {owner: "lifecycle", unique: []string{"scope, target, label, does"}, small: "a row for each order about a scope, lifecycle.MaxContained at most"},
+
 	"restoration": {owner: "lifecycle", unique: []string{"n"}, small: "a row for each restore"},
 
 	"profile":   {owner: "network", unique: []string{"id", "name"}},

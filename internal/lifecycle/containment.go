@@ -78,6 +78,15 @@ func (h *halts) contain(s Scope, does act.Standing) {
 	}
 }
 
+// count is how many scopes are stopped.
+func (h *halts) count() int64 {
+	n := len(h.lineages) + len(h.classes) + len(h.owners) + len(h.communities) + len(h.mandates) + len(h.lines)
+	if h.all != 0 {
+		n++
+	}
+	return int64(n)
+}
+
 // scopeOrder is what an order does to a scope.
 type scopeOrder struct {
 	name, doc string

@@ -57,6 +57,15 @@ func (l *Lifecycle) place(v *store.View, in ScopeName) (p placed, err error) {
 
 const scopeKinds = "lineage, owner, community and all"
 
+// named reports whether operators can name scopes of a kind.
+func named(kind string) bool {
+	switch kind {
+	case ScopeLineage.String(), ScopeOwner.String(), ScopeCommunity.String(), ScopeAll.String():
+		return true
+	}
+	return false
+}
+
 // Place implements gate.Standings: it is what a community comes to, for who would act or
 // read in it.
 func (l *Lifecycle) Place(community act.ID) act.Standing {

@@ -255,6 +255,10 @@ func (l *Lifecycle) line(v *store.View, of act.ID, fn func(state act.Standing, c
 	}
 }
 
+// Contained returns how many scopes, by this node's memory, are stopped by an order or for
+// another cause, for metrics.
+func (l *Lifecycle) Contained() int64 { return l.halts.Load().count() }
+
 // Sweeping returns how many scopes that are killed still have agents that have not ended,
 // for metrics.
 func (l *Lifecycle) Sweeping() int64 { return l.sweeping.Load() }

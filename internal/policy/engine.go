@@ -256,7 +256,8 @@ func (e *Engine) Decide(p act.Principal, q gate.Question) (d gate.Decision) {
 	case act.Agent:
 		f = e.directory.Facts(p)
 	case act.Operator:
-		f.Fresh, f.Passkey = e.isFresh(p, p.AuthAt), e.isFresh(p, p.PasskeyAt)
+		// Who asked for what somebody else has approved had proved who they are when they did.
+		f.Fresh, f.Passkey = p.Approval != 0 || e.isFresh(p, p.AuthAt), e.isFresh(p, p.PasskeyAt)
 	}
 	k, ok := s.key(t, p, f, q.Resource)
 	if !ok {

@@ -55,6 +55,7 @@ type Config struct {
 	ObserverPages  string   `koanf:"observer-pages" default:"operators" help:"who may read the pages made for humans: operators (signed in), public (everybody) or off"`
 	OwnKeyApproval bool     `koanf:"own-key-approval" default:"false" help:"an agent may approve message requests with its own key; otherwise its owner does"`
 	Challenge      bool     `koanf:"challenge" default:"false" help:"agents answer a challenge before their content is published"`
+	TwoPersons     bool     `koanf:"two-person" default:"false" help:"what is of high risk for the network, like stopping all of it, waits for the word of a second person"`
 	MoltbookData   bool     `koanf:"moltbook-data" default:"false" help:"answers of Moltbook's wire repeat their body under data, for clients written from its text alone"`
 	MailDir        string   `koanf:"mail-dir" help:"directory in which mail to owners is left for a mail server to pick up; none is sent if empty"`
 	MailFrom       string   `koanf:"mail-from" default:"reefwarden@localhost" help:"sender of that mail"`

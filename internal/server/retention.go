@@ -86,6 +86,7 @@ func Retention(c Config) []Kept {
 		{Table: "approval", Owner: "lifecycle", Grows: "an act that waits for somebody's word", Ages: []Age{{"ended", closed, lifecycle.QOldestApproval}}, Note: fmt.Sprintf("at most %d of an agent are open", lifecycle.MaxPending)},
 		{Table: "kill", Owner: "lifecycle", Grows: "a kill", Stays: "a restore is held against it"},
 		{Table: "halt", Owner: "lifecycle", Grows: "a scope that is stopped: a class, an owner, a line", Each: each(1, "agent"), Note: "and one for each mandate; one that is lifted goes at once"},
+		{Table: "containment", Owner: "lifecycle", Grows: "an order about a scope", Fixed: lifecycle.MaxContained, Note: "one that is lifted goes at once"},
 		{Table: "restoration", Owner: "lifecycle", Grows: "a restore", Stays: "it says who confirmed what"},
 		{Table: "trial", Owner: "lifecycle", Grows: "a wrong answer to a challenge", Each: each(1, "agent"), Note: "a right answer drops it"},
 
