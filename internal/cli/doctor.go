@@ -238,6 +238,7 @@ func examineStorage(ctx context.Context, cfg server.Config, add func(check, resu
 			add("restore", "fail", "the network was restored to "+act.FromMicros(c.Restored.TakenAt).Format(time.RFC3339)+" and serves no agent", "serve it; "+fixRestore)
 		}
 	}
+	examineDrills(ctx, db, cfg, add)
 	if b, err := policy.Default(db.Clock()()); err != nil || len(b.Files) == 0 {
 		add("policy", "fail", fmt.Sprint(err), "")
 	} else {
@@ -285,6 +286,37 @@ func examineStorage(ctx context.Context, cfg server.Config, add func(check, resu
 		add("counters", "ok", "they equal their rows", "")
 	}
 	examineGrowth(ctx, db, cfg, add)
+}
+
+// examineDrills says how the controls held the last time that they were tried.
+func examineDrills(ctx context.Context, db *store.DB, cfg server.Config, add func(check, result, detail, fix string)) {
+	const fix = "look for drill.record in the record and the log, and stop agents in another way meanwhile: shut the server down"
+	list, err := lifecycle.ReadDrills(ctx, db)
+	if err != nil {
+		add("drills", "fail", err.Error(), "")
+		return
+	}
+	if len(list) == 0 {
+		add("drills", "skip", "none was done yet", "")
+		return
+	}
+	failed, held, oldest := []string{}, []string{}, list[0].At
+	for _, d := range list {
+		if oldest = min(oldest, d.At); d.Fault != "" {
+			failed = append(failed, d.Control+": "+d.Fault)
+			continue
+		}
+		held = append(held, fmt.Sprintf("%s in %s", d.Control, d.Ack.Round(time.Microsecond)))
+	}
+	at := act.FromMicros(oldest)
+	switch {
+	case len(failed) > 0:
+		add("drills", "fail", strings.Join(failed, "; "), fix)
+	case cfg.DrillEvery > 0 && db.Clock()().Sub(at) > 2*cfg.DrillEvery+time.Hour:
+		add("drills", "warn", "the last one was at "+at.Format(time.RFC3339), "they are done while the network is served, every --drill-every")
+	default:
+		add("drills", "ok", strings.Join(held, ", ")+", at "+at.Format(time.RFC3339), "")
+	}
 }
 
 // examineGrowth says of each table how large it is and what bounds it.

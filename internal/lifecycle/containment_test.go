@@ -414,3 +414,47 @@ func TestT36_ScopesOnThreeNodes(t *testing.T) {
 	}
 	a.check()
 }
+
+// T36, T38: a node that dies after it has taken an order leaves nothing undone: the halt
+// holds from the start of the next one, and the sweep goes on there where it was.
+func TestT36_ANodeDiesInTheMiddle(t *testing.T) {
+	storetest.EachConfig(t, func(t *testing.T, cfg store.Config) {
+		life := lifecycle.Config{ClaimRequired: true}
+		h := open(t, cfg, plan{life: life})
+		var owned []act.Principal
+		for n := range 12 {
+			owned = append(owned, h.owned(fmt.Sprintf("diver-%d", n), "ann"))
+		}
+		other := h.owned("other", "bob")
+		h.scoped("kill", owner("ann"))
+		// Nothing reaches the database any more after the fifth kill of the sweep.
+		h.fault.skip.Store(5)
+		h.fault.set(store.StepCommit, errStorage)
+		if err := h.life.Sweep(t.Context()); err == nil {
+			t.Fatal("the sweep was not cut short")
+		}
+		before := h.count(qKills)
+		if before == 0 || before >= 12 {
+			t.Fatalf("%d kills before the node died", before)
+		}
+		if err := h.db.Close(); err != nil {
+			t.Fatal(err)
+		}
+
+		next := open(t, cfg, plan{life: life, dir: h.dir})
+		for _, p := range owned {
+			is(t, p.Name+" on the next node", next.writes(p), act.Denied, "standing.killed")
+		}
+		if err := next.writes(other); err != nil {
+			t.Error(err)
+		}
+		next.sweep()
+		if list := next.listed(); len(list) != 1 || list[0].DoneAt == 0 || list[0].Ended != 12 {
+			t.Errorf("after the sweep: %+v", list)
+		}
+		if n := next.count(qLeaves, "agent.kill"); n != 12 {
+			t.Errorf("%d kills on record", n)
+		}
+		next.check()
+	})
+}

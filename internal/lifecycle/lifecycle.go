@@ -76,6 +76,10 @@ type Config struct {
 	// contained.
 	Community func(v *store.View, name string) (act.ID, error)
 
+	// Canary does an act of an agent's own through the gate, one that reads or one that
+	// writes, for drills, which there are none without.
+	Canary func(ctx context.Context, p act.Principal, write bool) error
+
 	// Flying counts what those agents have under way for whom in is true. Optional.
 	Flying func(v *store.View, in func(agent act.ID) bool) (Flying, error)
 
@@ -168,6 +172,8 @@ type Lifecycle struct {
 	settle  *gate.WriteAct[ending, act.Ref]
 
 	finishScope *gate.WriteAct[Scope, Containment] // see Sweep
+	beginDrill  *gate.WriteAct[struct{}, Member]   // see Drill
+	recordDrill *gate.WriteAct[Drill, struct{}]
 
 	gate   *gate.Gate
 	db     *store.DB
@@ -184,6 +190,7 @@ type Lifecycle struct {
 	apart     atomic.Bool // there are such
 	killCount atomic.Int64
 	sweeping  atomic.Int64
+	drills    atomic.Pointer[[]Drill]
 	copying   sync.Mutex // held while a backup is taken
 }
 
@@ -214,6 +221,7 @@ func New(g *gate.Gate, db *store.DB, ids *identity.Service, c Config) *Lifecycle
 	l.registerOwners(g)
 	l.registerOrders(g)
 	l.registerScopes(g)
+	l.registerDrill(g)
 	l.registerExpire(g)
 	l.registerForget(g)
 	l.registerReads(g)

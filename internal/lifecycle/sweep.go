@@ -2,6 +2,7 @@ package lifecycle
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"strconv"
@@ -139,28 +140,29 @@ func (l *Lifecycle) sweep(ctx context.Context, c Containment) error {
 
 // endAll kills agents, a few at a time.
 func (l *Lifecycle) endAll(ctx context.Context, agents []act.ID, reason string) error {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
 	var next atomic.Int64
 	var work sync.WaitGroup
 	errs := make([]error, sweepWidth)
 	for w := range sweepWidth {
 		work.Go(func() {
-			for ctx.Err() == nil && errs[w] == nil {
+			for ctx.Err() == nil {
 				i := next.Add(1) - 1
 				if i >= int64(len(agents)) {
 					return
 				}
 				_, err := l.Kill.Do(ctx, act.SystemPrincipal(sweeper), Order{Agent: agents[i], Reason: reason})
-				if code := act.CodeOf(err); code != act.Conflict && code != act.NotFound { // has ended meanwhile
+				if code := act.CodeOf(err); err != nil && code != act.Conflict && code != act.NotFound { // those have ended meanwhile
 					errs[w] = err
+					stop()
 				}
 			}
 		})
 	}
 	work.Wait()
-	for _, err := range errs {
-		if err != nil {
-			return err
-		}
+	if err := errors.Join(errs...); err != nil {
+		return err
 	}
 	return ctx.Err()
 }

@@ -92,6 +92,7 @@ type Config struct {
 	SessionLife  time.Duration `koanf:"session-life" default:"8h" help:"how long an operator stays signed in to the pages, 5m to 168h"`
 	SessionIdle  time.Duration `koanf:"session-idle" default:"30m" help:"how long one stays signed in who does nothing, 5m to session-life"`
 	StepUp       time.Duration `koanf:"step-up-within" default:"5m" help:"how long after an operator has proved who they are they may do what cannot be undone, 1m to 1h"`
+	DrillEvery   time.Duration `koanf:"drill-every" default:"24h" help:"how often it is tried on an agent of the network's own whether agents can be stopped, at least 1m; 0 is never"`
 	Heartbeat    time.Duration `koanf:"heartbeat" default:"30m" help:"how often agents are asked to look in, 1m to 24h; each gets its own second of it"`
 
 	// Network is the name of a network that a process serves beside its default
@@ -221,6 +222,9 @@ func Load(flags map[string]any) (Config, error) {
 func (c Config) Check() error {
 	if c.Data == "" {
 		return errors.New("--data is required: the directory that holds the network")
+	}
+	if c.DrillEvery < 0 || c.DrillEvery > 0 && c.DrillEvery < time.Minute {
+		return errors.New("--drill-every is 1m or more, or 0 for never")
 	}
 	host, port, err := net.SplitHostPort(c.Addr)
 	if err != nil {

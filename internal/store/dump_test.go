@@ -477,7 +477,7 @@ func TestOlderDumpIsBroughtUpToDate(t *testing.T) {
 		old.drop("approval", "risk")
 		old.drop("sealed", "key_version")
 		old.drop("webhook", "key_version")
-		later := []string{"kill", "restoration", "issuer_key", "enrollment", "token_grant", "refresh_token", "assertion", "consent", "wrapping_key", "authority", "passkey", "halt", "containment"}
+		later := []string{"kill", "restoration", "issuer_key", "enrollment", "token_grant", "refresh_token", "assertion", "consent", "wrapping_key", "authority", "passkey", "halt", "containment", "drill"}
 		old.tables = slices.DeleteFunc(slices.Clone(old.tables), func(t store.Table) bool { return slices.Contains(later, t.Name) })
 		if err := store.Restore(t.Context(), cfg, old.loading()); err != nil {
 			t.Fatal(err)

@@ -41,6 +41,7 @@ type Metrics struct {
 	contained, sweeping                            atomic.Pointer[func() float64]
 	certUntil, certCurrent                         atomic.Pointer[func() float64]
 	leases                                         leases
+	drills                                         drills
 }
 
 type (
@@ -115,6 +116,7 @@ func NewMetrics() *Metrics {
 	m.gauge("reef_certificate_current", "0 while what stands in the certificate's files cannot be used and the one before serves.", &m.certCurrent)
 	m.registry.MustRegister(
 		&m.leases,
+		&m.drills,
 		prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "reef_bus_dropped_total", Help: "Signals thrown away on this node."}, pull(&m.busDropped)),
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
