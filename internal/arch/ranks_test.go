@@ -33,6 +33,8 @@ var house = map[string]room{
 
 	"identity/svid": {rank: 1, budget: 1000, peers: []string{"identity/token"}}, // ADR 24: what agents read, too
 
+	"lifecycle/charter": {rank: 1, budget: 800}, // ADR 28: the arithmetic of authority; lifecycle and manifest read its documents
+
 	"identity/token": {rank: 1, budget: 3500}, // below the gate, which looks at scopes, and below clients, which make proofs
 
 	"gate":   {rank: 2, budget: 3800}, // ADR 28: what an agent's grant bounds

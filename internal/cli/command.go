@@ -112,7 +112,7 @@ func (a *app) commandSign() *cobra.Command {
 	c.Flags().StringVar(&file, "key", "", "file of the command key")
 	c.Flags().StringVar(&order.Act, "act", "", "what is to be done: "+strings.Join(identity.CommandActs(), ", "))
 	c.Flags().StringVar(&agent, "agent", "", "to whom, for agent.…: the agent's id")
-	c.Flags().StringVar(&scope, "scope", "", "about whom, for scope.…: owner:NAME, lineage:AGENT-ID, community:NAME or all")
+	c.Flags().StringVar(&scope, "scope", "", "about whom, for scope.…: owner:NAME, class:NAME, skill:DIGEST, lineage:AGENT-ID, community:NAME or all")
 	c.Flags().StringVar(&order.Reason, "reason", "", "why; goes on record")
 	c.Flags().DurationVar(&life, "life", token.DefaultCommandLife, "how long the order is good, a day at the most")
 	c.RunE = func(*cobra.Command, []string) error {

@@ -26,7 +26,7 @@ func (a *app) contain() *cobra.Command {
 		Long: "Show who is in a scope and what they have under way, and stop them when you say yes. It\n" +
 			"returns when no node lets anybody in the scope do anything.\n\n" +
 			"A scope is agent:NAME, lineage:NAME (an agent and all who descend from it), owner:NAME,\n" +
-			"community:NAME (whatever happens in it) or all. Without --quarantine or --kill they are\n" +
+			"class:NAME, skill:DIGEST (classes that have it), community:NAME (whatever happens in it) or all. Without --quarantine or --kill they are\n" +
 			"paused. A pause and a quarantine are lifted again (reef contain lift); a kill is final.",
 	}
 	a.targetFlags(c)

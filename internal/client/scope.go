@@ -9,7 +9,7 @@ import (
 
 // Containment is one order about a scope that is in force.
 type Containment struct {
-	Scope     string    `json:"scope"` // "owner:NAME", "lineage:AGENT-ID", "community:NAME", "all"
+	Scope     string    `json:"scope"` // "owner:NAME", "class:NAME", "skill:sha256:…", "lineage:AGENT-ID", "community:NAME", "all"
 	Name      string    `json:"name"`
 	Does      string    `json:"does"` // paused, quarantined or killed
 	Reason    string    `json:"reason"`

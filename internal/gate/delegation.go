@@ -76,6 +76,9 @@ func (g *Gate) decideChain(p act.Principal, i Info, f Facts, chain []Facts, d *D
 		if chain != nil {
 			facts = chain[n]
 		}
+		if err := g.within(member(p, n), i.Name, facts); err != nil {
+			return err
+		}
 		other := g.Decider.Decide(member(p, n), Question{Act: i.Name, Resource: facts})
 		if !other.Allow {
 			return act.Errorf(act.Denied, "the policy does not allow %s here to one on whose behalf you act", i.Name).

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/reefwarden/reefwarden/internal/act"
@@ -29,6 +30,7 @@ type Ports struct {
 	Holds     Holds // nil refuses what policy wants held
 
 	Credentials Credentials // nil takes every credential for good, where nobody has any
+	Bounds      Bounds      // nil bounds nobody
 }
 
 // Config tunes a gate.
@@ -162,6 +164,10 @@ type Resource struct {
 	Ref    act.Ref
 	Facts  Facts
 	Guards []Guard
+
+	// Demands are what the domain asks for beside the policy, whoever acts: a class says
+	// how many people approve its instances.
+	Demands []Obligation
 }
 
 // Guard re-checks inside the transaction that a row is as Resolve saw it: Q is
@@ -277,6 +283,7 @@ func (a *WriteAct[In, Out]) once(ctx context.Context, p act.Principal, pass *pas
 	if err != nil {
 		return out, err
 	}
+	d.Obligations = append(slices.Clip(d.Obligations), target.Demands...)
 	if o, waits := d.demand(pass.met); waits {
 		out, kept, err = a.keep(ctx, p, pass, in, target, &d, o)
 		return out, err
@@ -306,6 +313,9 @@ func (a *WriteAct[In, Out]) once(ctx context.Context, p act.Principal, pass *pas
 	did, err := write(ctx, func(tx *store.Tx) error {
 		replayed = false
 		if err := g.recheck(tx, p, target); err != nil {
+			return err
+		}
+		if err := g.charge(tx, p, a.w.Name); err != nil {
 			return err
 		}
 		if err := pass.used(tx); err != nil {
@@ -421,6 +431,9 @@ func (g *Gate) admit(ctx context.Context, p act.Principal, i Info, via act.ID) (
 			return p, nil, err
 		}
 	}
+	if p.Kind == act.Agent && g.Bounds != nil {
+		g.Bounds.Seen(p.ID)
+	}
 	if via != 0 {
 		return p, noRefund, nil
 	}
@@ -479,6 +492,9 @@ func (g *Gate) decide(p act.Principal, i Info, f Facts, chain []Facts) (Decision
 			return Decision{}, PlaceError(state)
 		}
 	}
+	if err := g.within(p, i.Name, f); err != nil {
+		return Decision{}, err
+	}
 	d := g.Decider.Decide(p, Question{Act: i.Name, Resource: f})
 	if !d.Allow {
 		return d, act.Errorf(act.Denied, "the policy does not allow %s here", i.Name).
@@ -493,6 +509,22 @@ func (g *Gate) decide(p act.Principal, i Info, f Facts, chain []Facts) (Decision
 		return d, unheld(i, &d, o)
 	}
 	return d, nil
+}
+
+// within asks whether an act is within what p was granted.
+func (g *Gate) within(p act.Principal, name string, f Facts) error {
+	if g.Bounds == nil || p.Kind != act.Agent {
+		return nil
+	}
+	return g.Bounds.Within(p, name, f)
+}
+
+// charge counts a change against p's budget.
+func (g *Gate) charge(tx *store.Tx, p act.Principal, name string) error {
+	if g.Bounds == nil || p.Kind != act.Agent {
+		return nil
+	}
+	return g.Bounds.Charge(tx, p, name)
 }
 
 // May asks whether p may do an act to something with the given facts as things stand,

@@ -3,6 +3,7 @@ package gate
 import (
 	"context"
 	"slices"
+	"strconv"
 
 	"github.com/reefwarden/reefwarden/internal/act"
 	"github.com/reefwarden/reefwarden/internal/store"
@@ -36,6 +37,19 @@ type Credentials interface {
 	// agent's needs none: what withdraws its grant raises its epoch, which
 	// Standings.Expect finds.
 	Expect(tx *store.Tx, p act.Principal) error
+}
+
+// Bounds tells what agents were granted, beside what policy lets them do (package
+// lifecycle). An agent that was granted nothing in particular is not bounded.
+type Bounds interface {
+	// Within fails with Denied when an act on such a thing is outside what p was
+	// granted. It answers from memory.
+	Within(p act.Principal, name string, f Facts) error
+	// Charge counts a change that p makes against its budget, in the change's transaction,
+	// and fails with Denied when that is used up.
+	Charge(tx *store.Tx, p act.Principal, name string) error
+	// Seen notes that an agent is alive: it has been admitted. It does not block.
+	Seen(agent act.ID)
 }
 
 // Decider answers policy questions (package policy). It fails closed: without a
@@ -147,6 +161,27 @@ func (d *Decision) Risk() Risk {
 		return RiskHigh
 	}
 	return RiskNormal
+}
+
+// HighRisk is the demand that makes what is held one of high risk.
+func HighRisk() Obligation { return Obligation{Name: riskNote, Arg: RiskHigh.String()} }
+
+// quorumNote names how many different people have to approve what is held.
+const quorumNote = "quorum"
+
+// QuorumOf is the demand for so many people.
+func QuorumOf(n int) Obligation { return Obligation{Name: quorumNote, Arg: strconv.Itoa(n)} }
+
+// Quorum is how many different people have to approve, 0 when nothing says so.
+func (d *Decision) Quorum() (n int) {
+	for _, o := range d.Obligations {
+		if o.Name == quorumNote {
+			if of, err := strconv.Atoi(o.Arg); err == nil {
+				n = max(n, of)
+			}
+		}
+	}
+	return n
 }
 
 // riskNote is the annotation by which a policy names the risk of what it holds. It comes

@@ -164,6 +164,9 @@ func (s *step[In, Out]) run(ctx context.Context, tx *store.Tx) (err error) {
 	if err := g.recheck(tx, s.p, s.target); err != nil {
 		return err
 	}
+	if err := g.charge(tx, s.p, s.a.w.Name); err != nil {
+		return err
+	}
 	var fx Effects
 	if s.out, fx, err = s.a.w.Run(ctx, tx, s.p, s.in); err != nil {
 		return err

@@ -164,18 +164,8 @@ func (i *Issuer) invite(_ context.Context, tx *store.Tx, p act.Principal, in New
 	if life == 0 {
 		life = DefaultEnrollmentLife
 	}
-	out, err = i.enrolling(tx, p.ID, in.Agent, owner, scope, life)
+	out, err = i.ids.enrolling(tx, p.ID, in.Agent, owner, scope, life)
 	return out, gate.Effects{Out: act.Ref{ID: out.ID}}, err
-}
-
-func (i *Issuer) enrolling(tx *store.Tx, by, agent, owner act.ID, scope token.Scope, life time.Duration) (out Enrolling, err error) {
-	if out.ID, err = tx.Mint(act.KindInvite); err != nil {
-		return out, err
-	}
-	var hash []byte
-	out.Token, hash = i.ids.NewSecret(EnrollmentToken)
-	out.ExpiresAt = tx.Now() + life.Microseconds()
-	return out, tx.Batch(qEnrollmentAdd, out.ID, hash, agent, owner, string(scope), by, tx.Now(), out.ExpiresAt)
 }
 
 func (i *Issuer) renew(_ context.Context, tx *store.Tx, p act.Principal, in NewKey) (out Credential, fx gate.Effects, err error) {
@@ -288,7 +278,7 @@ func (i *Issuer) recover(_ context.Context, tx *store.Tx, p act.Principal, in Re
 	if err := i.cfg.Agents.Raise(tx, []act.ID{in.Agent}); err != nil {
 		return out, fx, err
 	}
-	made, err := i.enrolling(tx, p.ID, in.Agent, 0, token.ScopeAll, DefaultEnrollmentLife)
+	made, err := i.ids.enrolling(tx, p.ID, in.Agent, 0, token.ScopeAll, DefaultEnrollmentLife)
 	if err != nil {
 		return out, fx, err
 	}

@@ -102,6 +102,23 @@ func (s *Service) Enrollment(v *store.View, text string) (e Enrollment, err erro
 	return e, nil
 }
 
+// NewEnrollment makes a token by which an agent that is there enrols its key, within
+// DefaultEnrollmentLife. It returns the token and when it ends, Unix microseconds.
+func (s *Service) NewEnrollment(tx *store.Tx, by, agent act.ID) (text string, expiresAt int64, err error) {
+	made, err := s.enrolling(tx, by, agent, 0, token.ScopeAll, DefaultEnrollmentLife)
+	return made.Token, made.ExpiresAt, err
+}
+
+func (s *Service) enrolling(tx *store.Tx, by, agent, owner act.ID, scope token.Scope, life time.Duration) (out Enrolling, err error) {
+	if out.ID, err = tx.Mint(act.KindInvite); err != nil {
+		return out, err
+	}
+	var hash []byte
+	out.Token, hash = s.NewSecret(EnrollmentToken)
+	out.ExpiresAt = tx.Now() + life.Microseconds()
+	return out, tx.Batch(qEnrollmentAdd, out.ID, hash, agent, owner, string(scope), by, tx.Now(), out.ExpiresAt)
+}
+
 // Credential is a credential as the inventory and its holder see it.
 type Credential struct {
 	ID        act.ID

@@ -25,12 +25,23 @@ type Agent struct {
 	ClaimedAt int64        // Unix microseconds; 0 while unclaimed
 	ChangedAt int64        // Unix microseconds
 
+	// Now is what the standing comes to with what is halted, late or over; see effective.
+	Now      act.Standing
+	Class    string // its class's name, "" without one
+	Version  int64  // of the class
+	Mandate  act.ID // 0 without
+	Revision int64  // of the mandate that it is bound to
+	Parent   act.ID // 0 without
+	Depth    int64  // parents above it
+	EndsAt   int64  // Unix microseconds; 0 never
+
+	class  act.ID
 	invite act.ID // by which it was registered; 0 without
 	source act.ID // the seat row of where it was registered from; 0 unknown
 }
 
 const (
-	agentColumns = `id, name, owner, state, epoch, reason, created_at, claimed_at, changed_at, invite, source, beneath`
+	agentColumns = `id, name, owner, state, epoch, reason, created_at, claimed_at, changed_at, invite, source, beneath, class, mandate, revision, parent, depth, ends_at`
 
 	qAgent           store.Q = `SELECT ` + agentColumns + ` FROM agent WHERE id = $1`
 	qAgentBySkeleton store.Q = `SELECT ` + agentColumns + ` FROM agent WHERE skeleton = $1`
@@ -41,7 +52,7 @@ func scanAgent(r *store.Row) Agent {
 	return Agent{
 		ID: r.ID(0), Name: r.Text(1), Owner: r.ID(2), Standing: act.Standing(r.Int(3)), Epoch: r.Int(4),
 		Reason: r.Text(5), CreatedAt: r.Int(6), ClaimedAt: r.Int(7), ChangedAt: r.Int(8), invite: r.ID(9), source: r.ID(10),
-		Beneath: act.Standing(r.Int(11)),
+		Beneath: act.Standing(r.Int(11)), class: r.ID(12), Mandate: r.ID(13), Revision: r.Int(14), Parent: r.ID(15), Depth: r.Int(16), EndsAt: r.Int(17),
 	}
 }
 
@@ -57,8 +68,20 @@ func (l *Lifecycle) one(v *store.View, q store.Q, key any) (a Agent, err error) 
 	}
 	if err == nil {
 		a.OwnerName, err = l.ids.OwnerName(v, a.Owner)
+		l.complete(&a)
 	}
 	return a, err
+}
+
+// complete fills in what memory knows of an agent.
+func (l *Lifecycle) complete(a *Agent) {
+	a.Now = a.Standing
+	if s := l.agents.look(a.ID); s != nil {
+		a.Now = l.effective(a.ID, s.record, a.Standing)
+	}
+	if c := l.charters.Load().classes[a.class]; c != nil {
+		a.Class, a.Version = c.Name, c.Version
+	}
 }
 
 func noAgent() error {

@@ -58,6 +58,7 @@ type Approval struct {
 	Demand    gate.Obligation // gate.Hold or gate.Challenge, and whom it asks
 	Policy    string          // that demanded it
 	Risk      gate.Risk       // of it, as that policy names it
+	Quorum    int             // how many different people have to approve; 0 is one, who may have asked
 	State     ApprovalState
 	Epoch     int64  // raised by one with each change of state
 	Owner     act.ID // for whom the operator acted; 0 for nobody
@@ -76,13 +77,16 @@ type Approval struct {
 	// it, and only while the approval is open.
 	Input []gate.Field
 
+	// Assents are who has approved so far, where a quorum is wanted.
+	Assents []Assent
+
 	digest, sealed, answer []byte
 	answered               bool // the reader answers for its agent; see approvalFor
 }
 
 const (
 	approvalColumns = `id, act, agent, target, target_version, demand, asks, policy, state, epoch, owner, decided_by, reason,
-made, made_version, code, rule, created_at, expires_at, decided_at, ended_at, digest, sealed, answer, risk`
+made, made_version, code, rule, created_at, expires_at, decided_at, ended_at, digest, sealed, answer, risk, quorum`
 
 	qApproval      store.Q = `SELECT ` + approvalColumns + ` FROM approval WHERE id = $1`
 	qApprovalAlike store.Q = `SELECT ` + approvalColumns + ` FROM approval WHERE agent = $1 AND digest = $2 AND state < 3`
@@ -90,8 +94,8 @@ made, made_version, code, rule, created_at, expires_at, decided_at, ended_at, di
 	qApprovalEpoch store.Q = `SELECT epoch FROM approval WHERE id = $1`
 
 	qApprovalMake store.Q = `INSERT INTO approval (id, agent, act, target, target_version, demand, asks, policy, digest, sealed, answer, slot,
-state, epoch, owner, decided_by, reason, made, made_version, code, rule, created_at, expires_at, decided_at, ended_at, risk)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, 1, 1, 0, 0, '', 0, 0, '', '', $13, $14, 0, 0, $15) ON CONFLICT DO NOTHING`
+state, epoch, owner, decided_by, reason, made, made_version, code, rule, created_at, expires_at, decided_at, ended_at, risk, quorum)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, 1, 1, 0, 0, '', 0, 0, '', '', $13, $14, 0, 0, $15, $16) ON CONFLICT DO NOTHING`
 
 	// The content goes when the approval ends: what was made of it is elsewhere,
 	// and of what was not made nothing stays.
@@ -108,7 +112,7 @@ func scanApproval(r *store.Row) Approval {
 		Demand: gate.Obligation{Name: r.Text(5), Arg: r.Text(6)}, Policy: r.Text(7), State: ApprovalState(r.Int(8)),
 		Epoch: r.Int(9), Owner: r.ID(10), DecidedBy: r.ID(11), Reason: r.Text(12),
 		Made: act.Ref{ID: r.ID(13), Version: r.Int(14)}, Code: r.Text(15), Rule: r.Text(16), CreatedAt: r.Int(17),
-		ExpiresAt: r.Int(18), DecidedAt: r.Int(19), EndedAt: r.Int(20), digest: r.Bytes(21), sealed: r.Bytes(22), answer: r.Bytes(23), Risk: riskOf(r.Text(24)),
+		ExpiresAt: r.Int(18), DecidedAt: r.Int(19), EndedAt: r.Int(20), digest: r.Bytes(21), sealed: r.Bytes(22), answer: r.Bytes(23), Risk: riskOf(r.Text(24)), Quorum: int(r.Int(25)),
 	}
 }
 
@@ -129,6 +133,9 @@ func (l *Lifecycle) approval(v *store.View, id act.ID) (a Approval, err error) {
 	if err == nil {
 		a.AgentName = l.Name(a.Agent)
 		a.OwnerName, err = l.ids.OwnerName(v, a.Owner)
+	}
+	if err == nil && a.Quorum > 1 {
+		a.Assents, err = l.assents(v, id)
 	}
 	return a, err
 }
@@ -245,14 +252,14 @@ func (l *Lifecycle) Keep(tx *store.Tx, c gate.Call) (gate.Pending, error) {
 		return gate.Pending{}, act.Errorf(act.Internal, "the act cannot be kept: %w", err)
 	}
 	a := Approval{
-		ID: id, Act: c.Act, Agent: c.Principal.ID, Target: c.Target, Demand: c.Demand, Policy: c.Decision.Policy, Risk: c.Decision.Risk(),
+		ID: id, Act: c.Act, Agent: c.Principal.ID, Target: c.Target, Demand: c.Demand, Policy: c.Decision.Policy, Risk: c.Decision.Risk(), Quorum: c.Decision.Quorum(),
 		State: ApprovalPending, Epoch: 1, CreatedAt: tx.Now(), ExpiresAt: tx.Now() + lifeOf(c).Microseconds(), answer: noBytes,
 	}
 	if c.Demand.Name == gate.Challenge {
 		a.answer = l.puzzle(id).proof
 	}
 	made, err := tx.Exec(qApprovalMake, a.ID, a.Agent, a.Act, a.Target.ID, a.Target.Version, a.Demand.Name, a.Demand.Arg, a.Policy,
-		digest, l.ids.SealHeld(id, raw), a.answer, slot, a.CreatedAt, a.ExpiresAt, a.Risk.String())
+		digest, l.ids.SealHeld(id, raw), a.answer, slot, a.CreatedAt, a.ExpiresAt, a.Risk.String(), int64(a.Quorum))
 	if err == nil && made == 0 {
 		err = gate.Moved() // the same agent was faster elsewhere, with the same call or the same slot
 	}

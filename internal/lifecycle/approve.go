@@ -18,6 +18,7 @@ type Verdict struct {
 	Approval act.ID
 	Owner    string // for whom the operator acts: the agent's owner; "" for themselves if they are that, else nobody
 	Reason   string // 1 to MaxReason characters; goes on record
+	Grant    string // of an agent that is asked for: at most this, as charter.Grant; "" is what was asked for
 }
 
 const qApprovalDecide store.Q = `UPDATE approval SET state = $3, epoch = epoch + 1, owner = $4, decided_by = $5, reason = $6, decided_at = $7,
@@ -95,8 +96,18 @@ func (l *Lifecycle) decide(tx *store.Tx, p act.Principal, in Verdict, to Approva
 			return a, fx, act.Errorf(act.Conflict, "the agent is %s", agent.Standing).WithRule("standing." + agent.Standing.String()).
 				WithHint("resume or release the agent first, or deny the act; until then it waits and ends by itself")
 		}
-		if _, err := l.open(a); err != nil {
+		c, err := l.open(a)
+		if err != nil {
 			return a, fx, err
+		}
+		if in.Grant != "" {
+			if err := l.narrow(tx, &a, c, in.Grant); err != nil {
+				return a, fx, err
+			}
+		}
+		more, err := l.assent(tx, &a, p, reason)
+		if err != nil || more {
+			return a, gate.Effects{Out: act.Ref{ID: a.ID, Version: a.Epoch}, Reason: reason}, err
 		}
 		ended, sealed = 0, a.sealed
 		a.ExpiresAt = max(a.ExpiresAt, tx.Now()+carryLife.Microseconds())

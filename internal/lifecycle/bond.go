@@ -15,11 +15,12 @@ type bond struct {
 	root     act.ID // the first of its line; 0 for who has no parent
 	depth    int64  // parents above it
 	endsAt   int64  // Unix microseconds; 0 for ever
+	terms    *terms // what it was granted; nil is no bound
 }
 
 // scanBond reads a bond from the columns of loadColumns that begin at i, nil when the
 // agent has none.
-func scanBond(r *store.Row, i int) *bond {
+func (l *Lifecycle) scanBond(r *store.Row, i int) *bond {
 	b := bond{
 		class: r.ID(i), mandate: r.ID(i + 1), revision: r.Int(i + 2), parent: r.ID(i + 3), root: r.ID(i + 4), depth: r.Int(i + 5),
 		endsAt: r.Int(i + 6),
@@ -27,6 +28,7 @@ func scanBond(r *store.Row, i int) *bond {
 	if b == (bond{}) {
 		return nil
 	}
+	b.terms = l.grants.of(r.Text(i + 7))
 	return &b
 }
 
@@ -41,13 +43,40 @@ func (l *Lifecycle) bondOf(agent act.ID) *bond {
 // effective is an agent's standing now: what its row says, unless something above it
 // says less.
 func (l *Lifecycle) effective(agent act.ID, r *record, state act.Standing) act.Standing {
-	if b := r.bond.Load(); b != nil && b.endsAt != 0 && !state.Final() && act.Micros(l.db.Clock()()) >= b.endsAt {
+	b, h := r.bond.Load(), l.halts.Load()
+	if b == nil && h.none() || state.Final() {
+		return state
+	}
+	var now int64
+	if b != nil && (b.endsAt != 0 || b.mandate != 0) {
+		now = act.Micros(l.db.Clock()())
+	}
+	return l.weighed(h, agent, state, now)
+}
+
+// weighed is effective under given halts and at a time, Unix microseconds. It does not
+// allocate.
+func (l *Lifecycle) weighed(h *halts, agent act.ID, state act.Standing, now int64) act.Standing {
+	s := l.agents.look(agent)
+	if s == nil || state.Final() {
+		return state
+	}
+	if !h.none() {
+		state = sterner(state, h.lines[agent])
+	}
+	b := s.record.bond.Load()
+	if b == nil {
+		return h.on(l, act.ID(s.record.owner.Load()), nil, state)
+	}
+	if b.endsAt != 0 && now >= b.endsAt {
 		return act.Expired
 	}
-	if h := l.halts.Load(); !h.none() {
-		return l.halted(h, agent, state)
+	if b.mandate != 0 {
+		if ends, ok := l.charters.Load().mandates[b.mandate]; ok && now >= ends {
+			state = sterner(state, act.Stale)
+		}
 	}
-	return state
+	return h.on(l, act.ID(s.record.owner.Load()), b, state)
 }
 
 const qAnyChild store.Q = `SELECT id FROM agent WHERE parent = $1 AND parent <> 0 ORDER BY id LIMIT 1`

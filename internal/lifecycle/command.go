@@ -92,7 +92,7 @@ func (l *Lifecycle) ordered(c identity.Command) error {
 	switch {
 	case ofScope == one:
 		return act.Errorf(act.Denied, "%s is not ordered of that kind of thing", c.Act).WithRule("command.target").
-			WithHint(`agent.… is aimed at {"agent":"…"}, scope.… at one of {"lineage":"…"}, {"owner":"…"}, {"community":"…"} and {"all":"all"}`)
+			WithHint(`agent.… is aimed at {"agent":"…"}, scope.… at one of {"lineage":"…"}, {"class":"…"}, {"skill":"…"}, {"owner":"…"}, {"community":"…"} and {"all":"all"}`)
 	case (one || of == token.TargetLine) && c.Agent == 0:
 		return act.Errorf(act.Denied, "the command is aimed at no agent of this network").WithRule("command.target").
 			WithHint("name the agent by its id, as reef agent show prints it")

@@ -64,7 +64,7 @@ func scanContainment(r *store.Row) Containment {
 }
 
 // contain takes an order in, beside the halts that come of other causes.
-func (h *halts) contain(s Scope, does act.Standing) {
+func (h *halts) contain(classes map[act.ID]*Class, s Scope, does act.Standing) {
 	switch s.Kind {
 	case ScopeLineage:
 		h.lines[s.Target] = sterner(h.lines[s.Target], does)
@@ -74,7 +74,9 @@ func (h *halts) contain(s Scope, does act.Standing) {
 		h.communities[s.Target] = sterner(h.communities[s.Target], does)
 	case ScopeAll:
 		h.all = sterner(h.all, does)
-	case ScopeClass, ScopeSkill, ScopeMandate, ScopeSite:
+	case ScopeClass, ScopeSkill:
+		h.add(classes, halt{Scope: s, does: does})
+	case ScopeMandate, ScopeSite:
 	}
 }
 
@@ -97,7 +99,7 @@ type scopeOrder struct {
 func (l *Lifecycle) registerScopes(g *gate.Gate) {
 	l.PauseScope = l.registerScopeOrder(g, scopeOrder{
 		name: "scope.pause", does: act.Paused,
-		doc: "Stop everybody in a scope until it is resumed: a line, an owner's agents, what happens in a community, or all.",
+		doc: "Stop everybody in a scope until it is resumed: a line, a class, who has a skill, an owner's agents, what happens in a community, or all.",
 	})
 	l.ResumeScope = l.registerScopeOrder(g, scopeOrder{
 		name: "scope.resume", does: act.Paused, lift: true, doc: "End the pause of a scope: its agents are again what they are by themselves.",

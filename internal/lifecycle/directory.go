@@ -165,6 +165,11 @@ type Facts struct {
 	Standing act.Standing
 	Claimed  bool
 	Owner    act.ID // 0 while unclaimed
+	Class    string // its class's name, "" without one
+	Mandate  act.ID // 0 without
+	Parent   act.ID // 0 without
+	Root     act.ID // the first of its line; 0 without a parent
+	Depth    int    // parents above it
 }
 
 // Facts returns what policies may know of an agent, from memory and without
@@ -175,7 +180,14 @@ func (l *Lifecycle) Facts(agent act.ID) Facts {
 		return Facts{}
 	}
 	owner := act.ID(s.record.owner.Load())
-	return Facts{Standing: l.effective(agent, s.record, act.Standing(s.word.Load())), Claimed: owner != 0, Owner: owner}
+	f := Facts{Standing: l.effective(agent, s.record, act.Standing(s.word.Load())), Claimed: owner != 0, Owner: owner}
+	if b := s.record.bond.Load(); b != nil {
+		f.Mandate, f.Parent, f.Root, f.Depth = b.mandate, b.parent, b.root, int(b.depth)
+		if c := l.charters.Load().classes[b.class]; c != nil {
+			f.Class = c.Name
+		}
+	}
+	return f
 }
 
 // Name returns an agent's name from memory, "" for an unknown one.
@@ -191,6 +203,11 @@ const qStanding store.Q = `SELECT a.state, a.epoch, ` + haltCount + ` FROM agent
 // Expect implements gate.Standings: it is Recheck of one agent, whose answer may
 // come with the transaction's next round trip.
 func (l *Lifecycle) Expect(tx *store.Tx, p act.Principal, community act.ID) error {
+	if b := l.bondOf(p.ID); b != nil && b.parent != 0 {
+		if err := l.expectLine(tx, b); err != nil {
+			return err
+		}
+	}
 	return tx.Soon(qStanding, func(r *store.Row) error {
 		if r == nil {
 			return stands(act.StandingUnknown, 0, p)
@@ -202,7 +219,7 @@ func (l *Lifecycle) Expect(tx *store.Tx, p act.Principal, community act.ID) erro
 		if place := halts.place(community); !place.MayAct() {
 			return gate.PlaceError(place)
 		}
-		return stands(l.halted(halts, p.ID, act.Standing(r.Int(0))), r.Int(1), p)
+		return stands(l.weighed(halts, p.ID, act.Standing(r.Int(0)), tx.Now()), r.Int(1), p)
 	}, p.ID)
 }
 

@@ -56,10 +56,7 @@ func (l *Lifecycle) runExpire(ctx context.Context, tx *store.Tx, _ act.Principal
 	if changed == 0 {
 		return a, fx, gate.Moved()
 	}
-	if _, err := l.ids.Revoke(tx, a.ID); err != nil {
-		return a, fx, err
-	}
-	if err := tx.Batch(qApprovalWithdraw, a.ID, noBytes, tx.Now()); err != nil {
+	if err := l.bury(tx, a); err != nil {
 		return a, fx, err
 	}
 	if err := tx.Batch(qClaimDrop, a.ID); err != nil {
@@ -105,7 +102,7 @@ func (l *Lifecycle) Reap(ctx context.Context) (ended int, err error) {
 			return ended, fmt.Errorf("lifecycle: read who waits: %w", err)
 		}
 		for _, id := range due {
-			_, err := l.expire.Do(ctx, act.SystemPrincipal("reaper"), Expiry{Agent: id})
+			_, err := l.expire.Do(ctx, act.SystemPrincipal(reaper), Expiry{Agent: id})
 			switch act.CodeOf(err) {
 			case act.None:
 				ended++

@@ -114,19 +114,20 @@ func (l *Lifecycle) reloadHalts(ctx context.Context, _ []act.ID) error {
 		communities: make(map[act.ID]act.Standing), mandates: make(map[act.ID]halt),
 		lines: make(map[act.ID]act.Standing),
 	}
+	classes := l.charters.Load().classes
 	if err := l.db.Snapshot(ctx, func(v *store.View) (err error) {
 		if h.n, err = haltsNow(v); err != nil {
 			return err
 		}
 		if err := v.All(qHalts, func(r *store.Row) error {
-			h.add(halt{Scope: Scope{ScopeKind(r.Int(0)), r.ID(1), r.Text(2)}, does: act.Standing(r.Int(3)), least: r.Int(4)})
+			h.add(classes, halt{Scope: Scope{ScopeKind(r.Int(0)), r.ID(1), r.Text(2)}, does: act.Standing(r.Int(3)), least: r.Int(4)})
 			return nil
 		}); err != nil {
 			return err
 		}
 		return v.All(qContained, func(r *store.Row) error {
 			c := scanContainment(r)
-			h.contain(c.Scope, c.Does)
+			h.contain(classes, c.Scope, c.Does)
 			return nil
 		})
 	}); err != nil {
@@ -136,35 +137,36 @@ func (l *Lifecycle) reloadHalts(ctx context.Context, _ []act.ID) error {
 	return nil
 }
 
-func (h *halts) add(one halt) {
+// add takes a halt in. One of a class or a skill is kept by the versions that it means.
+func (h *halts) add(classes map[act.ID]*Class, one halt) {
 	switch one.Kind {
 	case ScopeLineage:
 		h.lineages[one.Target] = one.does
 	case ScopeOwner:
-		h.owners[one.Target] = one.does
+		h.owners[one.Target] = sterner(h.owners[one.Target], one.does) // an owner who is gone has a halt beside an operator's
 	case ScopeCommunity:
 		h.communities[one.Target] = one.does
 	case ScopeMandate:
 		h.mandates[one.Target] = one
 	case ScopeAll:
 		h.all = one.does
-	case ScopeClass, ScopeSkill, ScopeSite:
+	case ScopeClass, ScopeSkill:
+		for id, c := range classes {
+			if one.means(c) {
+				h.classes[id] = sterner(h.classes[id], one.does)
+			}
+		}
+	case ScopeSite:
 	}
 }
 
-// halted is a standing with the halts that an agent is in. It does not allocate.
-func (l *Lifecycle) halted(h *halts, agent act.ID, state act.Standing) act.Standing {
-	if state.Final() || h.none() {
+// on is a standing with the halts that an agent is in, by its owner and its bond, nil
+// without. It does not allocate.
+func (h *halts) on(l *Lifecycle, owner act.ID, b *bond, state act.Standing) act.Standing {
+	if h.none() {
 		return state
 	}
-	s := l.agents.look(agent)
-	if s == nil {
-		return state
-	}
-	state = sterner(state, h.all)
-	state = sterner(state, h.owners[act.ID(s.record.owner.Load())])
-	state = sterner(state, h.lines[agent])
-	b := s.record.bond.Load()
+	state = sterner(sterner(state, h.all), h.owners[owner])
 	if b == nil {
 		return state
 	}

@@ -53,7 +53,7 @@ type directory struct{ *lifecycle.Lifecycle }
 
 func (d directory) Facts(p act.Principal) policy.PrincipalFacts {
 	f := d.Lifecycle.Facts(p.ID)
-	return policy.PrincipalFacts{Standing: f.Standing, Claimed: f.Claimed, Owner: f.Owner}
+	return policy.PrincipalFacts{Standing: f.Standing, Claimed: f.Claimed, Owner: f.Owner, Class: f.Class}
 }
 
 // fault makes every write fail at a step while it is set, or once.
@@ -149,7 +149,7 @@ func open(t testing.TB, cfg store.Config, p plan) *house {
 	t.Cleanup(func() { _ = tracer.Close() }) // fails where the test has closed the database
 	h.ports = gate.Ports{
 		Standings: h.life, Decider: engine, Recorder: audit.New(audit.Config{Codec: codec}),
-		Tracer: tracer, Meter: telemetry.NewMetrics(), Holds: h.life, Credentials: h.ids,
+		Tracer: tracer, Meter: telemetry.NewMetrics(), Holds: h.life, Credentials: h.ids, Bounds: h.life,
 	}
 	h.gate.Plug(h.ports)
 	err = h.gate.Start(ctx, h.life.Start)

@@ -63,6 +63,10 @@ type Config struct {
 	// Said returns what an agent says of itself: its description. Required.
 	Said func(v *store.View, id act.ID) (string, error)
 
+	// Place names a community, "" for an unknown one, from memory. Without it no grant
+	// that names communities lets its holder into any.
+	Place func(community act.ID) string
+
 	// KillLog is the file outside the database in which every kill is noted before
 	// it is acknowledged; "" keeps none. Network and Codec are needed with it: the
 	// name of the network in the file (never that of another network), and the ids.
@@ -128,6 +132,26 @@ type Lifecycle struct {
 	Resume   *gate.WriteAct[Order, Agent]
 	Kill     *gate.WriteAct[Order, Agent]
 
+	PutClass    *gate.WriteAct[NewClass, Class]
+	RetireClass *gate.WriteAct[ClassOrder, Class]
+	ShowClass   *gate.ReadAct[NamedClass, Class]
+	ListClasses *gate.ReadAct[ClassQuery, act.Page[Class]]
+
+	OpenMandate   *gate.WriteAct[NewMandate, Mandate]
+	ReviseMandate *gate.WriteAct[Revision, Mandate]
+	CloseMandate  *gate.WriteAct[MandateOrder, Mandate]
+	Attest        *gate.WriteAct[Attestation, Attested]
+	ShowMandate   *gate.ReadAct[NamedMandate, Mandate]
+	ListMandates  *gate.ReadAct[MandateQuery, act.Page[Mandate]]
+	RecordOutcome *gate.WriteAct[NewOutcome, Outcome]
+	ListOutcomes  *gate.ReadAct[OutcomeQuery, act.Page[Outcome]]
+
+	Request    *gate.WriteAct[NewInstance, Instance]
+	Spawn      *gate.WriteAct[NewInstance, Instance]
+	ListLine   *gate.ReadAct[LineQuery, act.Page[Agent]]
+	ShowBudget *gate.ReadAct[Named, []Budget]
+	Report     *gate.WriteAct[Usage, []Budget]
+
 	Quarantine *gate.WriteAct[Order, Agent]
 	Release    *gate.WriteAct[Order, Agent]
 
@@ -156,6 +180,12 @@ type Lifecycle struct {
 	ShowNetwork *gate.ReadAct[struct{}, Condition]
 	Confirm     *gate.WriteAct[Confirmation, Condition]
 
+	ListCauses *gate.ReadAct[CauseQuery, []Cause]
+	Adopt      *gate.WriteAct[Adoption, Agent]
+
+	lapse *gate.WriteAct[Expiry, Agent] // see SweepScopes
+	stop  *gate.WriteAct[Expiry, Agent]
+
 	copy      *gate.WriteAct[NewBackup, struct{}]    // see Backup
 	restore   *gate.WriteAct[Restoration, Condition] // see Reconcile and NoteRestore
 	expire    *gate.WriteAct[Expiry, Agent]
@@ -171,7 +201,7 @@ type Lifecycle struct {
 	answer  *gate.WriteAct[Answer, Answered]  // see Answer
 	settle  *gate.WriteAct[ending, act.Ref]
 
-	finishScope *gate.WriteAct[Scope, Containment] // see Sweep
+	finishScope *gate.WriteAct[Scope, Containment] // see SweepScopes
 	beginDrill  *gate.WriteAct[struct{}, Member]   // see Drill
 	recordDrill *gate.WriteAct[Drill, struct{}]
 
@@ -182,6 +212,10 @@ type Lifecycle struct {
 	log    *slog.Logger
 	agents *directory
 	halts  atomic.Pointer[halts]
+
+	charters atomic.Pointer[charters]
+	grants   interned
+	alive    alive
 
 	killLog   *killLog // nil without one; set by Start
 	logging   sync.Mutex
@@ -212,6 +246,7 @@ func New(g *gate.Gate, db *store.DB, ids *identity.Service, c Config) *Lifecycle
 	}
 	l := &Lifecycle{gate: g, db: db, ids: ids, cfg: c, log: c.Log, agents: newDirectory()}
 	l.halts.Store(&halts{})
+	l.charters.Store(&charters{})
 	l.registerRegister(g)
 	l.registerEnroll(g)
 	l.registerInvite(g)
@@ -232,7 +267,16 @@ func New(g *gate.Gate, db *store.DB, ids *identity.Service, c Config) *Lifecycle
 	l.registerKills(g)
 	l.registerRestoration(g)
 	l.registerBackup(g)
+	l.registerClasses(g)
+	l.registerMandates(g)
+	l.registerOutcomes(g)
+	l.registerBirths(g)
+	l.registerBudgets(g)
+	l.registerEndings(g)
+	l.registerAdopt(g)
 	g.OnFence(act.KindAgent, l.reload)
+	g.OnFence(act.KindClass, l.reloadCharters)
+	g.OnFence(act.KindMandate, l.reloadCharters)
 	g.OnFence(act.KindSystem, l.reloadHalts)
 	g.OnFence(act.KindNetwork, l.conditioned)
 	ids.Plug(l)
@@ -242,7 +286,7 @@ func New(g *gate.Gate, db *store.DB, ids *identity.Service, c Config) *Lifecycle
 const (
 	loadPage = 8192
 
-	loadColumns = `id, name, owner, state, epoch, class, mandate, revision, parent, root, depth, ends_at`
+	loadColumns = `id, name, owner, state, epoch, class, mandate, revision, parent, root, depth, ends_at, granted`
 
 	qLoad store.Q = `SELECT ` + loadColumns + ` FROM agent WHERE id > $1 ORDER BY id LIMIT $2`
 	qRead store.Q = `SELECT ` + loadColumns + ` FROM agent WHERE id IN ($1, $2, $3, $4, $5, $6, $7, $8)`
@@ -267,8 +311,8 @@ func (l *Lifecycle) Start(ctx context.Context) error {
 		}
 		if n < loadPage {
 			l.log.InfoContext(ctx, "agents are in memory", slog.Int("agents", l.agents.len()))
-			if err := l.reloadHalts(ctx, nil); err != nil {
-				return fmt.Errorf("lifecycle: read the halts: %w", err)
+			if err := l.reloadCharters(ctx, nil); err != nil {
+				return fmt.Errorf("lifecycle: read the classes, mandates and halts: %w", err)
 			}
 			return l.startKills(ctx)
 		}
@@ -277,7 +321,7 @@ func (l *Lifecycle) Start(ctx context.Context) error {
 
 // put takes a row of qLoad or qRead into memory.
 func (l *Lifecycle) put(r *store.Row) {
-	l.agents.put(r.ID(0), entry{name: r.Text(1), owner: r.ID(2), state: act.Standing(r.Int(3)), epoch: r.Int(4), bond: scanBond(r, 5)})
+	l.agents.put(r.ID(0), entry{name: r.Text(1), owner: r.ID(2), state: act.Standing(r.Int(3)), epoch: r.Int(4), bond: l.scanBond(r, 5)})
 }
 
 // reload brings memory up to date with agents whose standing has changed. The

@@ -169,11 +169,11 @@ func (l *Lifecycle) order(tx *store.Tx, t transition, p act.Principal, in Order)
 	if err := l.haltLine(tx, a, p.ID, reason); err != nil {
 		return a, fx, err
 	}
+	if err := l.relet(tx, a); err != nil {
+		return a, fx, err
+	}
 	if t.revoke {
-		if _, err := l.ids.Revoke(tx, a.ID); err != nil {
-			return a, fx, err
-		}
-		if _, err := tx.Exec(qApprovalWithdraw, a.ID, noBytes, tx.Now()); err != nil {
+		if err := l.bury(tx, a); err != nil {
 			return a, fx, err
 		}
 		epoch, err := number(tx, Kill{Agent: a.ID, Name: a.Name, Reason: reason, At: tx.Now()})

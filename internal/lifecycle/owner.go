@@ -104,6 +104,11 @@ func (l *Lifecycle) linkOwner(_ context.Context, tx *store.Tx, _ act.Principal, 
 	if !changed {
 		return out, fx, gate.Moved()
 	}
+	if who != 0 {
+		if _, err := l.liftHalt(tx, Scope{Kind: ScopeOwner, Target: o.ID, Label: gone}); err != nil {
+			return out, fx, err
+		}
+	}
 	if out.Owner, _, err = l.ids.OwnerNamed(&tx.View, in.Owner); err != nil {
 		return out, fx, err
 	}

@@ -166,6 +166,7 @@ func (l *Lifecycle) nameOwners(v *store.View, agents []Agent) (err error) {
 			names[a.Owner] = name
 		}
 		a.OwnerName = name
+		l.complete(a)
 	}
 	return nil
 }

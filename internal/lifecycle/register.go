@@ -132,8 +132,13 @@ func (l *Lifecycle) register(ctx context.Context, tx *store.Tx, p act.Principal,
 // also at the same time, the database lets one through.
 func (l *Lifecycle) add(tx *store.Tx, id act.ID, e entry, invite, source act.ID, claimed int64) error {
 	_, err := tx.Exec(qAgentAdd, id, e.name, Skeleton(e.name), e.owner, int64(e.state), invite, tx.Now(), claimed, source)
+	return taken(e.name, err)
+}
+
+// taken says of a name that is there already that it is; other errors it leaves alone.
+func taken(name string, err error) error {
 	if err != nil && act.CodeOf(err) == act.Conflict {
-		return act.Errorf(act.Conflict, "the name %q, or one that looks like it, is taken", e.name).
+		return act.Errorf(act.Conflict, "the name %q, or one that looks like it, is taken", name).
 			WithRule("agent.name").WithHint("choose another name; case, 0/O, 1/I/l, rn/m, vv/w and -/_ do not tell names apart")
 	}
 	return err

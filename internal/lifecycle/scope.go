@@ -1,6 +1,8 @@
 package lifecycle
 
 import (
+	"slices"
+
 	"github.com/reefwarden/reefwarden/internal/act"
 	"github.com/reefwarden/reefwarden/internal/gate"
 	"github.com/reefwarden/reefwarden/internal/store"
@@ -48,6 +50,17 @@ func (l *Lifecycle) place(v *store.View, in ScopeName) (p placed, err error) {
 		}
 		id, err := l.cfg.Community(v, in.Name)
 		return placed{Scope{Kind: ScopeCommunity, Target: id}, in.Name, gate.Facts{Kind: act.KindCommunity, Community: id}}, err
+	case ScopeClass.String():
+		c, err := class(v, NamedClass{Name: in.Name})
+		return placed{Scope{Kind: ScopeClass, Label: c.Name}, c.Name, gate.Facts{Kind: act.KindClass}}, err
+	case ScopeSkill.String():
+		for _, c := range l.charters.Load().classes {
+			if slices.Contains(c.Document.Skills, in.Name) {
+				return placed{Scope{Kind: ScopeSkill, Label: in.Name}, in.Name, gate.Facts{Kind: act.KindClass}}, nil
+			}
+		}
+		return p, act.Errorf(act.NotFound, "no class has such a skill").WithRule("scope.skill").
+			WithHint("use the digest as class.show names it, like sha256:…")
 	case ScopeSite.String():
 		return p, act.Errorf(act.Invalid, "this network has no sites").WithRule("scope.site").
 			WithHint("name one of " + scopeKinds)
@@ -55,12 +68,12 @@ func (l *Lifecycle) place(v *store.View, in ScopeName) (p placed, err error) {
 	return p, act.Errorf(act.Invalid, "there is no scope of that kind").WithRule("scope.kind").WithHint("name one of " + scopeKinds)
 }
 
-const scopeKinds = "lineage, owner, community and all"
+const scopeKinds = "lineage, class, skill, owner, community and all"
 
 // named reports whether operators can name scopes of a kind.
 func named(kind string) bool {
 	switch kind {
-	case ScopeLineage.String(), ScopeOwner.String(), ScopeCommunity.String(), ScopeAll.String():
+	case ScopeLineage.String(), ScopeClass.String(), ScopeSkill.String(), ScopeOwner.String(), ScopeCommunity.String(), ScopeAll.String():
 		return true
 	}
 	return false
@@ -94,9 +107,18 @@ func (l *Lifecycle) holds(s Scope, agent act.ID, r *record) bool {
 			}
 			up = b.parent
 		}
-	case ScopeClass, ScopeSkill, ScopeCommunity, ScopeMandate, ScopeSite:
+	case ScopeClass, ScopeSkill:
+		b := r.bond.Load()
+		return b != nil && b.class != 0 && s.means(l.charters.Load().classes[b.class])
+	case ScopeCommunity, ScopeMandate, ScopeSite:
 	}
 	return false
+}
+
+// means reports whether a scope that is a class or a skill means a version of a class, nil
+// for one that is not known.
+func (s Scope) means(c *Class) bool {
+	return c != nil && (s.Kind == ScopeClass && c.Name == s.Label || s.Kind == ScopeSkill && slices.Contains(c.Document.Skills, s.Label))
 }
 
 // within reports whether an agent is in a scope.

@@ -58,6 +58,9 @@ func (l *Lifecycle) registerSession(g *gate.Gate) {
 					return out, fx, err
 				}
 			}
+			if err := l.ownerBack(tx, who); err != nil {
+				return out, fx, err
+			}
 			out.Operator, out.Name, out.Roles = who.ID, who.Name, gate.OperatorRoles(who.Roles)
 			out.Key, fx.Out.ID, out.ExpiresAt, err = l.ids.OpenSession(tx, who)
 			return out, fx, err
@@ -73,6 +76,9 @@ func (l *Lifecycle) registerSession(g *gate.Gate) {
 		Run: func(_ context.Context, tx *store.Tx, _ act.Principal, who identity.Person) (act.Ref, gate.Effects, error) {
 			p, err := l.ids.LosePerson(tx, who)
 			ref := act.Ref{ID: p.ID}
+			if err == nil {
+				err = l.ownerGone(tx, p.ID)
+			}
 			return ref, gate.Effects{Out: ref}, err
 		},
 	})

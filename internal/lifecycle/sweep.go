@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -29,9 +30,11 @@ const (
 
 	qLivingAll   store.Q = livingColumns + ` ORDER BY id LIMIT $4`
 	qLivingOwner store.Q = livingColumns + ` AND owner = $5 ORDER BY id LIMIT $4`
+	qLivingClass store.Q = livingColumns + ` AND class = $5 AND class <> 0 ORDER BY id LIMIT $4`
 	qLivingRoot  store.Q = livingColumns + ` AND root = $5 AND root <> 0 ORDER BY id LIMIT $4`
 
 	qSweptAll   store.Q = `SELECT COUNT(*) FROM agent WHERE state = $1 AND changed_at >= $2`
+	qSweptClass store.Q = `SELECT COUNT(*) FROM agent WHERE class = $3 AND class <> 0 AND state = $1 AND changed_at >= $2`
 	qSweptOwner store.Q = `SELECT COUNT(*) FROM agent WHERE owner = $3 AND state = $1 AND changed_at >= $2`
 )
 
@@ -52,17 +55,35 @@ func (l *Lifecycle) living(v *store.View, s Scope, fn func(id act.ID, depth int6
 			return err
 		}
 		q, args = qLivingRoot, append(args, root)
-	case ScopeClass, ScopeSkill, ScopeCommunity, ScopeMandate, ScopeSite:
+	case ScopeClass, ScopeSkill:
+		for id, c := range l.charters.Load().classes {
+			if !s.means(c) {
+				continue
+			}
+			if err := eachLiving(v, qLivingClass, append(slices.Clone(args), id), fn); err != nil {
+				return err
+			}
+		}
+		return nil
+	case ScopeCommunity, ScopeMandate, ScopeSite:
 		return nil
 	}
+	return eachLiving(v, q, args, func(id act.ID, depth int64) {
+		if s.Kind != ScopeLineage || l.within(s, id) {
+			fn(id, depth)
+		}
+	})
+}
+
+// eachLiving calls fn with the rows of a query of agents, a page at a time. The first of
+// args is where it begins.
+func eachLiving(v *store.View, q store.Q, args []any, fn func(id act.ID, depth int64)) error {
 	for {
 		n := 0
 		if err := v.All(q, func(r *store.Row) error {
 			n++
 			args[0] = r.ID(0)
-			if s.Kind != ScopeLineage || l.within(s, r.ID(0)) {
-				fn(r.ID(0), r.Int(1))
-			}
+			fn(r.ID(0), r.Int(1))
 			return nil
 		}, args...); err != nil || n < sweepPage {
 			return err
@@ -76,9 +97,9 @@ func (l *Lifecycle) left(v *store.View, s Scope) (n int64, err error) {
 	return n, err
 }
 
-// Sweep goes on with the scopes that are killed until nobody is left in them. The server
+// SweepScopes goes on with the scopes that are killed until nobody is left in them. The server
 // calls it now and then, on one node at a time; two at once do nothing twice.
-func (l *Lifecycle) Sweep(ctx context.Context) error {
+func (l *Lifecycle) SweepScopes(ctx context.Context) error {
 	var list []Containment
 	if err := l.db.View(ctx, func(v *store.View) (err error) {
 		list = list[:0]
@@ -216,7 +237,16 @@ func (l *Lifecycle) swept(v *store.View, c Containment) (n int64, err error) {
 				n++
 			}
 		})
-	case ScopeClass, ScopeSkill, ScopeCommunity, ScopeMandate, ScopeSite:
+	case ScopeClass, ScopeSkill:
+		total := int64(0)
+		for id, class := range l.charters.Load().classes {
+			if err == nil && c.means(class) {
+				_, err = v.One(qSweptClass, count, int64(act.Killed), c.At, id)
+				total += n
+			}
+		}
+		n = total
+	case ScopeCommunity, ScopeMandate, ScopeSite:
 	}
 	return n, err
 }

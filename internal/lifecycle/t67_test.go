@@ -43,7 +43,7 @@ func (l lax) Decide(p act.Principal, q gate.Question) gate.Decision {
 // T67: a drill finds every control that was switched off, says so in the record, and finds
 // nothing where all of them hold.
 func TestT67_DrillsFindWhatIsSwitchedOff(t *testing.T) {
-	each(t, plan{life: lifecycle.Config{ClaimRequired: true}}, func(t *testing.T, h *house) {
+	eachAt(t, func(t *testing.T, h *house, _ *watch) { // canaries have no key, and nobody registers them
 		for _, off := range []struct {
 			control string
 			ports   func(gate.Ports) gate.Ports
@@ -98,7 +98,7 @@ func TestT67_DrillsFindWhatIsSwitchedOff(t *testing.T) {
 // Drills come at their time, whichever node does them, and none is done while the network
 // is stopped.
 func TestDrillsComeAtTheirTime(t *testing.T) {
-	each(t, plan{life: lifecycle.Config{ClaimRequired: true}}, func(t *testing.T, h *house) {
+	eachAt(t, func(t *testing.T, h *house, _ *watch) { // canaries have no key, and nobody registers them
 		due := func(started time.Time, want int64) {
 			t.Helper()
 			if err := h.life.DrillDue(t.Context(), time.Hour, started); err != nil {

@@ -154,6 +154,7 @@ const maxPlaces = 16_384 // communities whose names are remembered
 // copies on every node.
 type places struct {
 	known *otter.Cache[string, knownPlace]
+	names *otter.Cache[act.ID, string] // which never change
 }
 
 type knownPlace struct {
@@ -162,7 +163,24 @@ type knownPlace struct {
 }
 
 func newPlaces() places {
-	return places{otter.Must(&otter.Options[string, knownPlace]{MaximumSize: maxPlaces})}
+	return places{
+		known: otter.Must(&otter.Options[string, knownPlace]{MaximumSize: maxPlaces}),
+		names: otter.Must(&otter.Options[act.ID, string]{MaximumSize: maxPlaces}),
+	}
+}
+
+// PlaceName returns a community's name, from memory where it is known; "" if there is
+// none, or if nobody can tell.
+func (n *Network) PlaceName(ctx context.Context, community act.ID) string {
+	if name, ok := n.places.names.GetIfPresent(community); ok {
+		return name
+	}
+	var c Community
+	if err := n.db.View(ctx, func(v *store.View) (err error) { c, _, err = n.community(v, qCommunity, community); return err }); err != nil {
+		return ""
+	}
+	n.places.names.Set(community, c.Name)
+	return c.Name
 }
 
 // place finds a community by name, from memory where it is known.

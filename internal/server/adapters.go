@@ -42,7 +42,7 @@ type directory struct{ *lifecycle.Lifecycle }
 
 func (d directory) Facts(p act.Principal) policy.PrincipalFacts {
 	f := d.Lifecycle.Facts(p.ID)
-	return policy.PrincipalFacts{Standing: f.Standing, Claimed: f.Claimed, Owner: f.Owner}
+	return policy.PrincipalFacts{Standing: f.Standing, Claimed: f.Claimed, Owner: f.Owner, Class: f.Class}
 }
 
 // owners gives network what lifecycle and identity know of agents' owners.

@@ -60,6 +60,7 @@ type Server struct {
 	sequencer *sequencer
 	chores    *chores
 	uses      *loop
+	leases    *loop
 	rings     *loop             // reads the ring of keys again and again
 	looks     *loop             // at the files of door; nil without TLS
 	door      *certificate.Pair // nil without TLS
@@ -155,6 +156,7 @@ func assemble(ctx context.Context, c Config, log *slog.Logger) (_ *Server, err e
 			return s.Network.Born(ctx, tx, id, name, description)
 		},
 		Said:    func(v *store.View, id act.ID) (string, error) { return s.Network.Said(v, id) },
+		Place:   func(id act.ID) string { return s.Network.PlaceName(context.WithoutCancel(ctx), id) },
 		KillLog: c.KillLogPath(), Network: networkCode(s.Keys.Check()), Codec: s.Codec, Copies: s.copies(),
 		Community: func(v *store.View, name string) (act.ID, error) { return s.Network.CommunityID(v, name) }, Flying: s.flying, Canary: s.canary,
 		Mail: mailDir(c.MailDir, c.MailFrom, s.DB.Clock()), URL: s.URL, Log: log,
@@ -192,7 +194,7 @@ func assemble(ctx context.Context, c Config, log *slog.Logger) (_ *Server, err e
 	s.Gate.Plug(gate.Ports{
 		Standings: s.Lifecycle, Decider: s.Policy, Tracer: s.Tracer, Meter: s.Metrics,
 		Recorder: audit.New(audit.Config{Codec: s.Codec, Log: log}), Holds: s.Lifecycle,
-		Credentials: s.Identity,
+		Credentials: s.Identity, Bounds: s.Lifecycle,
 	})
 
 	// Memory is loaded between two looks at the fences; then background work.
@@ -226,6 +228,7 @@ func (s *Server) begin(ctx context.Context) (err error) {
 	if err := s.ensureGeneral(ctx); err != nil {
 		return err
 	}
+	s.leases = startEvery(lifecycle.LeaseEvery, s.log, "renew leases", s.Lifecycle.RenewLeases)
 	s.uses = startEvery(time.Minute, s.log, "store uses", s.Identity.StoreUses)
 	s.rings = startEvery(cmp.Or(s.Config.KeyRefresh, keyRefresh), s.log, "read the network's key again", s.refreshKeys)
 	sealer, err := provenance.NewSealer(s.DB)
@@ -234,7 +237,7 @@ func (s *Server) begin(ctx context.Context) (err error) {
 	}
 	s.chores = startChores(s.DB, s.log,
 		chore{name: "approvals", every: 5 * time.Second, limit: time.Minute, do: s.Lifecycle.Tend}, // half of a lease's life
-		chore{name: "containment", every: sweepEvery, limit: time.Minute, do: s.Lifecycle.Sweep},
+		chore{name: "containment", every: sweepEvery, limit: time.Minute, do: s.Lifecycle.SweepScopes},
 		s.drill(),
 		chore{name: "tasks", every: 15 * time.Second, limit: 10 * time.Second, do: func(ctx context.Context) error { return s.Network.SweepTasks(ctx, s.DB) }},
 		chore{name: "housekeeping", every: housekeepEvery, limit: housekeepEvery, do: s.Housekeep},
@@ -242,6 +245,7 @@ func (s *Server) begin(ctx context.Context) (err error) {
 		chore{name: "keys", every: min(keysEvery, cmp.Or(s.Config.KeyRefresh, keysEvery)), limit: time.Minute, do: s.renewKeys},
 		chore{name: "issuer", every: time.Minute, limit: time.Minute, do: s.Issuer.RotateDue},
 		chore{name: "reaper", every: s.Lifecycle.ReapEvery(), limit: time.Minute, do: s.reap},
+		chore{name: "sweeper", every: lifecycle.SweepEvery, limit: time.Minute, do: s.sweep},
 	)
 	s.Metrics.WatchWriteQueue(s.DB.QueueDepth)
 	s.Metrics.WatchBus(s.Bus.Connected, s.Bus.Dropped)
@@ -501,6 +505,15 @@ func (s *Server) reap(ctx context.Context) error {
 	return err
 }
 
+// sweep stops the agents that nothing holds any more.
+func (s *Server) sweep(ctx context.Context) error {
+	ended, err := s.Lifecycle.Sweep(ctx)
+	if ended > 0 {
+		s.log.InfoContext(ctx, "agents have ended that nothing held any more", slog.Int("agents", ended))
+	}
+	return err
+}
+
 func seal(sealer *provenance.Sealer) func(context.Context) error {
 	return func(ctx context.Context) error {
 		_, err := sealer.Seal(ctx)
@@ -525,6 +538,9 @@ func (s *Server) Close() {
 		}
 		if s.chores != nil {
 			s.chores.close()
+		}
+		if s.leases != nil {
+			s.leases.close()
 		}
 		if s.uses != nil {
 			s.uses.close()

@@ -24,12 +24,25 @@ type agent struct {
 	CreatedAt *string `json:"created_at"`
 	ClaimedAt *string `json:"claimed_at"`
 	ChangedAt *string `json:"changed_at"`
+
+	Effective string  `json:"effective"` // the standing with what is halted, late or over
+	Class     *string `json:"class"`     // null without one
+	Version   int64   `json:"class_version"`
+	MandateID *string `json:"mandate_id"`
+	Revision  int64   `json:"mandate_revision"` // that it is bound to
+	ParentID  *string `json:"parent_id"`
+	Depth     int64   `json:"depth"`
+	EndsAt    *string `json:"ends_at"`
 }
 
 func (d *door) agent(a lifecycle.Agent) agent {
 	out := agent{
 		ID: d.codec.String(a.ID), Name: a.Name, Standing: a.Standing.String(), Epoch: a.Epoch, KillEpoch: a.KillEpoch, Reason: a.Reason,
 		CreatedAt: wireTime(a.CreatedAt), ClaimedAt: wireTime(a.ClaimedAt), ChangedAt: wireTime(a.ChangedAt),
+		Effective: a.Now.String(), Version: a.Version, MandateID: d.id(a.Mandate), Revision: a.Revision, ParentID: d.id(a.Parent), Depth: a.Depth, EndsAt: wireTime(a.EndsAt),
+	}
+	if a.Class != "" {
+		out.Class = &a.Class
 	}
 	if a.Beneath != act.StandingUnknown {
 		beneath := a.Beneath.String()
@@ -40,6 +53,15 @@ func (d *door) agent(a lifecycle.Agent) agent {
 		out.Owner, out.OwnerID = &a.OwnerName, &id
 	}
 	return out
+}
+
+// id renders an id; nil for none.
+func (d *door) id(id act.ID) *string {
+	if id == 0 {
+		return nil
+	}
+	text := d.codec.String(id)
+	return &text
 }
 
 type newInvite struct {

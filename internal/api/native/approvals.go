@@ -45,6 +45,14 @@ type approval struct {
 	DecidedAt *string        `json:"decided_at"`
 	EndedAt   *string        `json:"ended_at"`
 	Input     map[string]any `json:"input,omitempty"`
+	Quorum    int            `json:"quorum"`  // how many different people have to approve; 0 is one
+	Assents   []assent       `json:"assents"` // who has so far
+}
+
+type assent struct {
+	Operator string  `json:"operator"`
+	Reason   string  `json:"reason"`
+	At       *string `json:"at"`
 }
 
 func (d *door) wireApproval(a lifecycle.Approval) approval {
@@ -52,7 +60,10 @@ func (d *door) wireApproval(a lifecycle.Approval) approval {
 		ID: d.codec.String(a.ID), Act: a.Act, AgentID: d.codec.String(a.Agent), Agent: a.AgentName, Target: d.ref(a.Target),
 		Demand: a.Demand.Name, Asks: a.Demand.Arg, Policy: a.Policy, Risk: a.Risk.String(), State: a.State.String(), Owner: a.OwnerName, Reason: a.Reason,
 		Made: d.ref(a.Made), Code: a.Code, Rule: a.Rule, CreatedAt: wireTime(a.CreatedAt), ExpiresAt: wireTime(a.ExpiresAt),
-		DecidedAt: wireTime(a.DecidedAt), EndedAt: wireTime(a.EndedAt),
+		DecidedAt: wireTime(a.DecidedAt), EndedAt: wireTime(a.EndedAt), Quorum: a.Quorum, Assents: []assent{},
+	}
+	for _, one := range a.Assents {
+		out.Assents = append(out.Assents, assent{one.Name, one.Reason, wireTime(one.At)})
 	}
 	if len(a.Input) > 0 {
 		out.Input = make(map[string]any, len(a.Input))
@@ -164,6 +175,8 @@ func (d *door) approval(ctx context.Context, c *api.Call) error {
 type newVerdict struct {
 	Reason string `json:"reason"`
 	Owner  string `json:"owner"` // for whom the operator acts; not needed of an owner
+
+	Grant json.RawMessage `json:"grant,omitempty"` // of an agent that is asked for: at most this
 }
 
 // verdict answers POST /approvals/{approval}/approve and its sibling.
@@ -177,7 +190,7 @@ func (d *door) verdict(do func(context.Context, act.Principal, gate.Key, lifecyc
 		if err != nil {
 			return err
 		}
-		a, err := do(ctx, c.Principal, c.Key, lifecycle.Verdict{Approval: id, Owner: in.Owner, Reason: in.Reason})
+		a, err := do(ctx, c.Principal, c.Key, lifecycle.Verdict{Approval: id, Owner: in.Owner, Reason: in.Reason, Grant: document(in.Grant)})
 		if err != nil {
 			return err
 		}

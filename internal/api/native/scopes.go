@@ -12,7 +12,7 @@ import (
 )
 
 // scopeRoutes are how operators stop many agents at once. A scope is one part of the
-// path: "owner:NAME", "lineage:AGENT-ID", "community:NAME", "all".
+// path: "owner:NAME", "class:NAME", "skill:sha256:…", "lineage:AGENT-ID", "community:NAME", "all".
 func (d *door) scopeRoutes() []api.Route {
 	const get, post = http.MethodGet, http.MethodPost
 	order := func(verb string, do *gate.WriteAct[lifecycle.ScopeOrder, lifecycle.Contained]) api.Route {

@@ -1,0 +1,128 @@
+package native
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+
+	"github.com/reefwarden/reefwarden/internal/act"
+	"github.com/reefwarden/reefwarden/internal/api"
+	"github.com/reefwarden/reefwarden/internal/lifecycle"
+	"github.com/reefwarden/reefwarden/internal/lifecycle/charter"
+)
+
+// classRoutes are the definitions of kinds of agents.
+func (d *door) classRoutes() []api.Route {
+	const get, post = http.MethodGet, http.MethodPost
+	return []api.Route{
+		{Method: post, Path: "/classes", Act: "class.put", Handle: d.putClass, Takes: newClass{}, Gives: class{}},
+		{Method: get, Path: "/classes", Act: "class.list", Handle: d.classes, Gives: list[class]{}, Query: []string{"name", "limit", "cursor"}},
+		{Method: get, Path: "/classes/{class}", Act: "class.show", Handle: d.showClass, Gives: class{}, Query: []string{"version"}},
+		{Method: post, Path: "/classes/{class}/retire", Act: "class.retire", Handle: d.retireClass, Takes: newOrder{}, Gives: class{}},
+	}
+}
+
+type class struct {
+	ID        string        `json:"id"`
+	Name      string        `json:"name"`
+	Version   int64         `json:"version"`
+	Spec      charter.Class `json:"spec"`
+	Retired   bool          `json:"retired"`
+	Reason    string        `json:"reason"`
+	Agents    int64         `json:"agents"` // that have not ended; not in lists
+	MadeAt    *string       `json:"made_at"`
+	ChangedAt *string       `json:"changed_at"`
+}
+
+func (d *door) class(c lifecycle.Class) class {
+	return class{
+		ID: d.codec.String(c.ID), Name: c.Name, Version: c.Version, Spec: c.Document, Retired: c.Retired, Reason: c.Reason, Agents: c.Agents,
+		MadeAt: wireTime(c.MadeAt), ChangedAt: wireTime(c.ChangedAt),
+	}
+}
+
+type newClass struct {
+	Name string          `json:"name"`
+	Spec json.RawMessage `json:"spec"`
+}
+
+// document is a JSON value as the domain takes it; "" for none.
+func document(raw json.RawMessage) string {
+	if string(raw) == "null" {
+		return ""
+	}
+	return string(raw)
+}
+
+// POST /classes
+func (d *door) putClass(ctx context.Context, c *api.Call) error {
+	var in newClass
+	if err := c.Decode(&in); err != nil {
+		return err
+	}
+	made, err := d.lifecycle.PutClass.DoOnce(ctx, c.Principal, c.Key, lifecycle.NewClass{Name: in.Name, Document: document(in.Spec)})
+	if err != nil {
+		return err
+	}
+	return d.send(c, http.StatusCreated, d.class(made))
+}
+
+// GET /classes?name&limit&cursor
+func (d *door) classes(ctx context.Context, c *api.Call) error {
+	q := c.R.URL.Query()
+	in := lifecycle.ClassQuery{Name: q.Get("name")}
+	var err error
+	if in.Limit, in.Cursor, err = d.paging(c, lifecycle.ClassCursor); err != nil {
+		return err
+	}
+	page, err := d.lifecycle.ListClasses.Do(ctx, c.Principal, in)
+	if err != nil {
+		return err
+	}
+	return d.send(c, http.StatusOK, listOf(d, page, d.class))
+}
+
+// paging reads the limit and the cursor of a list.
+func (d *door) paging(c *api.Call, name string) (limit int, cursor act.Cursor, err error) {
+	q := c.R.URL.Query()
+	if limit, err = api.Number("limit", q.Get("limit"), 1, lifecycle.MaxList); err != nil {
+		return limit, cursor, err
+	}
+	cursor, err = d.codec.OpenCursor(name, q.Get("cursor"))
+	return limit, cursor, err
+}
+
+// listOf renders a page.
+func listOf[T, W any](d *door, page act.Page[T], wire func(T) W) list[W] {
+	out := list[W]{Items: make([]W, 0, len(page.Items)), Next: d.next(page.Next)}
+	for _, one := range page.Items {
+		out.Items = append(out.Items, wire(one))
+	}
+	return out
+}
+
+// GET /classes/{class}?version
+func (d *door) showClass(ctx context.Context, c *api.Call) error {
+	version, err := api.Number("version", c.R.URL.Query().Get("version"), 1, 1<<31-1)
+	if err != nil {
+		return err
+	}
+	out, err := d.lifecycle.ShowClass.Do(ctx, c.Principal, lifecycle.NamedClass{Name: c.R.PathValue("class"), Version: int64(version)})
+	if err != nil {
+		return err
+	}
+	return d.send(c, http.StatusOK, d.class(out))
+}
+
+// POST /classes/{class}/retire
+func (d *door) retireClass(ctx context.Context, c *api.Call) error {
+	var in newOrder
+	if err := c.Decode(&in); err != nil {
+		return err
+	}
+	out, err := d.lifecycle.RetireClass.DoOnce(ctx, c.Principal, c.Key, lifecycle.ClassOrder{Name: c.R.PathValue("class"), Reason: in.Reason})
+	if err != nil {
+		return err
+	}
+	return d.send(c, http.StatusOK, d.class(out))
+}
