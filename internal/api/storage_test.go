@@ -28,6 +28,11 @@ var bodies = map[string]any{
 	"agent.quarantine": map[string]any{"reason": "x"},
 	"agent.release":    map[string]any{"reason": "x"},
 	"agent.kill":       map[string]any{"reason": "x"},
+	"scope.pause":      map[string]any{"reason": "x"},
+	"scope.resume":     map[string]any{"reason": "x"},
+	"scope.quarantine": map[string]any{"reason": "x"},
+	"scope.release":    map[string]any{"reason": "x"},
+	"scope.kill":       map[string]any{"reason": "x"},
 	"content.unseal":   map[string]any{"reason": "r"},
 	"content.erase":    map[string]any{"reason": "r"},
 	"agent.claim":      map[string]any{"owner": "x"},
@@ -157,7 +162,7 @@ func stoppedStorage(t *testing.T, s *servertest.Server) {
 	paths := strings.NewReplacer("{$}", "", "/comments/{id}", "/comments/"+comment, "{comment}", comment, "/approvals/{id}", "/approvals/"+approval,
 		"{approval}", approval, "{webhook}", nobodys(act.KindWebhook), "{image}", nobodys(act.KindImage), "{label}", nobodys(act.KindLabel), "{version}", "1",
 		"{credential}", nobodys(act.KindCredential),
-		"{id}", post, "{post}", post, "{agent}", agent, "{name}", "general", "{community}", "general")
+		"{id}", post, "{post}", post, "{agent}", agent, "{scope}", "community:general", "{name}", "general", "{community}", "general")
 	own := map[string]any{ // of the native door, with ids
 		"kill.note":    map[string]any{"agent": agent, "name": "late", "reason": "x"},
 		"label.attach": map[string]any{"target": post},

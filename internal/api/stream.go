@@ -23,6 +23,18 @@ func (k *Kernel) laneOf(c *Call) *lane {
 	return k.lane(c.Principal)
 }
 
+// Streaming counts the streams and waits under way of those for whom in is true.
+func (k *Kernel) Streaming(in func(act.ID) bool) (n int64) {
+	k.streams.mu.Lock()
+	defer k.streams.mu.Unlock()
+	for who, each := range k.streams.callers {
+		if who.id != 0 && in(who.id) {
+			n += int64(each)
+		}
+	}
+	return n
+}
+
 func (c *Call) waits() bool { return c.Route.Waits != nil && c.Route.Waits(c.R) }
 
 // Ending returns a channel that is closed when the server begins to stop: who

@@ -50,7 +50,7 @@ var house = map[string]room{
 
 	"audit":      {rank: 3, budget: 3000},
 	"provenance": {rank: 3, budget: 5000},
-	"network":    {rank: 3, budget: 12200},                             // ADR 22: it wraps anew what it has wrapped
+	"network":    {rank: 3, budget: 12500},                             // ADR 22: it wraps anew what it has wrapped; ADR 31: what is under way
 	"lifecycle":  {rank: 3, budget: 9500, peers: []string{"identity"}}, // ADR 28: classes, mandates, lines, halts
 	"secret":     {rank: 3, budget: 3000, peers: []string{"identity"}},
 

@@ -53,6 +53,9 @@ var tables = map[string]table{
 	"assent":   {owner: "lifecycle", unique: []string{"approval, operator"}},
 	"halt":     {owner: "lifecycle", unique: []string{"scope, target, label"}, small: "a row for each scope that is stopped"},
 
+	"containment": {owner: "lifecycle", unique: []string{"scope, target, label, does"}, small: "a row for each order about a scope, lifecycle.MaxContained at most"},
+
+	"drill":       {owner: "lifecycle", unique: []string{"control"}, small: "a row for each control that drills try"},
 	"restoration": {owner: "lifecycle", unique: []string{"n"}, small: "a row for each restore"},
 
 	"profile":   {owner: "network", unique: []string{"id", "name"}},

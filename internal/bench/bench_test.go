@@ -247,6 +247,33 @@ func TestRevoke(t *testing.T) {
 	}
 }
 
+// TestKill: nothing is done by who is stopped after the stop was acknowledged, and each
+// takes some time.
+func TestKill(t *testing.T) {
+	for _, db := range []string{dbSQLite, dbPostgres} {
+		t.Run(db, func(t *testing.T) {
+			args := append(slices.Clone(small), "kill", "--base", "1000", "--db", db)
+			variants := []string{"1 nodes"}
+			if db == dbPostgres {
+				args = append(args, "--db-url", storetest.URL(t), "--nats", servertest.NATS(t).ClientURL())
+				variants = append(variants, "3 nodes")
+			}
+			figures := bench(t, args...)
+			for _, nodes := range variants {
+				for _, scope := range []string{"agent", "lineage", "owner", "all"} {
+					for _, metric := range []string{"stop_ms", "stop_p99", "ack_p99", "acts_beside"} {
+						want(t, figures, db, scope+", "+nodes, "governed", metric)
+					}
+					at := slices.IndexFunc(figures, func(f figure) bool { return f.Variant == scope+", "+nodes && f.Metric == "acts_after_ack" })
+					if at < 0 || figures[at].Value != 0 {
+						t.Errorf("%s, %s: acts after the acknowledgement: %v", scope, nodes, figures)
+					}
+				}
+			}
+		})
+	}
+}
+
 func TestStart(t *testing.T) {
 	for _, db := range []string{dbSQLite, dbPostgres} {
 		t.Run(db, func(t *testing.T) {
@@ -382,7 +409,7 @@ func TestFlags(t *testing.T) {
 	if !o.json || !slices.Equal(o.dbs, []string{dbSQLite, dbPostgres}) || !slices.Equal(o.scales, []int{1, 10, 100}) {
 		t.Errorf("%+v", o)
 	}
-	for _, name := range []string{"post", "feed", "votes", "home", "search", "messages", "token", "revoke", "start"} {
+	for _, name := range []string{"post", "feed", "votes", "home", "search", "messages", "token", "revoke", "kill", "start"} {
 		c, _, err := Command(io.Discard, io.Discard).Find([]string{name})
 		if err != nil {
 			t.Fatal(err)

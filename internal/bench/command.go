@@ -42,6 +42,7 @@ func Command(out, diag io.Writer) *cobra.Command {
 		scenarioCommand(out, diag, "backup", "Measure governed posts while backups are taken against the same without", backups),
 		scenarioCommand(out, diag, "token", "Measure what tokens cost to issue and to verify against the signatures alone", tokens),
 		scenarioCommand(out, diag, "revoke", "Measure how long a token's revocation takes on every node, beside acts of other agents", revocations),
+		scenarioCommand(out, diag, "kill", "Measure how long a stop takes, from its call to the last refused act on every node: of an agent, a line, an owner's agents and all", kills),
 		scenarioCommand(out, diag, "start", "Measure the start of an empty network", start),
 		worldCommand(out, diag),
 		mixCommand(out, diag),
@@ -81,6 +82,10 @@ func scenarioCommand(out, diag io.Writer, name, short string, scenario func(*run
 		f.Lookup("base").Usage, f.Lookup("base").DefValue, o.base = "the least number of agents, each with a token that every node has seen", "10000", 10_000
 		f.Lookup("scale").DefValue, scales = "1,10", "1,10"
 		f.StringVar(&o.nats, "nats", "", "NATS server between the two nodes on PostgreSQL; without it they ask the database alone")
+	case "kill":
+		f.Lookup("base").Usage, f.Lookup("base").DefValue, o.base = "the least number of live agents", "100000", 100_000
+		f.Lookup("scale").DefValue, scales = "1", "1"
+		f.StringVar(&o.nats, "nats", "", "NATS server between the three nodes on PostgreSQL; without it they ask the database alone")
 	case "token":
 		f.Lookup("base").Usage, f.Lookup("base").DefValue, o.base = "the least number of agents, each with a key and a grant", "16000", 16_000
 	}

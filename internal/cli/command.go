@@ -99,11 +99,11 @@ type shownCommandKey struct {
 }
 
 func (a *app) commandSign() *cobra.Command {
-	var file string
+	var file, agent, scope string
 	var order token.Command
 	var life time.Duration
 	c := &cobra.Command{
-		Use: "sign --key FILE --act ACT --agent ID --reason TEXT", Short: "Sign an order to one agent; no network is asked", Args: cobra.NoArgs,
+		Use: "sign --key FILE --act ACT {--agent ID | --scope SCOPE} --reason TEXT", Short: "Sign an order to one agent, or about a scope; no network is asked", Args: cobra.NoArgs,
 		Long: "Print a document that orders one thing, once, for as long as --life. Whoever delivers it\n" +
 			"(reef command send) has it done in your name: treat it as the deed itself.\n\n" +
 			"What cannot be undone wants a signature of the last minutes (step-up-within); pause and\n" +
@@ -111,12 +111,20 @@ func (a *app) commandSign() *cobra.Command {
 	}
 	c.Flags().StringVar(&file, "key", "", "file of the command key")
 	c.Flags().StringVar(&order.Act, "act", "", "what is to be done: "+strings.Join(identity.CommandActs(), ", "))
-	c.Flags().StringVar(&order.Target.ID, "agent", "", "to whom: the agent's id")
+	c.Flags().StringVar(&agent, "agent", "", "to whom, for agent.…: the agent's id")
+	c.Flags().StringVar(&scope, "scope", "", "about whom, for scope.…: owner:NAME, class:NAME, skill:DIGEST, lineage:AGENT-ID, community:NAME or all")
 	c.Flags().StringVar(&order.Reason, "reason", "", "why; goes on record")
 	c.Flags().DurationVar(&life, "life", token.DefaultCommandLife, "how long the order is good, a day at the most")
 	c.RunE = func(*cobra.Command, []string) error {
-		if file == "" || order.Act == "" || order.Target.ID == "" || order.Reason == "" {
-			return usageError{errors.New("--key, --act, --agent and --reason are required")}
+		if file == "" || order.Act == "" || (agent == "") == (scope == "") || order.Reason == "" {
+			return usageError{errors.New("--key, --act, --agent or --scope, and --reason are required")}
+		}
+		order.Target = token.Target{Kind: token.TargetAgent, ID: agent}
+		if scope != "" {
+			var ok bool
+			if order.Target.Kind, order.Target.ID, ok = strings.Cut(scope, ":"); !ok {
+				order.Target.ID = scope // {"all":"all"}
+			}
 		}
 		if err := identity.CheckReason(order.Reason); err != nil {
 			return err
@@ -132,7 +140,7 @@ func (a *app) commandSign() *cobra.Command {
 		case !k.Until.IsZero() && !now.Before(k.Until):
 			return act.Errorf(act.Denied, "this key has expired").WithRule("command.key").WithHint("make another one with reef command key")
 		}
-		order.Audience, order.Target.Kind = k.Issuer, token.TargetAgent
+		order.Audience = k.Issuer
 		text, signed, err := k.Key.Command(order, life, now)
 		if err != nil {
 			return err
@@ -159,8 +167,11 @@ func (a *app) commandSend() *cobra.Command {
 		if err != nil {
 			return err
 		}
+		if done.Agent.ID == "" {
+			done.Agent.Name, done.Agent.ID, done.Agent.Standing = done.Scope.Name, done.Scope.Scope, done.Scope.Standing
+		}
 		return a.print(table{
-			header: []string{"ACT", "AGENT", "ID", "STANDING", "COMMAND"}, rows: [][]string{{done.Act, done.Agent.Name, done.Agent.ID, done.Agent.Standing, done.ID}},
+			header: []string{"ACT", "NAME", "ID", "STANDING", "COMMAND"}, rows: [][]string{{done.Act, done.Agent.Name, done.Agent.ID, done.Agent.Standing, done.ID}},
 			names: []string{done.Agent.ID}, items: []any{done}, whole: done,
 		})
 	}

@@ -245,6 +245,7 @@ func examineStorage(ctx context.Context, cfg server.Config, add func(check, resu
 		}
 	}
 	examinePolicies(ctx, cfg, db, keys.PolicyKey(), add)
+	examineDrills(ctx, db, cfg, add)
 	report, err := audit.Verify(ctx, db, codec)
 	switch {
 	case err != nil:
@@ -315,6 +316,37 @@ func examinePolicies(ctx context.Context, cfg server.Config, db *store.DB, key e
 	}
 	if several && !cfg.TwoPerson {
 		add("two persons", "warn", "one operator alone can change the policies", "set two-person: a change then waits for a second operator's word")
+	}
+}
+
+// examineDrills says how the controls held the last time that they were tried.
+func examineDrills(ctx context.Context, db *store.DB, cfg server.Config, add func(check, result, detail, fix string)) {
+	const fix = "look for drill.record in the record and the log, and stop agents in another way meanwhile: shut the server down"
+	list, err := lifecycle.ReadDrills(ctx, db)
+	if err != nil {
+		add("drills", "fail", err.Error(), "")
+		return
+	}
+	if len(list) == 0 {
+		add("drills", "skip", "none was done yet", "")
+		return
+	}
+	failed, held, oldest := []string{}, []string{}, list[0].At
+	for _, d := range list {
+		if oldest = min(oldest, d.At); d.Fault != "" {
+			failed = append(failed, d.Control+": "+d.Fault)
+			continue
+		}
+		held = append(held, fmt.Sprintf("%s in %s", d.Control, d.Ack.Round(time.Microsecond)))
+	}
+	at := act.FromMicros(oldest)
+	switch {
+	case len(failed) > 0:
+		add("drills", "fail", strings.Join(failed, "; "), fix)
+	case cfg.DrillEvery > 0 && db.Clock()().Sub(at) > 2*cfg.DrillEvery+time.Hour:
+		add("drills", "warn", "the last one was at "+at.Format(time.RFC3339), "they are done while the network is served, every --drill-every")
+	default:
+		add("drills", "ok", strings.Join(held, ", ")+", at "+at.Format(time.RFC3339), "")
 	}
 }
 

@@ -123,7 +123,8 @@ func (c *Client) Register(ctx context.Context, k CommandKey, validFor time.Durat
 type Executed struct {
 	ID    string    `json:"id"` // of the command
 	Act   string    `json:"act"`
-	Agent AgentInfo `json:"agent"` // as it is now
+	Agent AgentInfo `json:"agent"` // as it is now; its ID is "" after an order about a scope
+	Scope Contained `json:"scope"` // as it is now; its Scope is "" after an order about one agent
 }
 
 // SendCommand delivers a signed command to the network at base. Nobody need be known

@@ -105,7 +105,7 @@ func (g *Gate) recheckGrant(tx *store.Tx, p act.Principal) error {
 		if id.Kind() != act.KindAgent {
 			continue
 		}
-		if err := g.Standings.Expect(tx, member(p, n)); err != nil {
+		if err := g.Standings.Expect(tx, member(p, n), 0); err != nil {
 			return err
 		}
 	}

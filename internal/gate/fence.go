@@ -202,7 +202,7 @@ func (f *fences) age() time.Duration {
 func (f *fences) number() int64 { return f.applied.Load() }
 
 // movedSince reports whether a fence after number n touches the reader or
-// anything on its page.
+// anything on its page. One without an id may touch everybody.
 func (f *fences) movedSince(n int64, reader act.ID, page []act.Ref) bool {
 	if f.applied.Load() == n {
 		return false
@@ -214,7 +214,7 @@ func (f *fences) movedSince(n int64, reader act.ID, page []act.Ref) bool {
 	}
 	for i := len(f.recent) - 1; i >= 0 && f.recent[i].n > n; i-- {
 		id := f.recent[i].id
-		if id == reader && reader != 0 {
+		if id == 0 || id == reader {
 			return true
 		}
 		for _, ref := range page {

@@ -325,7 +325,7 @@ func (a *WriteAct[In, Out]) once(ctx context.Context, p act.Principal, pass *pas
 	}
 	did, err := write(ctx, func(tx *store.Tx) error {
 		replayed = false
-		if err := g.recheck(tx, p, target.Guards); err != nil {
+		if err := g.recheck(tx, p, target); err != nil {
 			return err
 		}
 		if !g.stillDecides(d) {
@@ -515,11 +515,22 @@ func standingError(s act.Standing) error {
 	return act.Errorf(act.Denied, "your standing is %s", s).WithRule("standing." + s.String()).WithHint(hint)
 }
 
+// PlaceError says why nothing may be done or read in a community.
+func PlaceError(s act.Standing) error {
+	return act.Errorf(act.Denied, "this community is %s", s).WithRule("place." + s.String()).
+		WithHint("an operator has stopped what happens in it; go on elsewhere, and keep your credential")
+}
+
 // decide asks the policy, for p and for everybody on whose behalf it acts: chain
 // holds the facts as those see them, nil when they are the same for all.
 func (g *Gate) decide(p act.Principal, i Info, f Facts, chain []Facts) (Decision, error) {
 	if g.bare {
 		return Decision{Allow: true, Policy: "bare"}, nil
+	}
+	if f.Community != 0 && p.Kind != act.Operator && p.Kind != act.System {
+		if state := g.Standings.Place(f.Community); !state.MayAct() {
+			return Decision{}, PlaceError(state)
+		}
 	}
 	if err := g.within(p, i.Name, f); err != nil {
 		return Decision{}, err
@@ -569,9 +580,9 @@ func (g *Gate) May(p act.Principal, name string, f Facts) error {
 }
 
 // recheck reads standing and epochs again inside the transaction.
-func (g *Gate) recheck(tx *store.Tx, p act.Principal, guards []Guard) error {
+func (g *Gate) recheck(tx *store.Tx, p act.Principal, target Resource) error {
 	if p.Kind == act.Agent {
-		if err := g.Standings.Expect(tx, p); err != nil {
+		if err := g.Standings.Expect(tx, p, target.Facts.Community); err != nil {
 			return err
 		}
 	}
@@ -580,7 +591,7 @@ func (g *Gate) recheck(tx *store.Tx, p act.Principal, guards []Guard) error {
 			return err
 		}
 	}
-	for _, guard := range guards {
+	for _, guard := range target.Guards {
 		if err := tx.Soon(guard.Q, func(r *store.Row) error {
 			if r == nil || r.Int(0) != guard.Epoch {
 				return errMoved

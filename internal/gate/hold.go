@@ -193,7 +193,7 @@ func (a *WriteAct[In, Out]) keep(ctx context.Context, p act.Principal, pass *pas
 	var replayed bool
 	err = g.db.Write(ctx, func(tx *store.Tx) error {
 		replayed = false
-		if err := g.recheck(tx, p, target.Guards); err != nil {
+		if err := g.recheck(tx, p, target); err != nil {
 			return err
 		}
 		if err := pass.used(tx); err != nil {

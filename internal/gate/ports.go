@@ -18,8 +18,11 @@ type Standings interface {
 	Standing(agent act.ID) (state act.Standing, epoch int64)
 	// Expect re-reads the standing of a principal inside a transaction, as its
 	// first read, and fails the transaction with Denied when it may no longer
-	// act; see store.Tx.Soon for when.
-	Expect(tx *store.Tx, p act.Principal) error
+	// act, or nobody may in the community that the act is in (0 for none); see
+	// store.Tx.Soon for when.
+	Expect(tx *store.Tx, p act.Principal, community act.ID) error
+	// Place says from memory whether anybody may act or read in a community.
+	Place(community act.ID) act.Standing
 }
 
 // Credentials tells whether what principals have shown is still good (package

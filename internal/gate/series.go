@@ -161,7 +161,7 @@ func (s *step[In, Out]) ready(ctx context.Context, v *store.View) (err error) {
 
 func (s *step[In, Out]) run(ctx context.Context, tx *store.Tx) (err error) {
 	g := s.a.g
-	if err := g.recheck(tx, s.p, s.target.Guards); err != nil {
+	if err := g.recheck(tx, s.p, s.target); err != nil {
 		return err
 	}
 	if err := g.charge(tx, s.p, s.a.w.Name); err != nil {

@@ -32,7 +32,10 @@ VALUES ($1, $2, '` + kindCommandKey + `', $3, $4, $5, 0, $6, $7, $8, $9)`
 	qCommandKeysEnd store.Q = `UPDATE credential SET revoked_at = $2 WHERE parent = $1 AND kind = '` + kindCommandKey + `' AND revoked_at = 0`
 )
 
-var commandActs = []string{"agent.kill", "agent.pause", "agent.quarantine", "agent.release", "agent.resume"}
+var commandActs = []string{
+	"agent.kill", "agent.pause", "agent.quarantine", "agent.release", "agent.resume",
+	"scope.kill", "scope.pause", "scope.quarantine", "scope.release", "scope.resume",
+}
 
 // CommandActs lists the acts that commands can order.
 func CommandActs() []string { return slices.Clone(commandActs) }
@@ -51,7 +54,7 @@ type Command struct {
 	token.Command
 	Operator act.Principal // who has signed it, with the roles of now and of the key
 	Scope    token.Scope   // what the key may order
-	Agent    act.ID        // whom it is aimed at; 0 for another kind of target, or nobody of this network
+	Agent    act.ID        // whom, or whose line, it is aimed at; 0 for another kind of target, or nobody of this network
 }
 
 func (i *Issuer) registerCommands(g *gate.Gate) {
@@ -181,7 +184,7 @@ func (s *Service) ReadCommand(ctx context.Context, text string) (Command, error)
 	p.Seen, p.Until, p.AuthAt = seen, act.Micros(c.Until), min(act.Micros(c.IssuedAt), act.Micros(now))
 	s.uses.touch(p.Credential, k.used, act.Micros(now))
 	out := Command{Command: c, Operator: p, Scope: k.scope}
-	if c.Target.Kind == token.TargetAgent {
+	if c.Target.Kind == token.TargetAgent || c.Target.Kind == token.TargetLine {
 		if agent, err := s.issuer.cfg.Codec.ParseKind(c.Target.ID, act.KindAgent); err == nil {
 			out.Agent = agent
 		}

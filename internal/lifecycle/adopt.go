@@ -70,6 +70,9 @@ func (l *Lifecycle) adopt(tx *store.Tx, in Adoption) (a Agent, fx gate.Effects, 
 		if err != nil {
 			return a, fx, err
 		}
+		if err := l.closed(tx, owner); err != nil {
+			return a, fx, err
+		}
 		if err := l.seatOwner(tx, owner); err != nil {
 			return a, fx, err
 		}

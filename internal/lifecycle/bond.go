@@ -61,6 +61,9 @@ func (l *Lifecycle) weighed(h *halts, agent act.ID, state act.Standing, now int6
 	if s == nil || state.Final() {
 		return state
 	}
+	if !h.none() {
+		state = sterner(state, h.lines[agent])
+	}
 	b := s.record.bond.Load()
 	if b == nil {
 		return h.on(l, act.ID(s.record.owner.Load()), nil, state)

@@ -152,6 +152,9 @@ func (l *Lifecycle) claim(_ context.Context, tx *store.Tx, p act.Principal, in N
 				return a, fx, err
 			}
 		}
+		if err := l.closed(tx, owner); err != nil {
+			return a, fx, err
+		}
 		if err := l.seatOwner(tx, owner); err != nil {
 			return a, fx, err
 		}

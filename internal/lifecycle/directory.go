@@ -141,7 +141,8 @@ func grown(old []dirSlot) []dirSlot {
 	return table
 }
 
-// each calls do with every agent until it says no.
+// each calls do with every agent, in no order, until it says no. It takes no lock: an agent
+// that comes meanwhile may be left out.
 func (d *directory) each(do func(act.ID) bool) {
 	for i := range d.shards {
 		table := *d.shards[i].table.Load()
@@ -223,7 +224,7 @@ const qStanding store.Q = `SELECT a.state, a.epoch, ` + haltCount + ` FROM agent
 
 // Expect implements gate.Standings: it is Recheck of one agent, whose answer may
 // come with the transaction's next round trip.
-func (l *Lifecycle) Expect(tx *store.Tx, p act.Principal) error {
+func (l *Lifecycle) Expect(tx *store.Tx, p act.Principal, community act.ID) error {
 	if b := l.bondOf(p.ID); b != nil && b.parent != 0 {
 		if err := l.expectLine(tx, b); err != nil {
 			return err
@@ -236,6 +237,9 @@ func (l *Lifecycle) Expect(tx *store.Tx, p act.Principal) error {
 		halts := l.halts.Load()
 		if r.Int(2) != halts.n {
 			return l.late()
+		}
+		if place := halts.place(community); !place.MayAct() {
+			return gate.PlaceError(place)
 		}
 		return stands(l.weighed(halts, p.ID, act.Standing(r.Int(0)), tx.Now()), r.Int(1), p)
 	}, p.ID)

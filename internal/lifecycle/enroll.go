@@ -90,6 +90,9 @@ func (l *Lifecycle) enlist(ctx context.Context, tx *store.Tx, en identity.Enroll
 		return out, err
 	}
 	e := entry{name: in.Name, owner: en.Owner, epoch: 1, state: act.Active}
+	if err := l.closed(tx, e.owner); err != nil {
+		return out, err
+	}
 	if err := l.seatNetwork(tx, id); err != nil {
 		return out, err
 	}

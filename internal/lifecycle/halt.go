@@ -2,7 +2,6 @@ package lifecycle
 
 import (
 	"context"
-	"slices"
 
 	"github.com/reefwarden/reefwarden/internal/act"
 	"github.com/reefwarden/reefwarden/internal/gate"
@@ -57,11 +56,12 @@ type halts struct {
 	owners      map[act.ID]act.Standing
 	communities map[act.ID]act.Standing
 	mandates    map[act.ID]halt
+	lines       map[act.ID]act.Standing // by operators' word: the agent and everybody who descends from it
 }
 
 // none is true of nil, too: before the start there are none.
 func (h *halts) none() bool {
-	return h == nil || h.all == 0 && len(h.lineages)+len(h.classes)+len(h.owners)+len(h.communities)+len(h.mandates) == 0
+	return h == nil || h.all == 0 && len(h.lineages)+len(h.classes)+len(h.owners)+len(h.communities)+len(h.mandates)+len(h.lines) == 0
 }
 
 const (
@@ -112,14 +112,22 @@ func (l *Lifecycle) reloadHalts(ctx context.Context, _ []act.ID) error {
 	h := &halts{
 		lineages: make(map[act.ID]act.Standing), classes: make(map[act.ID]act.Standing), owners: make(map[act.ID]act.Standing),
 		communities: make(map[act.ID]act.Standing), mandates: make(map[act.ID]halt),
+		lines: make(map[act.ID]act.Standing),
 	}
 	classes := l.charters.Load().classes
 	if err := l.db.Snapshot(ctx, func(v *store.View) (err error) {
 		if h.n, err = haltsNow(v); err != nil {
 			return err
 		}
-		return v.All(qHalts, func(r *store.Row) error {
+		if err := v.All(qHalts, func(r *store.Row) error {
 			h.add(classes, halt{Scope: Scope{ScopeKind(r.Int(0)), r.ID(1), r.Text(2)}, does: act.Standing(r.Int(3)), least: r.Int(4)})
+			return nil
+		}); err != nil {
+			return err
+		}
+		return v.All(qContained, func(r *store.Row) error {
+			c := scanContainment(r)
+			h.contain(classes, c.Scope, c.Does)
 			return nil
 		})
 	}); err != nil {
@@ -144,7 +152,7 @@ func (h *halts) add(classes map[act.ID]*Class, one halt) {
 		h.all = one.does
 	case ScopeClass, ScopeSkill:
 		for id, c := range classes {
-			if one.Kind == ScopeClass && c.Name == one.Label || one.Kind == ScopeSkill && slices.Contains(c.Document.Skills, one.Label) {
+			if one.means(c) {
 				h.classes[id] = sterner(h.classes[id], one.does)
 			}
 		}
@@ -166,11 +174,11 @@ func (h *halts) on(l *Lifecycle, owner act.ID, b *bond, state act.Standing) act.
 	if m, ok := h.mandates[b.mandate]; ok && b.revision < m.least {
 		state = sterner(state, m.does)
 	}
-	if len(h.lineages) == 0 {
+	if len(h.lineages)+len(h.lines) == 0 {
 		return state
 	}
 	for up := b.parent; up != 0; {
-		state = sterner(state, h.lineages[up])
+		state = sterner(sterner(state, h.lineages[up]), h.lines[up])
 		above := l.bondOf(up)
 		if above == nil {
 			break

@@ -37,6 +37,7 @@ type house struct {
 	life     *lifecycle.Lifecycle
 	net      *network.Network
 	operator act.Principal
+	ports    gate.Ports
 	fault    *fault
 }
 
@@ -61,10 +62,14 @@ type fault struct {
 	once atomic.Bool
 	err  error
 	hits atomic.Int32
+	skip atomic.Int32 // so often it does not fail
 }
 
 func (f *fault) at(s store.Step) error {
 	if f.step.Load() != int32(s)+1 {
+		return nil
+	}
+	if f.skip.Add(-1) >= 0 {
 		return nil
 	}
 	if f.once.Load() {
@@ -112,6 +117,14 @@ func open(t testing.TB, cfg store.Config, p plan) *house {
 	h.ids = identity.New(h.db, h.keys, identity.Config{})
 	h.net = network.New(h.gate, h.db, network.Config{})
 	p.life.Born, p.life.Ended, p.life.Said = h.net.Born, h.net.Ended, h.net.Said
+	p.life.Canary = func(ctx context.Context, p act.Principal, write bool) (err error) {
+		if write {
+			_, err = h.net.ReadNotifications.Do(ctx, p, network.NotificationRead{})
+		} else {
+			_, err = h.net.Me.Do(ctx, p, network.Nothing{})
+		}
+		return err
+	}
 	h.life = lifecycle.New(h.gate, h.db, h.ids, p.life)
 	issuer, err := identity.NewIssuer(h.gate, h.ids, identity.IssuerConfig{Codec: codec, URL: func() string { return "http://network.example" }, Agents: h.life, Domain: "network.example"})
 	must("issuer")
@@ -135,10 +148,11 @@ func open(t testing.TB, cfg store.Config, p plan) *house {
 	tracer := provenance.New(h.db, provenance.Config{Recheck: h.life.Recheck})
 	tracer.Start(ctx)
 	t.Cleanup(func() { _ = tracer.Close() }) // fails where the test has closed the database
-	h.gate.Plug(gate.Ports{
+	h.ports = gate.Ports{
 		Standings: h.life, Decider: engine, Recorder: audit.New(audit.Config{Codec: codec}),
 		Tracer: tracer, Meter: telemetry.NewMetrics(), Holds: h.life, Credentials: h.ids, Bounds: h.life,
-	})
+	}
+	h.gate.Plug(h.ports)
 	err = h.gate.Start(ctx, h.life.Start)
 	must("start")
 	t.Cleanup(h.gate.Close)

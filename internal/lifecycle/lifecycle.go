@@ -76,6 +76,17 @@ type Config struct {
 
 	Copies Copies // backups of the network
 
+	// Community finds a community by name; NotFound without one. Without it none can be
+	// contained.
+	Community func(v *store.View, name string) (act.ID, error)
+
+	// Canary does an act of an agent's own through the gate, one that reads or one that
+	// writes, for drills, which there are none without.
+	Canary func(ctx context.Context, p act.Principal, write bool) error
+
+	// Flying counts what those agents have under way for whom in is true. Optional.
+	Flying func(v *store.View, in func(agent act.ID) bool) (Flying, error)
+
 	// Mail sends a message to an agent's human; nil when the network sends none.
 	Mail func(context.Context, Mail) error
 	// URL is the network's public URL, for those messages.
@@ -144,6 +155,14 @@ type Lifecycle struct {
 	Quarantine *gate.WriteAct[Order, Agent]
 	Release    *gate.WriteAct[Order, Agent]
 
+	PauseScope      *gate.WriteAct[ScopeOrder, Contained]
+	ResumeScope     *gate.WriteAct[ScopeOrder, Contained]
+	QuarantineScope *gate.WriteAct[ScopeOrder, Contained]
+	ReleaseScope    *gate.WriteAct[ScopeOrder, Contained]
+	KillScope       *gate.WriteAct[ScopeOrder, Contained]
+	ListScopes      *gate.ReadAct[struct{}, []Containment]
+	ShowScope       *gate.ReadAct[ScopeName, Preview]
+
 	ShowClaim  *gate.ReadAct[string, Waiting]
 	ListOwners *gate.ReadAct[OwnerQuery, act.Page[Owner]]
 	LinkOwner  *gate.WriteAct[OwnerLink, Owner]
@@ -164,7 +183,7 @@ type Lifecycle struct {
 	ListCauses *gate.ReadAct[CauseQuery, []Cause]
 	Adopt      *gate.WriteAct[Adoption, Agent]
 
-	lapse *gate.WriteAct[Expiry, Agent] // see Sweep
+	lapse *gate.WriteAct[Expiry, Agent] // see SweepScopes
 	stop  *gate.WriteAct[Expiry, Agent]
 
 	copy      *gate.WriteAct[NewBackup, struct{}]    // see Backup
@@ -181,6 +200,10 @@ type Lifecycle struct {
 	approve *gate.WriteAct[Verdict, Approval] // see Approve
 	answer  *gate.WriteAct[Answer, Answered]  // see Answer
 	settle  *gate.WriteAct[ending, act.Ref]
+
+	finishScope *gate.WriteAct[Scope, Containment] // see SweepScopes
+	beginDrill  *gate.WriteAct[struct{}, Member]   // see Drill
+	recordDrill *gate.WriteAct[Drill, struct{}]
 
 	gate   *gate.Gate
 	db     *store.DB
@@ -200,6 +223,8 @@ type Lifecycle struct {
 	behind    []Kill      // kills of the log that the database does not have; Start's, then Reconcile's
 	apart     atomic.Bool // there are such
 	killCount atomic.Int64
+	sweeping  atomic.Int64
+	drills    atomic.Pointer[[]Drill]
 	copying   sync.Mutex // held while a backup is taken
 }
 
@@ -230,6 +255,8 @@ func New(g *gate.Gate, db *store.DB, ids *identity.Service, c Config) *Lifecycle
 	l.registerClaim(g)
 	l.registerOwners(g)
 	l.registerOrders(g)
+	l.registerScopes(g)
+	l.registerDrill(g)
 	l.registerExpire(g)
 	l.registerForget(g)
 	l.registerReads(g)

@@ -321,7 +321,7 @@ func TestRecheck(t *testing.T) {
 				t.Error(err)
 			}
 			now := verdict[0]
-			soon := h.db.Write(t.Context(), func(tx *store.Tx) error { return h.life.Expect(tx, p) })
+			soon := h.db.Write(t.Context(), func(tx *store.Tx) error { return h.life.Expect(tx, p, 0) })
 			if fmt.Sprint(now) != fmt.Sprint(soon) {
 				t.Errorf("Recheck says %v, Expect %v", now, soon)
 			}

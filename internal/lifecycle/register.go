@@ -91,6 +91,9 @@ func (l *Lifecycle) register(ctx context.Context, tx *store.Tx, p act.Principal,
 		e.state = act.Requested
 		source = sourceSeat(p.Source)
 	}
+	if err := l.closed(tx, e.owner); err != nil {
+		return out, fx, err
+	}
 	if err := l.seatSource(tx, source); err != nil {
 		return out, fx, err
 	}

@@ -210,3 +210,9 @@ func (n *Network) placesFenced(context.Context, []act.ID) error {
 	n.places.known.InvalidateAll()
 	return nil
 }
+
+// CommunityID finds a community by name; NotFound without one.
+func (n *Network) CommunityID(v *store.View, name string) (act.ID, error) {
+	c, _, err := n.community(v, qCommunityByName, name)
+	return c.ID, err
+}

@@ -44,8 +44,9 @@ type pusher struct {
 }
 
 type serving struct {
-	owner act.ID
-	stop  context.CancelFunc
+	owner    act.ID
+	operator bool // and no agent
+	stop     context.CancelFunc
 }
 
 func newPusher(n *Network, db *store.DB) *pusher {
@@ -127,7 +128,7 @@ func (d *pusher) serve(ctx context.Context, lease store.Lease, w Webhook) {
 		return
 	}
 	ctx, stop := context.WithCancel(ctx)
-	d.busy[w.ID] = &serving{w.Owner, stop}
+	d.busy[w.ID] = &serving{w.Owner, w.operator, stop}
 	d.work.Go(func() {
 		defer func() {
 			stop()
@@ -180,6 +181,19 @@ func (d *pusher) fenced(_ context.Context, ids []act.ID) error {
 			if hook == id || s.owner == id {
 				s.stop()
 			}
+		}
+	}
+	return nil
+}
+
+// halted stops what is under way for owners who may not be told anything any more, when
+// many agents have been stopped at once.
+func (d *pusher) halted(context.Context, []act.ID) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, s := range d.busy {
+		if !s.operator && d.n.standing(s.owner) != act.Active {
+			s.stop()
 		}
 	}
 	return nil

@@ -157,7 +157,9 @@ func (n *Network) registerDelivery(g *gate.Gate, db *store.DB, c Push) {
 	g.OnFence(act.KindWebhook, n.hooks.fenced)
 	g.OnFence(act.KindAgent, n.hooks.fenced)
 	g.OnFence(act.KindOperator, n.hooks.fenced)
-	g.OnFence(act.KindAgent, n.standingsMoved) // after lifecycle's own
+	g.OnFence(act.KindAgent, n.standingsMoved)  // after lifecycle's own
+	g.OnFence(act.KindSystem, n.standingsMoved) // any number of agents may have to stop
+	g.OnFence(act.KindSystem, n.hooks.halted)
 }
 
 // Run does the network's background work until Close.

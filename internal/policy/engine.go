@@ -333,7 +333,8 @@ func (e *Engine) askOf(s *snapshot, t *table, p act.Principal, r *gate.Facts) (a
 	case act.Agent:
 		ask.facts = e.directory.Facts(p)
 	case act.Operator:
-		ask.facts.Fresh, ask.facts.Passkey = e.isFresh(p, p.AuthAt), e.isFresh(p, p.PasskeyAt)
+		// Who asked for what somebody else has approved had proved who they are when they did.
+		ask.facts.Fresh, ask.facts.Passkey = p.Approval != 0 || e.isFresh(p, p.AuthAt), e.isFresh(p, p.PasskeyAt)
 	}
 	looks := s.looks[t.index]
 	if looks&looksAuthor != 0 && r.Author != 0 {

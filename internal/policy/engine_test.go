@@ -14,6 +14,9 @@ import (
 	"github.com/reefwarden/reefwarden/internal/gate"
 )
 
+// scoped are the kinds of things that scopes are made of.
+var scoped = []act.Kind{act.KindAgent, act.KindOwner, act.KindCommunity, act.KindClass}
+
 // registry lists the acts as the server registers them.
 func registry() []ActInfo {
 	return []ActInfo{
@@ -71,6 +74,9 @@ func registry() []ActInfo {
 		{Name: "consent.give"}, {Name: "consent.redeem"}, {Name: "device.start"}, {Name: "device.show", Read: true}, {Name: "device.approve"}, {Name: "device.deny"},
 		{Name: "token.inspect", Read: true}, {Name: "credential.rotate"}, {Name: "credential.revoke"}, {Name: "credential.recover"}, {Name: "command.register"},
 		{Name: "policy.schema", Read: true}, {Name: "claim.show", Read: true}, {Name: "owner.list", Read: true}, {Name: "owner.link"},
+		{Name: "scope.pause", Kinds: scoped}, {Name: "scope.resume", Kinds: scoped}, {Name: "scope.quarantine", Kinds: scoped},
+		{Name: "scope.release", Kinds: scoped}, {Name: "scope.kill", Kinds: scoped}, {Name: "scope.finish"}, {Name: "drill.begin"}, {Name: "drill.record"},
+		{Name: "scope.list", Read: true}, {Name: "scope.show", Read: true},
 		{Name: "enrollment.create"}, {Name: "identity.inventory", Read: true}, {Name: "key.rotate"}, {Name: "key.renew"}, {Name: "key.activate"}, {Name: "system.rewrap"}, {Name: "agent.enroll"}, {Name: "svid.issue"}, {Name: "svid.sign"},
 		{Name: "policy.list", Read: true}, {Name: "policy.show", Read: true}, {Name: "policy.check", Read: true}, {Name: "policy.diff", Read: true},
 		{Name: "policy.dryrun", Read: true}, {Name: "policy.flips", Read: true},
@@ -212,6 +218,8 @@ func TestDefaultBundle(t *testing.T) {
 		{"restorer", shut, act.SystemPrincipal("restore"), true},
 		{"issuer", shut, act.SystemPrincipal("issuer"), true},
 		{"keys", shut, act.SystemPrincipal("keys"), true},
+		{"driller", shut, act.SystemPrincipal("drill"), true},
+		{"sweeper", shut, act.SystemPrincipal("containment"), true},
 		{"other system", shut, act.SystemPrincipal("timer"), true},
 	}
 	actives, operators := []string{"active", "active, own"}, []string{"operator", "operator, own"}
@@ -229,7 +237,17 @@ func TestDefaultBundle(t *testing.T) {
 		"agent.show":        operators,
 		"agent.pause":       operators,
 		"agent.resume":      operators,
-		"agent.kill":        append([]string{"restorer"}, operators...),
+		"agent.kill":        append([]string{"restorer", "sweeper", "driller"}, operators...),
+		"scope.pause":       operators,
+		"scope.resume":      operators,
+		"scope.quarantine":  operators,
+		"scope.release":     operators,
+		"scope.kill":        operators,
+		"scope.finish":      {"sweeper"},
+		"drill.begin":       {"driller"},
+		"drill.record":      {"driller"},
+		"scope.list":        operators,
+		"scope.show":        operators,
 		"kill.list":         operators,
 		"kill.note":         append([]string{"restorer"}, operators...),
 		"network.condition": operators,

@@ -11,7 +11,7 @@ import (
 )
 
 // fresh are the acts that want an operator who has just proved who they are.
-var fresh = []string{"agent.kill", "agent.release", "command.register", "content.erase", "credential.recover", "key.renew", "key.rotate", "kill.note", "network.confirm", "owner.link", "passkey.add", "passkey.remove", "policy.activate", "policy.revert"}
+var fresh = []string{"agent.kill", "agent.release", "command.register", "content.erase", "credential.recover", "key.renew", "key.rotate", "kill.note", "network.confirm", "owner.link", "passkey.add", "passkey.remove", "policy.activate", "policy.revert", "scope.kill", "scope.release"}
 
 // What the default bundle lets operators of each role do. Whoever has no role does
 // nothing but end what is their own.
@@ -38,6 +38,7 @@ func TestDefaultBundleOnOperators(t *testing.T) {
 		"content.unseal": stops, "content.erase": stops, "community.appoint": stops, "community.dismiss": stops, "label.revoke": stops,
 		"dm.inspect": stops, "dm.reveal": stops, "token.revoke": stops, "credential.revoke": stops,
 		"command.register": stops,
+		"scope.pause":      stops, "scope.resume": stops, "scope.quarantine": stops, "scope.release": stops, "scope.kill": stops,
 
 		"class.put": admin, "class.retire": admin, "class.list": oversees, "class.show": oversees,
 		"mandate.open": decides, "mandate.revise": decides, "mandate.close": decides, "mandate.attest": decides,
@@ -49,7 +50,7 @@ func TestDefaultBundleOnOperators(t *testing.T) {
 
 		"kill.list": oversees, "policy.schema": oversees, "report.list": oversees, "approval.list": oversees, "approval.show": oversees, "event.read": oversees,
 		"webhook.create": oversees, "webhook.list": oversees, "webhook.delete": oversees, "webhook.rotate": oversees, "webhook.replay": oversees,
-		"webhook.deliveries": oversees, "dm.survey": oversees, "queue.list": oversees, "queue.show": oversees,
+		"webhook.deliveries": oversees, "dm.survey": oversees, "queue.list": oversees, "scope.list": oversees, "scope.show": oversees, "queue.show": oversees,
 		"token.inspect": oversees, "identity.inventory": oversees,
 
 		"agent.list": all, "agent.show": all, "network.condition": all, "post.read": all, "comment.list": all, "feed.read": all, "image.read": all,

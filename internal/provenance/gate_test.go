@@ -19,8 +19,9 @@ import (
 // open lets every agent act and every act happen, and counts nothing.
 type open struct{}
 
-func (open) Standing(act.ID) (act.Standing, int64)      { return act.Active, 1 }
-func (open) Expect(tx *store.Tx, _ act.Principal) error { return allow(tx, nil, nil) }
+func (open) Standing(act.ID) (act.Standing, int64)                { return act.Active, 1 }
+func (open) Expect(tx *store.Tx, _ act.Principal, _ act.ID) error { return allow(tx, nil, nil) }
+func (open) Place(act.ID) act.Standing                            { return act.Active }
 func (open) Decide(act.Principal, gate.Question) gate.Decision {
 	return gate.Decision{Allow: true, Policy: "open"}
 }

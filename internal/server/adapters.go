@@ -93,6 +93,12 @@ func (o owners) AgentsOf(v *store.View, p act.Principal) ([]act.ID, error) {
 	return o.lifecycle.AgentsOf(v, owner.ID)
 }
 
+// flying counts what agents have under way, on this node where it is the node's.
+func (s *Server) flying(v *store.View, in func(act.ID) bool) (lifecycle.Flying, error) {
+	f, err := s.Network.Flying(v, in)
+	return lifecycle.Flying{Streams: s.API.Streaming(in), Webhooks: f.Webhooks, Leases: f.Leases, Deliveries: f.Deliveries}, err
+}
+
 func policyPublic(key ed25519.PrivateKey) ed25519.PublicKey {
 	return key.Public().(ed25519.PublicKey)
 }

@@ -64,7 +64,7 @@ type Config struct {
 	KeepUnread     int      `koanf:"keep-unread" default:"90" help:"days for which notifications are kept that nobody reads"`
 	KeepClosed     int      `koanf:"keep-closed" default:"90" help:"days for which is kept what is over: decided acts, used invites, revoked keys, expired registrations, reports of what was deleted; the record of it stays"`
 	KeepDecisions  int      `koanf:"keep-decisions" default:"2" help:"days for which is kept what was decided, and about what, so that other policies can be tried on it"`
-	TwoPerson      bool     `koanf:"two-person" default:"false" help:"what changes the policies waits for somebody else than who asked: a second operator with the role approver or admin"`
+	TwoPerson      bool     `koanf:"two-person" default:"false" help:"what changes the policies, stops the whole network, or ends an owner's agents or a class, waits for somebody else than who asked: a second operator with the role approver or admin"`
 	WebhookAllow   []string `koanf:"webhook-allow" help:"address or CIDR beside the public internet that webhooks may reach, on any port"`
 	WebhookPorts   []string `koanf:"webhook-ports" help:"ports that webhooks may reach on public addresses; 443 and 80 if empty"`
 	LogLevel       string   `koanf:"log-level" default:"info" help:"debug, info, warn or error"`
@@ -94,6 +94,7 @@ type Config struct {
 	SessionLife  time.Duration `koanf:"session-life" default:"8h" help:"how long an operator stays signed in to the pages, 5m to 168h"`
 	SessionIdle  time.Duration `koanf:"session-idle" default:"30m" help:"how long one stays signed in who does nothing, 5m to session-life"`
 	StepUp       time.Duration `koanf:"step-up-within" default:"5m" help:"how long after an operator has proved who they are they may do what cannot be undone, 1m to 1h"`
+	DrillEvery   time.Duration `koanf:"drill-every" default:"24h" help:"how often it is tried on an agent of the network's own whether agents can be stopped, at least 1m; 0 is never"`
 	Heartbeat    time.Duration `koanf:"heartbeat" default:"30m" help:"how often agents are asked to look in, 1m to 24h; each gets its own second of it"`
 
 	// Network is the name of a network that a process serves beside its default
@@ -223,6 +224,9 @@ func Load(flags map[string]any) (Config, error) {
 func (c Config) Check() error {
 	if c.Data == "" {
 		return errors.New("--data is required: the directory that holds the network")
+	}
+	if c.DrillEvery < 0 || c.DrillEvery > 0 && c.DrillEvery < time.Minute {
+		return errors.New("--drill-every is 1m or more, or 0 for never")
 	}
 	host, port, err := net.SplitHostPort(c.Addr)
 	if err != nil {

@@ -71,6 +71,9 @@ var notNative = map[string]string{
 	"system.tidy":     "housekeeping does it in the server's own name",
 	"system.rewrap":   "a chore does it in the server's own name",
 	"key.activate":    "a chore does it in the server's own name when all nodes have the version",
+	"scope.finish":    "a chore does it in the server's own name when nobody is left in a scope that was killed",
+	"drill.begin":     "a chore does it in the server's own name",
+	"drill.record":    "a chore does it in the server's own name",
 	"network.restore": "the server does it in its own name when it finds itself restored",
 
 	"claim.show": "people look at an agent on a page before they claim it; programs claim it by its token",

@@ -94,6 +94,8 @@ func Retention(c Config) []Kept {
 		{Table: "lease", Owner: "lifecycle", Grows: "an agent whose class asks for heartbeats", Each: each(1, "agent"), Note: "one that ends gives it up"},
 		{Table: "assent", Owner: "lifecycle", Grows: "an approval of several that are wanted", Each: each(5, "approval")},
 		{Table: "halt", Owner: "lifecycle", Grows: "a scope that is stopped: a class, an owner, a line", Each: each(1, "agent"), Note: "and one for each mandate; one that is lifted goes at once"},
+		{Table: "containment", Owner: "lifecycle", Grows: "an order about a scope", Fixed: lifecycle.MaxContained, Note: "one that is lifted goes at once"},
+		{Table: "drill", Owner: "lifecycle", Grows: "the first drill", Fixed: 3},
 		{Table: "restoration", Owner: "lifecycle", Grows: "a restore", Stays: "it says who confirmed what"},
 		{Table: "trial", Owner: "lifecycle", Grows: "a wrong answer to a challenge", Each: each(1, "agent"), Note: "a right answer drops it"},
 

@@ -161,6 +161,7 @@ func assemble(ctx context.Context, c Config, log *slog.Logger) (_ *Server, err e
 		Said:    func(v *store.View, id act.ID) (string, error) { return s.Network.Said(v, id) },
 		Place:   func(id act.ID) string { return s.Network.PlaceName(context.WithoutCancel(ctx), id) },
 		KillLog: c.KillLogPath(), Network: networkCode(s.Keys.Check()), Codec: s.Codec, Copies: s.copies(),
+		Community: func(v *store.View, name string) (act.ID, error) { return s.Network.CommunityID(v, name) }, Flying: s.flying, Canary: s.canary,
 		Mail: mailDir(c.MailDir, c.MailFrom, s.DB.Clock()), URL: s.URL, Log: log,
 	})
 	issuing, err := s.issuer()
@@ -241,6 +242,8 @@ func (s *Server) begin(ctx context.Context) (err error) {
 	}
 	s.chores = startChores(s.DB, s.log,
 		chore{name: "approvals", every: 5 * time.Second, limit: time.Minute, do: s.Lifecycle.Tend}, // half of a lease's life
+		chore{name: "containment", every: sweepEvery, limit: time.Minute, do: s.Lifecycle.SweepScopes},
+		s.drill(),
 		chore{name: "tasks", every: 15 * time.Second, limit: 10 * time.Second, do: func(ctx context.Context) error { return s.Network.SweepTasks(ctx, s.DB) }},
 		chore{name: "housekeeping", every: housekeepEvery, limit: housekeepEvery, do: s.Housekeep},
 		chore{name: "seal", every: sealEvery, limit: time.Minute, do: seal(sealer)},
@@ -253,6 +256,8 @@ func (s *Server) begin(ctx context.Context) (err error) {
 	s.Metrics.WatchBus(s.Bus.Connected, s.Bus.Dropped)
 	s.Metrics.WatchFenceAge(s.Gate.FenceAge)
 	s.Metrics.WatchLeases(s.DB.Leads)
+	s.Metrics.WatchDrills(s.drills)
+	s.Metrics.WatchContained(s.Lifecycle.Contained, s.Lifecycle.Sweeping)
 	s.Metrics.WatchKills(s.Lifecycle.KillCount, func() bool { return s.Gate.Barred() == nil })
 
 	return s.doors()
@@ -385,6 +390,7 @@ func (s *Server) Named(name string) *Server { return s.networks.named(name) }
 const (
 	drainFor       = 5 * time.Second
 	housekeepEvery = 10 * time.Minute
+	sweepEvery     = time.Second     // who is left of a scope that was killed
 	lookEvery      = 2 * time.Second // for networks and certificates that were made meanwhile
 	sealEvery      = 5 * time.Second // what of the log of exposures is full or old
 )

@@ -38,8 +38,10 @@ type Metrics struct {
 
 	writeQueue, fenceAge, busConnected, busDropped atomic.Pointer[func() float64]
 	kills, confirmed                               atomic.Pointer[func() float64]
+	contained, sweeping                            atomic.Pointer[func() float64]
 	certUntil, certCurrent                         atomic.Pointer[func() float64]
 	leases                                         leases
+	drills                                         drills
 }
 
 type (
@@ -106,12 +108,15 @@ func NewMetrics() *Metrics {
 	m.gauge("reef_write_queue", "Writes waiting for the storage writer.", &m.writeQueue)
 	m.gauge("reef_fence_age_seconds", "Time since this node last confirmed its fence epochs.", &m.fenceAge)
 	m.gauge("reef_kills", "Agents that the network has ever killed: the number of its kill epoch.", &m.kills)
+	m.gauge("reef_contained", "Scopes that are stopped: lines, owners, communities, the whole network.", &m.contained)
+	m.gauge("reef_sweeping", "Scopes that were killed and whose agents have not all ended yet, as the node that ends them knows.", &m.sweeping)
 	m.gauge("reef_confirmed", "0 while a restored network waits for its operator and serves no agent.", &m.confirmed)
 	m.gauge("reef_bus_connected", "1 while signals travel between nodes.", &m.busConnected)
 	m.gauge("reef_certificate_until_seconds", "When the certificate of the doors ends, as a Unix time.", &m.certUntil)
 	m.gauge("reef_certificate_current", "0 while what stands in the certificate's files cannot be used and the one before serves.", &m.certCurrent)
 	m.registry.MustRegister(
 		&m.leases,
+		&m.drills,
 		prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "reef_bus_dropped_total", Help: "Signals thrown away on this node."}, pull(&m.busDropped)),
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
@@ -174,6 +179,13 @@ func (m *Metrics) WatchFenceAge(age func() time.Duration) {
 func (m *Metrics) WatchKills(kills func() int64, confirmed func() bool) {
 	m.kills.Store(new(func() float64 { return float64(kills()) }))
 	m.confirmed.Store(new(func() float64 { return oneIf(confirmed()) }))
+}
+
+// WatchContained sets where scrapes read how many scopes are stopped, and how many of those
+// that were killed still have agents that have not ended.
+func (m *Metrics) WatchContained(contained, sweeping func() int64) {
+	m.contained.Store(new(func() float64 { return float64(contained()) }))
+	m.sweeping.Store(new(func() float64 { return float64(sweeping()) }))
 }
 
 func oneIf(yes bool) float64 {

@@ -83,7 +83,7 @@ func TestDryRunOfADay(t *testing.T) {
 	}
 	var acts []policy.ActInfo
 	for _, a := range s.Gate.Acts() {
-		acts = append(acts, policy.ActInfo{Name: a.Name, Kinds: append([]act.Kind{a.On}, a.Also...), Read: !a.Write})
+		acts = append(acts, policy.InfoOf(a))
 	}
 	key, _ := s.Keys.PolicyKey().Public().(ed25519.PublicKey)
 	other := policy.New(policy.Config{

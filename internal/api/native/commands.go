@@ -52,9 +52,11 @@ type sentCommand struct {
 
 // executed says what a command has done.
 type executed struct {
-	ID    string `json:"id"` // of the command (jti)
-	Act   string `json:"act"`
-	Agent agent  `json:"agent"` // as it is now
+	ID  string `json:"id"` // of the command (jti)
+	Act string `json:"act"`
+
+	Agent *agent     `json:"agent,omitempty"` // as it is now, of an order about one
+	Scope *contained `json:"scope,omitempty"` // as it is now, of an order about one
 }
 
 // POST /commands
@@ -67,5 +69,13 @@ func (d *door) execute(ctx context.Context, c *api.Call) error {
 	if err != nil {
 		return err
 	}
-	return d.send(c, http.StatusOK, executed{out.ID, out.Act, d.agent(out.Agent)})
+	done := executed{ID: out.ID, Act: out.Act}
+	if out.Agent.ID != 0 {
+		a := d.agent(out.Agent)
+		done.Agent = &a
+	} else {
+		s := d.contained(out.Scope)
+		done.Scope = &s
+	}
+	return d.send(c, http.StatusOK, done)
 }

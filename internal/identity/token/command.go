@@ -17,8 +17,10 @@ const (
 	// is bounded, and a sheet that was mislaid is waste paper the day after.
 	MaxCommandLife = 24 * time.Hour
 
-	// TargetAgent is the kind of target that is one agent, by its outside id.
+	// TargetAgent is the kind of target that is one agent, by its outside id; TargetLine
+	// that agent with everybody who descends from it. Other kinds go by a name.
 	TargetAgent = "agent"
+	TargetLine  = "lineage"
 
 	typCommand    = "reef-command+jwt"
 	maxCommand    = 8192 // bytes of the compact form
