@@ -96,9 +96,9 @@ var tables = map[string]table{
 	"segment":    {owner: "provenance", unique: []string{"id"}},
 
 	"policy_bundle":   {owner: "policy", unique: []string{"version"}, small: "a row for each bundle ever activated"},
-	"policy_decision": {owner: "policy", unique: []string{"hour, digest", "digest"}},
+	"policy_decision": {owner: "policy", unique: []string{"hour, digest"}},
 	"policy_shadow":   {owner: "policy", unique: []string{"id"}, small: "a row for each bundle put beside the one in force in the last days"},
-	"policy_flip":     {owner: "policy", unique: []string{"shadow, digest", "digest"}},
+	"policy_flip":     {owner: "policy", unique: []string{"shadow, digest"}},
 
 	"idempotency": {owner: "gate", unique: []string{"principal, name"}},
 }

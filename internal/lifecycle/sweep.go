@@ -26,12 +26,12 @@ const (
 	sweepPage  = 1024
 	sweepWidth = 8 // kills at a time
 
-	livingColumns = `SELECT id, depth FROM agent WHERE id > $1 AND state NOT IN ($2, $3)`
+	livingFrom = ` FROM agent WHERE id > $1 AND state NOT IN ($2, $3)`
 
-	qLivingAll   store.Q = livingColumns + ` ORDER BY id LIMIT $4`
-	qLivingOwner store.Q = livingColumns + ` AND owner = $5 ORDER BY id LIMIT $4`
-	qLivingClass store.Q = livingColumns + ` AND class = $5 AND class <> 0 ORDER BY id LIMIT $4`
-	qLivingRoot  store.Q = livingColumns + ` AND root = $5 AND root <> 0 ORDER BY id LIMIT $4`
+	qLivingAll   store.Q = `SELECT id, depth` + livingFrom + ` ORDER BY id LIMIT $4`
+	qLivingOwner store.Q = `SELECT id, depth` + livingFrom + ` AND owner = $5 ORDER BY id LIMIT $4`
+	qLivingClass store.Q = `SELECT id, depth` + livingFrom + ` AND class = $5 AND class <> 0 ORDER BY id LIMIT $4`
+	qLivingRoot  store.Q = `SELECT id, depth` + livingFrom + ` AND root = $5 AND root <> 0 ORDER BY id LIMIT $4`
 
 	qSweptAll   store.Q = `SELECT COUNT(*) FROM agent WHERE state = $1 AND changed_at >= $2`
 	qSweptClass store.Q = `SELECT COUNT(*) FROM agent WHERE class = $3 AND class <> 0 AND state = $1 AND changed_at >= $2`

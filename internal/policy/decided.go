@@ -12,7 +12,7 @@ const (
 	qDecisionAdd store.Q = `INSERT INTO policy_decision (hour, digest, principal, act, body, bundle, result, rule, n)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (hour, digest) DO UPDATE SET n = policy_decision.n + excluded.n`
 	qDecisions store.Q = `SELECT hour, digest, principal, act, body, bundle, result, rule, n FROM policy_decision
-WHERE hour = $1 AND digest > $2 ORDER BY digest LIMIT $3`
+WHERE hour = $1 AND digest > $2 ORDER BY hour, digest LIMIT $3`
 	qDecisionOver store.Q = `DELETE FROM policy_decision WHERE (hour, digest) IN
 (SELECT hour, digest FROM policy_decision WHERE hour < $1 ORDER BY hour, digest LIMIT $2)`
 

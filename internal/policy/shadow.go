@@ -16,7 +16,7 @@ const (
 	qShadowOver store.Q = `DELETE FROM policy_shadow WHERE id IN (SELECT id FROM policy_shadow WHERE ended_at > 0 AND ended_at < $1 ORDER BY ended_at, id LIMIT $2)`
 	qFlipAdd    store.Q = `INSERT INTO policy_flip (shadow, digest, principal, act, body, was, rule, now, by_policy, place, n)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) ON CONFLICT (shadow, digest) DO UPDATE SET n = policy_flip.n + excluded.n`
-	qFlips    store.Q = `SELECT digest, principal, act, body, was, rule, now, by_policy, place, n FROM policy_flip WHERE shadow = $1 AND digest > $2 ORDER BY digest LIMIT $3`
+	qFlips    store.Q = `SELECT digest, principal, act, body, was, rule, now, by_policy, place, n FROM policy_flip WHERE shadow = $1 AND digest > $2 ORDER BY shadow, digest LIMIT $3`
 	qFlipOver store.Q = `DELETE FROM policy_flip WHERE (shadow, digest) IN (SELECT f.shadow, f.digest FROM policy_shadow AS s JOIN policy_flip AS f ON f.shadow = s.id
 WHERE s.ended_at > 0 AND s.ended_at < $1 ORDER BY f.shadow, f.digest LIMIT $2)`
 
