@@ -161,7 +161,7 @@ func stoppedStorage(t *testing.T, s *servertest.Server) {
 	approval, given := nobodys(act.KindApproval), nobodys(act.KindDelivery)
 	paths := strings.NewReplacer("{$}", "", "/comments/{id}", "/comments/"+comment, "{comment}", comment, "/approvals/{id}", "/approvals/"+approval,
 		"{approval}", approval, "{webhook}", nobodys(act.KindWebhook), "{image}", nobodys(act.KindImage), "{label}", nobodys(act.KindLabel), "{version}", "1",
-		"{credential}", nobodys(act.KindCredential),
+		"{credential}", nobodys(act.KindCredential), "{mandate}", nobodys(act.KindMandate), "{class}", "monitor",
 		"{id}", post, "{post}", post, "{agent}", agent, "{scope}", "community:general", "{name}", "general", "{community}", "general")
 	own := map[string]any{ // of the native door, with ids
 		"kill.note":    map[string]any{"agent": agent, "name": "late", "reason": "x"},
@@ -183,8 +183,8 @@ func stoppedStorage(t *testing.T, s *servertest.Server) {
 	for range rounds {
 		for _, d := range s.API.Doors() {
 			for _, r := range d.Routes {
-				if r.Act == "" || d.Name == "oauth" || r.Path == "/claim" {
-					continue // the page of a claim without a link is drawn without a query
+				if r.Act == "" || d.Name == "oauth" || r.Path == "/claim" || r.Act == "policy.schema" {
+					continue // the page of a claim without a link is drawn without a query; the schema is the program's
 				}
 				path := d.Prefix + paths.Replace(r.Path)
 				switch r.Act {

@@ -51,6 +51,9 @@ func (a *app) agentRequest() *cobra.Command {
 		if err != nil {
 			return err
 		}
+		if x.Agent.ID == "" {
+			return waits("the agent")
+		}
 		return a.print(table{
 			header: []string{"NAME", "CLASS", "VERSION", "ENROLMENT TOKEN"}, rows: [][]string{{x.Agent.Name, x.Class, fmt.Sprint(x.Version), orDash(x.EnrollmentToken)}},
 			names: []string{x.Agent.Name}, items: []any{x}, whole: x,

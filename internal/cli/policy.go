@@ -320,7 +320,7 @@ func (a *app) policyActivate() *cobra.Command {
 
 // waits is what who has asked for an act that is held is told.
 func waits(what string) error {
-	return act.Errorf(act.Held, "%s wait for somebody else's word", what).WithHint("they decide with: reef approval list, reef approval approve")
+	return act.Errorf(act.Held, "%s: it waits for somebody else's word", what).WithHint("they decide with: reef approval list, reef approval approve")
 }
 
 func (a *app) policyRevert() *cobra.Command {

@@ -218,6 +218,7 @@ func (l *Lifecycle) registerEnding(g *gate.Gate, name, doc string, run func(*sto
 			if a, err = run(tx, a, c); err != nil {
 				return a, fx, err
 			}
+			l.complete(&a)
 			tx.Fence(act.KindAgent, a.ID)
 			return a, gate.Effects{Out: act.Ref{ID: a.ID, Version: a.Epoch}, Reason: a.Reason}, nil
 		},

@@ -70,6 +70,7 @@ func (l *Lifecycle) runExpire(ctx context.Context, tx *store.Tx, _ act.Principal
 	l.leave(tx, a)
 	a.Standing, a.ChangedAt = act.Expired, tx.Now()
 	a.Epoch++
+	l.complete(&a)
 	tx.Fence(act.KindAgent, a.ID)
 	return a, gate.Effects{Out: act.Ref{ID: a.ID, Version: a.Epoch}}, nil
 }

@@ -182,6 +182,7 @@ func (l *Lifecycle) order(tx *store.Tx, t transition, p act.Principal, in Order)
 		}
 		a.KillEpoch = epoch.String()
 	}
+	l.complete(&a)
 	tx.Fence(act.KindAgent, a.ID)
 	return a, gate.Effects{Out: act.Ref{ID: a.ID, Version: a.Epoch}, Reason: reason}, nil
 }

@@ -28,6 +28,8 @@ type OfficeConfig struct {
 
 // Office is where policies are looked at and changed: the acts on bundles.
 type Office struct {
+	Schema *gate.ReadAct[struct{}, SchemaForms]
+
 	List   *gate.ReadAct[BundleQuery, act.Page[Kept]]
 	Show   *gate.ReadAct[Pick, Shown]
 	Check  *gate.ReadAct[Draft, Report]
@@ -51,7 +53,7 @@ type Office struct {
 // NewOffice registers the acts on bundles. The engine is made of the registry, so it
 // comes later, with Serve.
 func NewOffice(c OfficeConfig) *Office {
-	o := &Office{OfficeConfig: c}
+	o := &Office{OfficeConfig: c, Schema: registerSchema(c.Gate)}
 	o.registerLooks(c.Gate)
 	o.registerChanges(c.Gate)
 	c.Gate.OnFence(act.KindBundle, func(ctx context.Context, _ []act.ID) error { return o.Load(ctx) })

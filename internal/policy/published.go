@@ -15,11 +15,9 @@ func InfoOf(a gate.Info) ActInfo {
 	}
 }
 
-// Published shows the schema of all acts that are registered when it is asked.
-type Published = gate.ReadAct[struct{}, SchemaForms]
-
-// RegisterSchema registers the act by which operators read the schema.
-func RegisterSchema(g *gate.Gate) *Published {
+// registerSchema registers the act by which operators read the schema of all acts that are
+// registered when it is asked.
+func registerSchema(g *gate.Gate) *gate.ReadAct[struct{}, SchemaForms] {
 	return gate.RegisterRead(g, gate.Read[struct{}, SchemaForms]{
 		Info: gate.Info{Name: "policy.schema", Doc: "Show what policies can speak of, as a Cedar schema in both of its forms.", On: act.KindNetwork, Quota: gate.QuotaNone},
 		Run: func(context.Context, *store.View, act.Principal, struct{}) (SchemaForms, error) {

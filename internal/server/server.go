@@ -41,7 +41,6 @@ type Server struct {
 	Bus       *bus.Bus
 	Gate      *gate.Gate
 	Policy    *policy.Engine
-	schema    *policy.Published
 	Policies  *policy.Office
 	Identity  *identity.Service
 	Issuer    *identity.Issuer
@@ -190,7 +189,6 @@ func assemble(ctx context.Context, c Config, log *slog.Logger) (_ *Server, err e
 		Sealer: s.Keys.Wrapper(), Owners: owners{s.Lifecycle, s.Identity},
 		Push: s.push(),
 	})
-	s.schema = policy.RegisterSchema(s.Gate)
 	if err = s.openPolicy(ctx); err != nil {
 		return nil, err
 	}
@@ -317,7 +315,7 @@ func (s *Server) doors() error {
 			OwnKeyApproval: s.Config.OwnKeyApproval, Challenge: s.Config.Challenge, Heartbeat: cmp.Or(s.Config.Heartbeat, gate.DefaultHeartbeat),
 		},
 	}))
-	own := native.New(native.Config{Kernel: kernel, Network: s.Network, Lifecycle: s.Lifecycle, Issuer: s.Issuer, Passkeys: s.Passkeys, Schema: s.schema, Policies: s.Policies})
+	own := native.New(native.Config{Kernel: kernel, Network: s.Network, Lifecycle: s.Lifecycle, Issuer: s.Issuer, Passkeys: s.Passkeys, Policies: s.Policies})
 	kernel.Mount(own)
 	kernel.Mount(native.NewDescription(kernel, own, s.URL))
 	var sessions *api.Sessions

@@ -25,7 +25,6 @@ type Config struct {
 	Lifecycle *lifecycle.Lifecycle
 	Issuer    *identity.Issuer
 	Passkeys  *passkey.Keeper
-	Schema    *policy.Published
 	Policies  *policy.Office
 }
 
@@ -35,7 +34,6 @@ type door struct {
 	lifecycle     *lifecycle.Lifecycle
 	issuer        *identity.Issuer
 	passkeys      *passkey.Keeper
-	schema        *policy.Published
 	policies      *policy.Office
 	codec         *act.Codec
 	json, problem []string // values of Content-Type, shared and never changed
@@ -51,7 +49,7 @@ const (
 // New returns the door.
 func New(c Config) *api.Door {
 	d := &door{
-		kernel: c.Kernel, network: c.Network, lifecycle: c.Lifecycle, issuer: c.Issuer, passkeys: c.Passkeys, schema: c.Schema, policies: c.Policies, codec: c.Kernel.Codec,
+		kernel: c.Kernel, network: c.Network, lifecycle: c.Lifecycle, issuer: c.Issuer, passkeys: c.Passkeys, policies: c.Policies, codec: c.Kernel.Codec,
 		json: []string{"application/json"}, problem: []string{"application/problem+json"},
 	}
 	return &api.Door{

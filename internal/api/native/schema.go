@@ -23,7 +23,7 @@ func (d *door) schemaRoutes() []api.Route {
 
 // GET /policy/schema
 func (d *door) policySchema(ctx context.Context, c *api.Call) error {
-	s, err := d.schema.Do(ctx, c.Principal, struct{}{})
+	s, err := d.policies.Schema.Do(ctx, c.Principal, struct{}{})
 	if err != nil {
 		return err
 	}
