@@ -50,12 +50,14 @@ when { resource.lineage == "none" };`)
 		}); err != nil {
 			t.Fatal(err)
 		}
-		for _, want := range []string{"post.read/redacted", "feed.read/redacted", "comment.list/redacted", "search.run/redacted"} {
+		// What is shown again is counted, not listed: the feed and the search showed what the
+		// reader had been shown.
+		for _, want := range []string{"post.read/redacted", "comment.list/redacted"} {
 			if !slices.Contains(channels, want) {
 				t.Errorf("%s is not among the showings %q", want, channels)
 			}
 		}
-		if slices.Contains(channels, "post.read") {
+		if slices.ContainsFunc(channels, func(c string) bool { return !strings.HasSuffix(c, "/redacted") }) {
 			t.Errorf("a whole showing is among %q", channels)
 		}
 	})

@@ -447,7 +447,7 @@ func TestT37_CommandKeysAreTheirOperators(t *testing.T) {
 		}
 		// The key stands in the inventory as hers, used, and ends when she is barred.
 		shown := s.Call(t, http.MethodGet, "/v1/identity/inventory", s.Token, nil)
-		if !strings.Contains(string(shown.Raw), `"kind":"command-key","binding":"key","subject":"`+s.Codec.String(mara.ID)) || !strings.Contains(string(shown.Raw), `"scope":"agent.kill agent.pause agent.quarantine agent.release agent.resume"`) {
+		if !strings.Contains(string(shown.Raw), `"kind":"command-key","binding":"key","subject":"`+s.Codec.String(mara.ID)) || !strings.Contains(string(shown.Raw), `"scope":"agent.kill agent.pause agent.quarantine agent.release agent.resume scope.kill scope.pause scope.quarantine scope.release scope.resume"`) {
 			t.Errorf("the inventory: %s", shown.Raw)
 		}
 		text = c.sign(t, "agent.resume", ada.ID, 0, 0)
