@@ -57,11 +57,8 @@ type ClassQuery struct {
 // in memory.
 const maxClasses = 10_000
 
-// The states of a class.
-const (
-	classInUse   = 1
-	classRetired = 2
-)
+// classRetired is the state of a class that is not in use, which is 1, any more.
+const classRetired = 2
 
 const (
 	classColumns = `id, name, version, document, state, epoch, reason, made_by, made_at, changed_at`
