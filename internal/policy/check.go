@@ -471,11 +471,6 @@ func variable(n xast.IsNode) types.String {
 	return v.Name
 }
 
-func isAccess(n xast.IsNode, v, attr types.String) bool {
-	a, ok := n.(xast.NodeTypeAccess)
-	return ok && a.Value == attr && variable(a.Arg) == v
-}
-
 func joined(list []types.String) string { return strings.Join(stringsOf(list), ", ") }
 
 // stringsOf gives strings of Cedar's as ours.

@@ -1,7 +1,6 @@
 package policy
 
 import (
-	"strings"
 
 	"github.com/cedar-policy/cedar-go/types"
 
@@ -191,16 +190,4 @@ func attributes(variable types.String) (list []types.String) {
 		}
 	}
 	return list
-}
-
-// declared is what the schema says of the attributes of a variable, and of one sort of
-// principal.
-func declared(variable types.String, who types.EntityType) string {
-	var list []string
-	for _, a := range vocabulary {
-		if a.of == variable && a.who == who {
-			list = append(list, string(a.name)+": "+a.typ)
-		}
-	}
-	return strings.Join(list, ", ")
 }
