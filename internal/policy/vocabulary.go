@@ -1,7 +1,6 @@
 package policy
 
 import (
-
 	"github.com/cedar-policy/cedar-go/types"
 
 	"github.com/reefwarden/reefwarden/internal/act"
