@@ -331,7 +331,7 @@ func (a *WriteAct[In, Out]) once(ctx context.Context, p act.Principal, pass *pas
 		if !g.stillDecides(d) {
 			return errMoved
 		}
-		if err := g.charge(tx, p, a.w.Name); err != nil {
+		if err := g.charge(tx, p); err != nil {
 			return err
 		}
 		if err := pass.used(tx); err != nil {
@@ -398,8 +398,7 @@ func (a *WriteAct[In, Out]) once(ctx context.Context, p act.Principal, pass *pas
 
 // stillDecides reports whether the policies that decided are still those in force here.
 func (g *Gate) stillDecides(d Decision) bool {
-	now, ok := g.Decider.(interface{ Version() int64 })
-	return !ok || d.Bundle == 0 || now.Version() == d.Bundle
+	return d.Bundle == 0 || g.Decider.Version() == d.Bundle
 }
 
 // drain returns when every write that began before the call has ended.
@@ -557,11 +556,11 @@ func (g *Gate) within(p act.Principal, name string, f Facts) error {
 }
 
 // charge counts a change against p's budget.
-func (g *Gate) charge(tx *store.Tx, p act.Principal, name string) error {
+func (g *Gate) charge(tx *store.Tx, p act.Principal) error {
 	if g.Bounds == nil || p.Kind != act.Agent {
 		return nil
 	}
-	return g.Bounds.Charge(tx, p, name)
+	return g.Bounds.Charge(tx, p)
 }
 
 // May asks whether p may do an act to something with the given facts as things stand,

@@ -47,7 +47,7 @@ type Bounds interface {
 	Within(p act.Principal, name string, f Facts) error
 	// Charge counts a change that p makes against its budget, in the change's transaction,
 	// and fails with Denied when that is used up.
-	Charge(tx *store.Tx, p act.Principal, name string) error
+	Charge(tx *store.Tx, p act.Principal) error
 	// Seen notes that an agent is alive: it has been admitted. It does not block.
 	Seen(agent act.ID)
 }
@@ -56,6 +56,11 @@ type Bounds interface {
 // valid bundle every answer is a denial.
 type Decider interface {
 	Decide(p act.Principal, q Question) Decision
+	// Version is that of the bundle in force on this node, 0 without one.
+	Version() int64
+	// Fold drops from facts what no policy for the act looks at, so that things which are
+	// decided alike are asked about once.
+	Fold(act string, f Facts) Facts
 }
 
 // Question is one thing a principal wants to do. It is comparable, because

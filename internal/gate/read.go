@@ -135,7 +135,7 @@ func (a *ReadAct[In, Out]) once(ctx context.Context, p act.Principal, in In, i I
 			return seen
 		}}
 		out = a.r.Shown(p, out, func(ref act.Ref, f Facts) bool {
-			switch filter.look(f) {
+			switch filter.look(g.Decider.Fold(a.r.Name, f)) {
 			case unseen:
 				return false
 			case redacted:

@@ -164,7 +164,7 @@ func (s *step[In, Out]) run(ctx context.Context, tx *store.Tx) (err error) {
 	if err := g.recheck(tx, s.p, s.target); err != nil {
 		return err
 	}
-	if err := g.charge(tx, s.p, s.a.w.Name); err != nil {
+	if err := g.charge(tx, s.p); err != nil {
 		return err
 	}
 	var fx Effects

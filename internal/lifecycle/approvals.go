@@ -85,25 +85,14 @@ func (l *Lifecycle) approvalFor(v *store.View, p act.Principal, id act.ID) (Appr
 }
 
 func (l *Lifecycle) listApprovals(v *store.View, p act.Principal, in ApprovalQuery) (page act.Page[Approval], err error) {
-	if in.Limit == 0 {
-		in.Limit = MaxList
-	}
-	if in.Limit < 1 || in.Limit > MaxList {
-		return page, act.Errorf(act.Invalid, "a page has 1 to %d approvals", MaxList).WithRule("limit").
-			WithHint("ask for less and follow next_cursor")
+	n, before, err := listed(ApprovalCursor, "approvals", in.Limit, in.Cursor, 1<<63-1)
+	if err != nil {
+		return page, err
 	}
 	if p.Kind != act.Operator {
 		in.Agent = p.ID
 	}
-	before := int64(1<<63 - 1)
-	if !in.Cursor.IsZero() {
-		if in.Cursor.List != ApprovalCursor || len(in.Cursor.Keys) != 1 {
-			return page, act.Errorf(act.Invalid, "the cursor is not one of this list").WithRule("cursor").
-				WithHint("use next_cursor exactly as returned")
-		}
-		before = in.Cursor.Keys[0]
-	}
-	q, args := qApprovalsAll, []any{before, in.Limit + 1}
+	q, args := qApprovalsAll, []any{before, int64(n + 1)}
 	var mine identity.Owner
 	if in.Mine {
 		var found bool
@@ -124,18 +113,16 @@ func (l *Lifecycle) listApprovals(v *store.View, p act.Principal, in ApprovalQue
 	case in.State != 0:
 		q, args = qApprovalsState, append(args, int64(in.State))
 	}
+	var items []Approval
 	if err := v.All(q, func(r *store.Row) error {
 		a := scanApproval(r)
 		a.AgentName = l.Name(a.Agent)
-		page.Items = append(page.Items, a)
+		items = append(items, a)
 		return nil
 	}, args...); err != nil {
 		return page, err
 	}
-	if len(page.Items) > in.Limit {
-		page.Items = page.Items[:in.Limit]
-		page.Next = act.Cursor{List: ApprovalCursor, Keys: []int64{int64(page.Items[in.Limit-1].ID)}}
-	}
+	page = paged(ApprovalCursor, items, n, func(a Approval) int64 { return int64(a.ID) })
 	names := make(map[act.ID]string)
 	for i := range page.Items {
 		a := &page.Items[i]

@@ -96,7 +96,7 @@ func (l *Lifecycle) Within(p act.Principal, name string, f gate.Facts) error {
 	}
 	outside := func(rule, what string) error {
 		return act.Errorf(act.Denied, "your grant does not hold %s", what).WithRule(rule).
-			WithHint("it is what your class, and whoever made you, let you do at most; agent.me shows it, and your owner can ask for another class")
+			WithHint("it is what your class, and whoever made you, let you do at most; your owner can ask for an agent of another class")
 	}
 	switch {
 	case !b.terms.allows(name):
@@ -119,7 +119,7 @@ func (l *Lifecycle) placeName(community act.ID) string {
 
 // Charge implements gate.Bounds: a change that the agent makes counts against its budget,
 // in the change's own transaction.
-func (l *Lifecycle) Charge(tx *store.Tx, p act.Principal, _ string) error {
+func (l *Lifecycle) Charge(tx *store.Tx, p act.Principal) error {
 	b := l.bondOf(p.ID)
 	if b == nil || b.terms == nil || b.terms.grant.Budget.Acts == nil {
 		return nil

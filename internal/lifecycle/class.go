@@ -53,8 +53,8 @@ type ClassQuery struct {
 	Limit  int        // 1 to MaxList; MaxList if 0
 }
 
-// Classes are what a network has of class versions at most: every node has all of them
-// in memory.
+// maxClasses bounds the versions of classes of a network: every node has all of them in
+// memory.
 const maxClasses = 10_000
 
 // classRetired is the state of a class that is not in use, which is 1, any more.
@@ -103,7 +103,7 @@ func parseCharter(text string) (charter.Class, error) {
 	c, err := charter.Parse([]byte(text))
 	if err != nil {
 		return c, act.Errorf(act.Invalid, "the class is not in order: %w", err).WithRule("class.document").
-			WithHint("nothing has changed; correct it and send it again (reef manifest schema Class shows its form)")
+			WithHint("nothing has changed; correct it and send it again; docs/workloads.md shows its form")
 	}
 	return c, nil
 }

@@ -63,21 +63,15 @@ func scanContainment(r *store.Row) Containment {
 	}
 }
 
-// contain takes an order in, beside the halts that come of other causes.
+// contain takes an operator's order in, beside the halts that come of other causes. One of a
+// line holds for the agent that it begins with, too: what has become of a parent stands in
+// its own row, an order about its line does not.
 func (h *halts) contain(classes map[act.ID]*Class, s Scope, does act.Standing) {
-	switch s.Kind {
-	case ScopeLineage:
+	if s.Kind == ScopeLineage {
 		h.lines[s.Target] = sterner(h.lines[s.Target], does)
-	case ScopeOwner:
-		h.owners[s.Target] = sterner(h.owners[s.Target], does)
-	case ScopeCommunity:
-		h.communities[s.Target] = sterner(h.communities[s.Target], does)
-	case ScopeAll:
-		h.all = sterner(h.all, does)
-	case ScopeClass, ScopeSkill:
-		h.add(classes, halt{Scope: s, does: does})
-	case ScopeMandate, ScopeSite:
+		return
 	}
+	h.add(classes, halt{Scope: s, does: does})
 }
 
 // count is how many scopes are stopped.

@@ -143,11 +143,12 @@ func grown(old []dirSlot) []dirSlot {
 
 // each calls do with every agent, in no order, until it says no. It takes no lock: an agent
 // that comes meanwhile may be left out.
-func (d *directory) each(do func(act.ID) bool) {
+func (d *directory) each(do func(id act.ID, r *record, state act.Standing) bool) {
 	for i := range d.shards {
 		table := *d.shards[i].table.Load()
 		for n := range table {
-			if id := act.ID(table[n].id.Load()); id != 0 && !do(id) {
+			s := &table[n]
+			if id := act.ID(s.id.Load()); id != 0 && !do(id, s.record, act.Standing(s.word.Load())) {
 				return
 			}
 		}
@@ -210,7 +211,9 @@ func (l *Lifecycle) Facts(agent act.ID) Facts {
 }
 
 // Each calls do with every agent that memory knows, in no order, until it says no.
-func (l *Lifecycle) Each(do func(agent act.ID) bool) { l.agents.each(do) }
+func (l *Lifecycle) Each(do func(agent act.ID) bool) {
+	l.agents.each(func(id act.ID, _ *record, _ act.Standing) bool { return do(id) })
+}
 
 // Name returns an agent's name from memory, "" for an unknown one.
 func (l *Lifecycle) Name(agent act.ID) string {

@@ -24,9 +24,17 @@
 //   - an invite code is used at most once; a dead agent has no live credential;
 //   - an act that policy holds is kept sealed and is done once, as its agent and
 //     to the byte as it was asked for, or not at all; every approval ends by
-//     itself in time, and what waits for a dead agent is withdrawn with it.
+//     itself in time, and what waits for a dead agent is withdrawn with it;
+//   - an agent of a class does nothing outside its grant, and a child's grant is within its
+//     parent's, its budget taken out of what was left of it (charter, birth.go, budget.go);
+//   - what is halted by one row (halt.go: a line, a mandate, a class; containment.go: by an
+//     operator's order) may do nothing from the fence on, and is by itself as it was;
+//   - what nothing holds any more ends by an act of its own with a rule, children first
+//     (ending.go).
 //
-// Tables: agent, invite, claim, approval, trial, seat, kill, restoration. Entry
+// Tables: agent, invite, claim, approval, assent, trial, seat, kill, restoration, class,
+// mandate, revision, outcome, budget, lease, halt, containment, drill. Entry
 // point: [New]. Read lifecycle.go, then directory.go, then register.go; approval.go
-// for held acts, restoration.go for what a restore brings back.
+// for held acts, restoration.go for what a restore brings back, bond.go and halt.go for
+// what ties agents together.
 package lifecycle

@@ -144,14 +144,11 @@ func (l *Lifecycle) mandateOver(v *store.View, b bound, now int64) (c Cause, fou
 	return c, true, nil
 }
 
-func (l *Lifecycle) classOver(v *store.View, b bound, _ int64) (c Cause, found bool, err error) {
-	known := l.charters.Load().classes[b.class]
-	if known == nil {
+// classOver asks memory: what is retired stays so, and nobody is stopped too early by it.
+func (l *Lifecycle) classOver(_ *store.View, b bound, _ int64) (c Cause, found bool, err error) {
+	k := l.charters.Load().classes[b.class]
+	if k == nil || !k.Retired {
 		return c, false, nil
-	}
-	k, err := class(v, NamedClass{Name: known.Name, Version: known.Version})
-	if err != nil || !k.Retired {
-		return c, false, err
 	}
 	grace := k.Document.GraceTime()
 	if grace == 0 {
@@ -335,8 +332,8 @@ func (l *Lifecycle) relet(tx *store.Tx, a Agent) error {
 	return tx.Batch(qLeasePut, a.ID, tx.Now()+c.Document.Lease().Microseconds())
 }
 
-// candidates are the statements that find who may have a cause; each has the parameters
-// first, last id, limit and the final standings.
+// candidate is a statement that finds who may have a cause. Its parameters are first, the
+// last id, the limit and the final standings.
 type candidate struct {
 	q     store.Q
 	first any
@@ -344,7 +341,7 @@ type candidate struct {
 	plain bool // it has the first three parameters only
 }
 
-// found lists where to look for agents that a rule stops.
+// candidates lists where to look for agents that a rule stops.
 func (l *Lifecycle) candidates(v *store.View, now int64) (list []candidate, err error) {
 	list = append(list, candidate{q: qOverLife, first: now})
 	if err := v.All(qHalts, func(r *store.Row) error {

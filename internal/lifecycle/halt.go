@@ -137,26 +137,28 @@ func (l *Lifecycle) reloadHalts(ctx context.Context, _ []act.ID) error {
 	return nil
 }
 
-// add takes a halt in. One of a class or a skill is kept by the versions that it means.
+// add takes a halt in. One of a class or a skill is kept by the versions that it means;
+// several of one scope leave what the sternest leaves.
 func (h *halts) add(classes map[act.ID]*Class, one halt) {
+	keep := func(by map[act.ID]act.Standing, id act.ID) { by[id] = sterner(by[id], one.does) }
 	switch one.Kind {
 	case ScopeLineage:
-		h.lineages[one.Target] = one.does
+		keep(h.lineages, one.Target)
 	case ScopeOwner:
-		h.owners[one.Target] = sterner(h.owners[one.Target], one.does) // an owner who is gone has a halt beside an operator's
+		keep(h.owners, one.Target)
 	case ScopeCommunity:
-		h.communities[one.Target] = one.does
+		keep(h.communities, one.Target)
 	case ScopeMandate:
 		h.mandates[one.Target] = one
 	case ScopeAll:
-		h.all = one.does
+		h.all = sterner(h.all, one.does)
 	case ScopeClass, ScopeSkill:
 		for id, c := range classes {
 			if one.means(c) {
-				h.classes[id] = sterner(h.classes[id], one.does)
+				keep(h.classes, id)
 			}
 		}
-	case ScopeSite:
+	case ScopeSite: // there are none; see place
 	}
 }
 

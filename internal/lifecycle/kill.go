@@ -148,32 +148,13 @@ func (l *Lifecycle) registerKills(g *gate.Gate) {
 }
 
 func kills(v *store.View, in KillQuery) (page act.Page[Kill], err error) {
-	if in.Limit == 0 {
-		in.Limit = MaxList
-	}
-	if in.Limit < 1 || in.Limit > MaxList {
-		return page, act.Errorf(act.Invalid, "a page has 1 to %d kills", MaxList).WithRule("limit").
-			WithHint("ask for less and follow next_cursor")
-	}
-	after := in.After
-	if !in.Cursor.IsZero() {
-		if in.Cursor.List != KillsCursor || len(in.Cursor.Keys) != 1 {
-			return page, act.Errorf(act.Invalid, "the cursor is not one of this list").WithRule("cursor").
-				WithHint("use next_cursor exactly as returned")
-		}
-		after = in.Cursor.Keys[0]
-	}
-	if err := v.All(qKillAfter, func(r *store.Row) error {
-		page.Items = append(page.Items, scanKill(r))
-		return nil
-	}, after, in.Limit+1); err != nil {
+	n, after, err := listed(KillsCursor, "kills", in.Limit, in.Cursor, in.After)
+	if err != nil {
 		return page, err
 	}
-	if len(page.Items) > in.Limit {
-		page.Items = page.Items[:in.Limit]
-		page.Next = act.Cursor{List: KillsCursor, Keys: []int64{page.Items[in.Limit-1].Epoch.N}}
-	}
-	return page, nil
+	var items []Kill
+	err = v.All(qKillAfter, func(r *store.Row) error { items = append(items, scanKill(r)); return nil }, after, int64(n+1))
+	return paged(KillsCursor, items, n, func(k Kill) int64 { return k.Epoch.N }), err
 }
 
 // note is for agents that are not here, or have expired here: who is, is killed.

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/reefwarden/reefwarden/internal/act"
+	"github.com/reefwarden/reefwarden/internal/lifecycle/charter"
 	"github.com/reefwarden/reefwarden/internal/store"
 )
 
@@ -106,19 +107,14 @@ func (l *Lifecycle) unsee(seen map[act.ID]int64) {
 // expectLine fails the transaction of an agent one of whose parents is late: a child
 // does not outlive the lease that it hangs on, whether or not anybody has noticed yet.
 func (l *Lifecycle) expectLine(tx *store.Tx, b *bond) error {
-	var line [5]any // charter.MaxDepth
-	n := 0
-	for up := b.parent; up != 0 && n < len(line); n++ {
-		line[n] = up
-		above := l.bondOf(up)
-		if above == nil {
-			break
-		}
-		up = above.parent
-	}
+	var line [charter.MaxDepth]any
+	up := b.parent
 	for i := range line {
-		if line[i] == nil {
-			line[i] = act.ID(0)
+		line[i] = up
+		if above := l.bondOf(up); above != nil {
+			up = above.parent
+		} else {
+			up = 0
 		}
 	}
 	return tx.Soon(qLineLate, func(r *store.Row) error {
@@ -127,5 +123,5 @@ func (l *Lifecycle) expectLine(tx *store.Tx, b *bond) error {
 				WithHint("nothing is wrong with you: you may act again when it does; else you end with it")
 		}
 		return nil
-	}, line[0], line[1], line[2], line[3], line[4], tx.Now())
+	}, append(line[:], tx.Now())...)
 }

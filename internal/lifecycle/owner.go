@@ -125,35 +125,23 @@ func (l *Lifecycle) countAgents(v *store.View, o *Owner) error {
 }
 
 func (l *Lifecycle) listOwners(v *store.View, in OwnerQuery) (page act.Page[Owner], err error) {
-	if in.Limit == 0 {
-		in.Limit = MaxList
-	}
-	if in.Limit < 1 || in.Limit > MaxList {
-		return page, act.Errorf(act.Invalid, "a page has 1 to %d owners", MaxList).WithRule("limit").
-			WithHint("ask for less and follow next_cursor")
-	}
-	var after act.ID
-	if !in.Cursor.IsZero() {
-		if in.Cursor.List != OwnerCursor || len(in.Cursor.Keys) != 1 {
-			return page, act.Errorf(act.Invalid, "the cursor is not one of this list").WithRule("cursor").
-				WithHint("use next_cursor exactly as returned")
-		}
-		after = act.ID(in.Cursor.Keys[0])
-	}
-	list, err := l.ids.Owners(v, after, in.Limit+1)
+	n, after, err := listed(OwnerCursor, "owners", in.Limit, in.Cursor, 0)
 	if err != nil {
 		return page, err
 	}
-	if len(list) > in.Limit {
-		list = list[:in.Limit]
-		page.Next = act.Cursor{List: OwnerCursor, Keys: []int64{int64(list[in.Limit-1].ID)}}
+	list, err := l.ids.Owners(v, act.ID(after), n+1)
+	if err != nil {
+		return page, err
 	}
-	for _, one := range list {
-		o := Owner{Owner: one}
-		if err := l.countAgents(v, &o); err != nil {
+	items := make([]Owner, len(list))
+	for i := range list {
+		items[i].Owner = list[i]
+	}
+	page = paged(OwnerCursor, items, n, func(o Owner) int64 { return int64(o.ID) })
+	for i := range page.Items {
+		if err := l.countAgents(v, &page.Items[i]); err != nil {
 			return page, err
 		}
-		page.Items = append(page.Items, o)
 	}
 	return page, nil
 }

@@ -36,12 +36,11 @@ func (l *Lifecycle) preview(v *store.View, in ScopeName) (p Preview, err error) 
 		return p, err
 	}
 	p.Name = at.name
-	l.agents.each(func(id act.ID) bool {
-		s := l.agents.look(id)
-		if !l.holds(at.Scope, id, s.record) {
+	l.agents.each(func(id act.ID, r *record, state act.Standing) bool {
+		if !l.holds(at.Scope, id, r) {
 			return true
 		}
-		state := l.effective(id, s.record, act.Standing(s.word.Load()))
+		state = l.effective(id, r, state)
 		p.Agents[state]++
 		if state.MayAct() && len(p.Examples) < MaxExamples {
 			p.Examples = append(p.Examples, id)

@@ -102,20 +102,9 @@ func (l *Lifecycle) named(v *store.View, in Named) (Agent, error) {
 }
 
 func (l *Lifecycle) list(v *store.View, p act.Principal, in Query) (page act.Page[Agent], err error) {
-	if in.Limit == 0 {
-		in.Limit = MaxList
-	}
-	if in.Limit < 1 || in.Limit > MaxList {
-		return page, act.Errorf(act.Invalid, "a page has 1 to %d agents", MaxList).WithRule("limit").
-			WithHint("ask for less and follow next_cursor")
-	}
-	var after act.ID
-	if !in.Cursor.IsZero() {
-		if in.Cursor.List != ListCursor || len(in.Cursor.Keys) != 1 {
-			return page, act.Errorf(act.Invalid, "the cursor is not one of this list").WithRule("cursor").
-				WithHint("use next_cursor exactly as returned")
-		}
-		after = act.ID(in.Cursor.Keys[0])
+	n, after, err := listed(ListCursor, "agents", in.Limit, in.Cursor, 0)
+	if err != nil {
+		return page, err
 	}
 	if in.Mine {
 		mine, found, err := l.ids.OwnerBy(v, p.ID)
@@ -124,7 +113,7 @@ func (l *Lifecycle) list(v *store.View, p act.Principal, in Query) (page act.Pag
 		}
 		in.Owner = mine.Name
 	}
-	q, args := qListAll, []any{after, in.Limit + 1}
+	q, args := qListAll, []any{after, int64(n + 1)}
 	if in.Owner != "" {
 		owner, found, err := l.ids.Owner(v, in.Owner)
 		if err != nil || !found {
@@ -140,16 +129,11 @@ func (l *Lifecycle) list(v *store.View, p act.Principal, in Query) (page act.Pag
 			q = qListState
 		}
 	}
-	if err := v.All(q, func(r *store.Row) error {
-		page.Items = append(page.Items, scanAgent(r))
-		return nil
-	}, args...); err != nil {
+	var items []Agent
+	if err := v.All(q, func(r *store.Row) error { items = append(items, scanAgent(r)); return nil }, args...); err != nil {
 		return page, err
 	}
-	if len(page.Items) > in.Limit {
-		page.Items = page.Items[:in.Limit]
-		page.Next = act.Cursor{List: ListCursor, Keys: []int64{int64(page.Items[in.Limit-1].ID)}}
-	}
+	page = paged(ListCursor, items, n, func(a Agent) int64 { return int64(a.ID) })
 	return page, l.nameOwners(v, page.Items)
 }
 

@@ -275,6 +275,24 @@ func (e *Engine) Rules(name string) []string {
 	return ids
 }
 
+// Fold implements gate.Decider.
+func (e *Engine) Fold(name string, f gate.Facts) gate.Facts {
+	s, t := e.current.Load(), e.acts[name]
+	if s == nil || t == nil {
+		return f
+	}
+	return s.fold(t, f)
+}
+
+// fold drops who is behind a thing where no policy for the act asks about them: else every
+// author would make it another thing.
+func (s *snapshot) fold(t *table, f gate.Facts) gate.Facts {
+	if s.looks[t.index]&looksAuthor == 0 {
+		f.Author = 0
+	}
+	return f
+}
+
 // Decide answers a question under the bundle in force. It never fails: what
 // cannot be decided is denied. The obligations of the answer are shared; they
 // must not be changed.

@@ -30,10 +30,7 @@ type sample struct {
 
 func sampleOf(s *snapshot, t *table, ask *asked, on gate.Facts) sample {
 	p := ask.p
-	x := sample{kind: p.Kind, who: p.ID, facts: ask.facts, act: t, on: on, author: ask.author}
-	if s.looks[t.index]&looksAuthor == 0 {
-		x.on.Author = 0
-	}
+	x := sample{kind: p.Kind, who: p.ID, facts: ask.facts, act: t, on: s.fold(t, on), author: ask.author}
 	if p.Kind == act.System || p.Kind == act.Observer {
 		x.name = p.Name
 	}

@@ -104,21 +104,14 @@ func (d *door) list(ctx context.Context, c *api.Call) error {
 	if in.Standing, err = standing(q.Get("standing")); err != nil {
 		return err
 	}
-	if in.Limit, err = api.Number("limit", q.Get("limit"), 1, lifecycle.MaxList); err != nil {
-		return err
-	}
-	if in.Cursor, err = d.codec.OpenCursor(lifecycle.ListCursor, q.Get("cursor")); err != nil {
+	if in.Limit, in.Cursor, err = d.paging(c, lifecycle.ListCursor, lifecycle.MaxList); err != nil {
 		return err
 	}
 	page, err := d.lifecycle.List.Do(ctx, c.Principal, in)
 	if err != nil {
 		return err
 	}
-	out := list[agent]{Items: make([]agent, 0, len(page.Items)), Next: d.next(page.Next)}
-	for _, a := range page.Items {
-		out.Items = append(out.Items, d.agent(a))
-	}
-	return d.send(c, http.StatusOK, out)
+	return d.send(c, http.StatusOK, listOf(d, page, d.agent))
 }
 
 // standing reads a standing's name; "" is any.

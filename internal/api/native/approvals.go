@@ -120,21 +120,14 @@ func (d *door) approvals(ctx context.Context, c *api.Call) error {
 			return act.Errorf(act.Invalid, "agent is no agent's id").WithRule("http.query").WithHint("GET /v1/agents/{name} shows the id")
 		}
 	}
-	if in.Limit, err = api.Number("limit", q.Get("limit"), 1, lifecycle.MaxList); err != nil {
-		return err
-	}
-	if in.Cursor, err = d.codec.OpenCursor(lifecycle.ApprovalCursor, q.Get("cursor")); err != nil {
+	if in.Limit, in.Cursor, err = d.paging(c, lifecycle.ApprovalCursor, lifecycle.MaxList); err != nil {
 		return err
 	}
 	page, err := d.lifecycle.ListApprovals.Do(ctx, c.Principal, in)
 	if err != nil {
 		return err
 	}
-	out := list[approval]{Items: make([]approval, 0, len(page.Items)), Next: d.next(page.Next)}
-	for _, a := range page.Items {
-		out.Items = append(out.Items, d.wireApproval(a))
-	}
-	return d.send(c, http.StatusOK, out)
+	return d.send(c, http.StatusOK, listOf(d, page, d.wireApproval))
 }
 
 // approvalState reads a state's name; "" is any.

@@ -58,8 +58,8 @@ func (d *door) bear(do *gate.WriteAct[lifecycle.NewInstance, lifecycle.Instance]
 		}
 		if in.MandateID != "" {
 			var err error
-			if wish.Mandate, err = d.codec.ParseKind(in.MandateID, act.KindMandate); err != nil {
-				return act.Errorf(act.Invalid, "mandate_id is no mandate's id").WithRule("mandate.unknown").WithHint("GET /v1/mandates/{name} shows the id")
+			if wish.Mandate, err = d.mandateIn(in.MandateID); err != nil {
+				return err
 			}
 		}
 		out, err := do.DoOnce(ctx, c.Principal, c.Key, wish)
@@ -77,7 +77,7 @@ func (d *door) line(ctx context.Context, c *api.Call) error {
 		return err
 	}
 	in := lifecycle.LineQuery{Parent: id}
-	if in.Limit, in.Cursor, err = d.paging(c, lifecycle.LineCursor); err != nil {
+	if in.Limit, in.Cursor, err = d.paging(c, lifecycle.LineCursor, lifecycle.MaxList); err != nil {
 		return err
 	}
 	page, err := d.lifecycle.ListLine.Do(ctx, c.Principal, in)
@@ -181,8 +181,8 @@ func (d *door) adopt(ctx context.Context, c *api.Call) error {
 	}
 	to := lifecycle.Adoption{Agent: id, Owner: in.Owner, Reason: in.Reason}
 	if in.MandateID != "" {
-		if to.Mandate, err = d.codec.ParseKind(in.MandateID, act.KindMandate); err != nil {
-			return act.Errorf(act.Invalid, "mandate_id is no mandate's id").WithRule("mandate.unknown").WithHint("GET /v1/mandates/{name} shows the id")
+		if to.Mandate, err = d.mandateIn(in.MandateID); err != nil {
+			return err
 		}
 	}
 	a, err := d.lifecycle.Adopt.DoOnce(ctx, c.Principal, c.Key, to)

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"net/http"
 
-	"github.com/reefwarden/reefwarden/internal/act"
 	"github.com/reefwarden/reefwarden/internal/api"
 	"github.com/reefwarden/reefwarden/internal/lifecycle"
 	"github.com/reefwarden/reefwarden/internal/lifecycle/charter"
@@ -72,7 +71,7 @@ func (d *door) classes(ctx context.Context, c *api.Call) error {
 	q := c.R.URL.Query()
 	in := lifecycle.ClassQuery{Name: q.Get("name")}
 	var err error
-	if in.Limit, in.Cursor, err = d.paging(c, lifecycle.ClassCursor); err != nil {
+	if in.Limit, in.Cursor, err = d.paging(c, lifecycle.ClassCursor, lifecycle.MaxList); err != nil {
 		return err
 	}
 	page, err := d.lifecycle.ListClasses.Do(ctx, c.Principal, in)
@@ -80,25 +79,6 @@ func (d *door) classes(ctx context.Context, c *api.Call) error {
 		return err
 	}
 	return d.send(c, http.StatusOK, listOf(d, page, d.class))
-}
-
-// paging reads the limit and the cursor of a list.
-func (d *door) paging(c *api.Call, name string) (limit int, cursor act.Cursor, err error) {
-	q := c.R.URL.Query()
-	if limit, err = api.Number("limit", q.Get("limit"), 1, lifecycle.MaxList); err != nil {
-		return limit, cursor, err
-	}
-	cursor, err = d.codec.OpenCursor(name, q.Get("cursor"))
-	return limit, cursor, err
-}
-
-// listOf renders a page.
-func listOf[T, W any](d *door, page act.Page[T], wire func(T) W) list[W] {
-	out := list[W]{Items: make([]W, 0, len(page.Items)), Next: d.next(page.Next)}
-	for _, one := range page.Items {
-		out.Items = append(out.Items, wire(one))
-	}
-	return out
 }
 
 // GET /classes/{class}?version

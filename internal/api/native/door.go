@@ -126,6 +126,25 @@ type list[T any] struct {
 	Next  *string `json:"next_cursor"`
 }
 
+// paging reads the limit, up to most, and the cursor of a list.
+func (d *door) paging(c *api.Call, name string, most int) (limit int, cursor act.Cursor, err error) {
+	q := c.R.URL.Query()
+	if limit, err = api.Number("limit", q.Get("limit"), 1, most); err != nil {
+		return limit, cursor, err
+	}
+	cursor, err = d.codec.OpenCursor(name, q.Get("cursor"))
+	return limit, cursor, err
+}
+
+// listOf renders a page.
+func listOf[T, W any](d *door, page act.Page[T], wire func(T) W) list[W] {
+	out := list[W]{Items: make([]W, 0, len(page.Items)), Next: d.next(page.Next)}
+	for _, one := range page.Items {
+		out.Items = append(out.Items, wire(one))
+	}
+	return out
+}
+
 func (d *door) next(cur act.Cursor) *string {
 	if cur.IsZero() {
 		return nil

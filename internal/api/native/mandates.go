@@ -116,10 +116,19 @@ func (d *door) mandateID(c *api.Call) (act.ID, error) {
 	return id, nil
 }
 
+// mandateIn reads the id of a body.
+func (d *door) mandateIn(text string) (act.ID, error) {
+	id, err := d.codec.ParseKind(text, act.KindMandate)
+	if err != nil {
+		return 0, act.Errorf(act.Invalid, "mandate_id is no mandate's id").WithRule("mandate.unknown").WithHint("GET /v1/mandates/{name} shows the id")
+	}
+	return id, nil
+}
+
 // GET /mandates?limit&cursor
 func (d *door) mandates(ctx context.Context, c *api.Call) (err error) {
 	var in lifecycle.MandateQuery
-	if in.Limit, in.Cursor, err = d.paging(c, lifecycle.MandateCursor); err != nil {
+	if in.Limit, in.Cursor, err = d.paging(c, lifecycle.MandateCursor, lifecycle.MaxList); err != nil {
 		return err
 	}
 	page, err := d.lifecycle.ListMandates.Do(ctx, c.Principal, in)
@@ -266,7 +275,7 @@ func (d *door) outcomes(ctx context.Context, c *api.Call) error {
 		return err
 	}
 	in := lifecycle.OutcomeQuery{Mandate: id}
-	if in.Limit, in.Cursor, err = d.paging(c, lifecycle.OutcomeCursor); err != nil {
+	if in.Limit, in.Cursor, err = d.paging(c, lifecycle.OutcomeCursor, lifecycle.MaxList); err != nil {
 		return err
 	}
 	page, err := d.lifecycle.ListOutcomes.Do(ctx, c.Principal, in)

@@ -100,21 +100,14 @@ func (d *door) kills(ctx context.Context, c *api.Call) error {
 		return err
 	}
 	in.After = int64(after)
-	if in.Limit, err = api.Number("limit", q.Get("limit"), 1, lifecycle.MaxList); err != nil {
-		return err
-	}
-	if in.Cursor, err = d.codec.OpenCursor(lifecycle.KillsCursor, q.Get("cursor")); err != nil {
+	if in.Limit, in.Cursor, err = d.paging(c, lifecycle.KillsCursor, lifecycle.MaxList); err != nil {
 		return err
 	}
 	page, err := d.lifecycle.ListKills.Do(ctx, c.Principal, in)
 	if err != nil {
 		return err
 	}
-	out := list[kill]{Items: make([]kill, 0, len(page.Items)), Next: d.next(page.Next)}
-	for _, k := range page.Items {
-		out.Items = append(out.Items, d.kill(k))
-	}
-	return d.send(c, http.StatusOK, out)
+	return d.send(c, http.StatusOK, listOf(d, page, d.kill))
 }
 
 type newKill struct {

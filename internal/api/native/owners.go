@@ -36,24 +36,16 @@ func (d *door) owner(o lifecycle.Owner) owner {
 
 // GET /owners?limit&cursor
 func (d *door) owners(ctx context.Context, c *api.Call) error {
-	q := c.R.URL.Query()
 	var in lifecycle.OwnerQuery
 	var err error
-	if in.Limit, err = api.Number("limit", q.Get("limit"), 1, lifecycle.MaxList); err != nil {
-		return err
-	}
-	if in.Cursor, err = d.codec.OpenCursor(lifecycle.OwnerCursor, q.Get("cursor")); err != nil {
+	if in.Limit, in.Cursor, err = d.paging(c, lifecycle.OwnerCursor, lifecycle.MaxList); err != nil {
 		return err
 	}
 	page, err := d.lifecycle.ListOwners.Do(ctx, c.Principal, in)
 	if err != nil {
 		return err
 	}
-	out := list[owner]{Items: make([]owner, 0, len(page.Items)), Next: d.next(page.Next)}
-	for _, o := range page.Items {
-		out.Items = append(out.Items, d.owner(o))
-	}
-	return d.send(c, http.StatusOK, out)
+	return d.send(c, http.StatusOK, listOf(d, page, d.owner))
 }
 
 type newOwnerLink struct {

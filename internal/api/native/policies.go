@@ -2,6 +2,7 @@ package native
 
 import (
 	"context"
+	"encoding/hex"
 	"net/http"
 	"strconv"
 	"time"
@@ -89,15 +90,10 @@ type bundle struct {
 }
 
 func (d *door) bundle(k policy.Kept) bundle {
-	out := bundle{
-		ID: d.idOrNone(k.ID), Version: k.Version, Digest: hexOf(k.Digest), ActiveAt: wireTime(k.ActiveAt), Source: k.Source, Reason: k.Reason,
-		Defaults: k.Defaults, Files: k.Policies, Own: k.Own, Bytes: k.Bytes,
+	return bundle{
+		ID: d.idOrNone(k.ID), Version: k.Version, Digest: hex.EncodeToString(k.Digest), ActiveAt: wireTime(k.ActiveAt), Source: k.Source, Reason: k.Reason,
+		Defaults: k.Defaults, Files: k.Policies, Own: k.Own, Bytes: k.Bytes, Operator: d.id(k.Operator),
 	}
-	if k.Operator != 0 {
-		id := d.codec.String(k.Operator)
-		out.Operator = &id
-	}
-	return out
 }
 
 func (d *door) idOrNone(id act.ID) string {
@@ -107,35 +103,18 @@ func (d *door) idOrNone(id act.ID) string {
 	return d.codec.String(id)
 }
 
-func hexOf(raw []byte) string {
-	const digits = "0123456789abcdef"
-	out := make([]byte, 0, 2*len(raw))
-	for _, b := range raw {
-		out = append(out, digits[b>>4], digits[b&15])
-	}
-	return string(out)
-}
-
 // GET /policies?limit&cursor
 func (d *door) listPolicies(ctx context.Context, c *api.Call) error {
-	q := c.R.URL.Query()
 	var in policy.BundleQuery
 	var err error
-	if in.Limit, err = api.Number("limit", q.Get("limit"), 1, policy.MaxBundles); err != nil {
-		return err
-	}
-	if in.Cursor, err = d.codec.OpenCursor(policy.BundleCursor, q.Get("cursor")); err != nil {
+	if in.Limit, in.Cursor, err = d.paging(c, policy.BundleCursor, policy.MaxBundles); err != nil {
 		return err
 	}
 	page, err := d.policies.List.Do(ctx, c.Principal, in)
 	if err != nil {
 		return err
 	}
-	out := list[bundle]{Items: make([]bundle, 0, len(page.Items)), Next: d.next(page.Next)}
-	for _, k := range page.Items {
-		out.Items = append(out.Items, d.bundle(k))
-	}
-	return d.send(c, http.StatusOK, out)
+	return d.send(c, http.StatusOK, listOf(d, page, d.bundle))
 }
 
 type policies struct {
@@ -176,11 +155,7 @@ func (d *door) showPolicies(ctx context.Context, c *api.Call) error {
 	}
 	out := policies{
 		bundle: d.bundle(s.Kept), Policies: files(s.Bundle.Files), Tests: files(s.Bundle.Tests),
-		Without: orEmpty(s.Bundle.Without), Replaced: orEmpty(s.Bundle.Replaced), Behind: s.Behind,
-	}
-	if s.Beside != 0 {
-		id := d.codec.String(s.Beside)
-		out.Beside = &id
+		Without: orEmpty(s.Bundle.Without), Replaced: orEmpty(s.Bundle.Replaced), Behind: s.Behind, Beside: d.id(s.Beside),
 	}
 	return d.send(c, http.StatusOK, out)
 }

@@ -12,9 +12,8 @@ import (
 
 // Class is what a version of a class says.
 type Class struct {
-	Model     string   `json:"model,omitempty"`     // for the runtime and for whoever reads it
-	Skills    []string `json:"skills,omitempty"`    // digests ("sha256:…") of what instances run
-	Residency string   `json:"residency,omitempty"` // where their data must stay; "" anywhere
+	Model  string   `json:"model,omitempty"`  // for the runtime and for whoever reads it
+	Skills []string `json:"skills,omitempty"` // digests ("sha256:…") of what instances run
 
 	Grant Grant `json:"grant,omitzero"`
 
@@ -23,7 +22,6 @@ type Class struct {
 	Grace     Duration `json:"grace,omitempty"`     // from the pause of who is late to its end; Lease if 0
 
 	Approval Approval `json:"approval,omitzero"`
-	Health   []Check  `json:"health,omitempty"`
 }
 
 // Grant is what an agent may do at most. Policy decides within it.
@@ -63,14 +61,6 @@ type Approval struct {
 	Quorum int    `json:"quorum,omitempty"` // how many different people; 0 is nobody
 	Asks   string `json:"asks,omitempty"`   // the role that is asked; "" any that may approve
 	Risk   string `json:"risk,omitempty"`   // normal or high
-}
-
-// Check is a rule by which an instance is stopped.
-type Check struct {
-	On     string   `json:"on"`               // denials, errors, burn, loop, heartbeat
-	Limit  int64    `json:"limit"`            // how many, or percent, in Window
-	Window Duration `json:"window,omitempty"` // a minute if 0
-	Do     string   `json:"do"`               // pause, quarantine or end
 }
 
 // Clearance is the most confidential class of things that an agent may touch: 0
@@ -127,7 +117,6 @@ const (
 	MaxDepth         = 5
 	MaxFanOut        = 1000
 	MaxQuorum        = 5
-	maxChecks        = 20
 	maxText          = 200
 	maxTime          = 10 * 365 * 24 * time.Hour
 	minHeartbeat     = 5 * time.Second
@@ -183,8 +172,8 @@ func (g Grant) Text() ([]byte, error) { return json.Marshal(g) }
 
 // Check reports what is wrong with a document.
 func (c Class) Check() error {
-	if len(c.Model) > maxText || len(c.Residency) > maxText {
-		return fmt.Errorf("model and residency have at most %d bytes", maxText)
+	if len(c.Model) > maxText {
+		return fmt.Errorf("model has at most %d bytes", maxText)
 	}
 	for _, digest := range c.Skills {
 		if hex, ok := strings.CutPrefix(digest, "sha256:"); !ok || len(hex) != 64 || strings.Trim(hex, "0123456789abcdef") != "" {
@@ -205,35 +194,8 @@ func (c Class) Check() error {
 		return fmt.Errorf("approval: risk is normal or high, not %.40q", c.Approval.Risk)
 	case c.Approval.Asks != "" && c.Approval.Asks != "approver" && c.Approval.Asks != "owner":
 		return fmt.Errorf("approval: asks is approver or owner, not %.40q", c.Approval.Asks)
-	case len(c.Health) > maxChecks:
-		return fmt.Errorf("health has %d rules; %d are allowed", len(c.Health), maxChecks)
-	}
-	for _, h := range c.Health {
-		if err := h.check(); err != nil {
-			return err
-		}
 	}
 	return c.Grant.Check()
-}
-
-// The words of a health rule.
-var (
-	checkWords = []string{"denials", "errors", "burn", "loop"}
-	doWords    = []string{"pause", "quarantine", "end"}
-)
-
-func (h Check) check() error {
-	switch {
-	case !slices.Contains(checkWords, h.On):
-		return fmt.Errorf("health: on is one of %s, not %.40q", strings.Join(checkWords, ", "), h.On)
-	case !slices.Contains(doWords, h.Do):
-		return fmt.Errorf("health: do is one of %s, not %.40q", strings.Join(doWords, ", "), h.Do)
-	case h.Limit < 1:
-		return fmt.Errorf("health: the limit of %s is %d", h.On, h.Limit)
-	case h.Window < 0 || time.Duration(h.Window) > 24*time.Hour:
-		return fmt.Errorf("health: the window of %s is %s", h.On, time.Duration(h.Window))
-	}
-	return nil
 }
 
 // Check reports what is wrong with a grant.
