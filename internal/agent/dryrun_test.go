@@ -55,8 +55,8 @@ func word(d gate.Decision) string {
 // known is what the network knows of its residents, who have no class and no mandate.
 type known struct{ *lifecycle.Lifecycle }
 
-func (k known) Facts(p act.Principal) policy.PrincipalFacts {
-	f := k.Lifecycle.Facts(p.ID)
+func (k known) Facts(agent act.ID) policy.PrincipalFacts {
+	f := k.Lifecycle.Facts(agent)
 	return policy.PrincipalFacts{Standing: f.Standing, Claimed: f.Claimed, Owner: f.Owner}
 }
 

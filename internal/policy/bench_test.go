@@ -76,8 +76,8 @@ func BenchmarkDecideCached(b *testing.B) {
 // crowd is a directory of n agents with as many owners.
 type crowd int
 
-func (n crowd) Facts(p act.Principal) PrincipalFacts {
-	return PrincipalFacts{Standing: act.Active, Claimed: true, Owner: testID(act.KindOwner, int(p.ID>>22)%int(n)+1), Class: "researcher"}
+func (n crowd) Facts(agent act.ID) PrincipalFacts {
+	return PrincipalFacts{Standing: act.Active, Claimed: true, Owner: testID(act.KindOwner, int(agent>>22)%int(n)+1), Class: "researcher"}
 }
 
 // What Decide does when the cache does not know the key; each question comes

@@ -33,7 +33,7 @@ func TestCachedDecisionAllocatesNothing(t *testing.T) {
 
 type fixed PrincipalFacts
 
-func (f fixed) Facts(act.Principal) PrincipalFacts { return PrincipalFacts(f) }
+func (f fixed) Facts(act.ID) PrincipalFacts { return PrincipalFacts(f) }
 
 // A change of the principal's facts is in force with the next question, whether
 // or not the caller's epoch says so.

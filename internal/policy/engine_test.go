@@ -91,10 +91,10 @@ type people struct {
 	by map[act.ID]PrincipalFacts
 }
 
-func (d *people) Facts(p act.Principal) PrincipalFacts {
+func (d *people) Facts(agent act.ID) PrincipalFacts {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.by[p.ID]
+	return d.by[agent]
 }
 
 func (d *people) set(id act.ID, f PrincipalFacts) {
@@ -474,7 +474,7 @@ func TestEvaluationFailsClosed(t *testing.T) {
 // exploding is a directory with a defect.
 type exploding struct{}
 
-func (exploding) Facts(act.Principal) PrincipalFacts { panic("lost") }
+func (exploding) Facts(act.ID) PrincipalFacts { panic("lost") }
 
 func TestPanicIsDenial(t *testing.T) {
 	e := newEngine(t, exploding{}, nil)

@@ -43,7 +43,6 @@ const (
 type Keeper struct {
 	db     *store.DB
 	log    *slog.Logger
-	clock  act.Clock
 	shards [keeperShards]keeperShard
 	count  atomic.Int64 // entries in the shards, and in rounds that are being written
 	wake   chan struct{}
@@ -59,7 +58,7 @@ type Keeper struct {
 
 type keeperShard struct {
 	mu sync.Mutex
-	n  map[tally]int64 // guarded by mu
+	n  map[tally]*counter // guarded by mu
 }
 
 // tally is one distinct decision of an hour. was is shared by all that are alike; flip is
@@ -75,35 +74,44 @@ type tally struct {
 // NewKeeper returns a keeper that writes nothing before Start.
 func NewKeeper(db *store.DB, log *slog.Logger) *Keeper {
 	k := &Keeper{
-		db: db, log: log, clock: db.Clock(), wake: make(chan struct{}, 1), stop: make(chan struct{}),
+		db: db, log: log, wake: make(chan struct{}, 1), stop: make(chan struct{}),
 		named: make(map[uint64]struct{}), flips: make(map[uint64]struct{}),
 	}
 	for i := range k.shards {
-		k.shards[i].n = make(map[tally]int64)
+		k.shards[i].n = make(map[tally]*counter)
 	}
 	return k
 }
 
-// note counts a decision. It never waits for storage.
-func (k *Keeper) note(e *Engine, x sample, was *gate.Decision) {
-	t := tally{hour: act.Micros(k.clock()) / hourMicros, sample: x, was: was}
-	if s := e.beside.Load(); s != nil {
-		if now := e.besides(s, x); resultOf(now) != resultOf(was) {
-			t.flip, t.shadow = now, s
+// note counts a decision, and returns the counter of those that are like it until they
+// are written down. It never waits for storage.
+func (k *Keeper) note(e *Engine, m *met) *counter {
+	t := tally{hour: m.hour, sample: m.sample, was: m.answer}
+	if m.beside != nil {
+		if now := e.besides(m.beside, &m.sample); resultOf(now) != resultOf(m.answer) {
+			t.flip, t.shadow = now, m.beside
 		}
 	}
-	k.add(t, 1)
+	return k.add(t, 1)
 }
 
-func (k *Keeper) add(t tally, n int64) {
+func (k *Keeper) add(t tally, n int64) *counter {
 	shard := &k.shards[uint64(t.who)*0x9E3779B97F4A7C15>>59] // the five highest bits
-	shard.mu.Lock()
-	before := len(shard.n)
-	shard.n[t] += n
-	grown := len(shard.n) - before
-	shard.mu.Unlock()
-	if grown > 0 && k.count.Add(1) == MaxWaiting/2 {
-		k.poke()
+	for {
+		shard.mu.Lock()
+		c, there := shard.n[t]
+		if !there {
+			c = new(counter)
+			shard.n[t] = c
+		}
+		shard.mu.Unlock()
+		if !there && k.count.Add(1) == MaxWaiting/2 {
+			k.poke()
+		}
+		if c.add(n) {
+			return c
+		}
+		// It was taken between the two: the next one is in a list of its own.
 	}
 }
 
@@ -163,25 +171,27 @@ func (k *Keeper) Flush(ctx context.Context) error {
 	k.writing.Lock()
 	defer k.writing.Unlock()
 	round := make(map[tally]int64)
-	taken := int64(0)
+	entries := int64(0)
 	for i := range k.shards {
 		shard := &k.shards[i]
 		shard.mu.Lock()
 		list := shard.n
 		if len(list) > 0 {
-			shard.n = make(map[tally]int64)
+			shard.n = make(map[tally]*counter)
 		}
 		shard.mu.Unlock()
-		taken += int64(len(list))
-		for t, n := range list {
-			round[t] += n
+		entries += int64(len(list))
+		for t, c := range list {
+			if n := c.take(); n > 0 {
+				round[t] += n
+			}
 		}
 	}
 	var batch []tally
 	for t := range round {
 		if batch = append(batch, t); len(batch) == flushBatch {
 			if err := k.write(ctx, batch, round); err != nil {
-				k.back(round, taken)
+				k.back(round, entries)
 				return err
 			}
 			batch = batch[:0]
@@ -189,17 +199,17 @@ func (k *Keeper) Flush(ctx context.Context) error {
 	}
 	if len(batch) > 0 {
 		if err := k.write(ctx, batch, round); err != nil {
-			k.back(round, taken)
+			k.back(round, entries)
 			return err
 		}
 	}
-	k.count.Add(-taken)
+	k.count.Add(-entries)
 	return nil
 }
 
 // back gives back what a round could not write.
-func (k *Keeper) back(round map[tally]int64, taken int64) {
-	k.count.Add(-taken)
+func (k *Keeper) back(round map[tally]int64, entries int64) {
+	k.count.Add(-entries)
 	for t, n := range round {
 		k.add(t, n)
 	}

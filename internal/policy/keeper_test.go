@@ -77,7 +77,6 @@ func crowdOf(r *rand.Rand) *people {
 func kept(t *testing.T, db *store.DB, clock *timed, d Directory) (*Engine, *Keeper) {
 	t.Helper()
 	k := NewKeeper(db, slog.New(slog.DiscardHandler))
-	k.clock = clock.now
 	e := newEngine(t, d, func(c *Config) { c.Keeper, c.Clock = k, clock.now })
 	if err := e.Activate(compose(t, Draft{}, 1)); err != nil {
 		t.Fatal(err)
@@ -192,14 +191,10 @@ permit (principal is Agent, action == Action::"post.create", resource) when { pr
 
 // answerAlone is what the engine decides, without anything being kept of it.
 func (e *Engine) answerAlone(one inquiry) *gate.Decision {
-	var f PrincipalFacts
-	switch one.p.Kind {
-	case act.Agent:
-		f = e.directory.Facts(one.p)
-	case act.Operator:
-		f.Fresh, f.Passkey = true, true
-	}
-	return e.decide(e.current.Load(), sampleOf(e.current.Load(), e.acts[one.q.Act], &asked{p: one.p, facts: f}, one.q.Resource), e.context)
+	s := e.current.Load()
+	var x sample
+	e.ask(&x, s, e.acts[one.q.Act], &one.p, &one.q.Resource)
+	return e.decide(s, x, e.context)
 }
 
 // A full buffer sends callers away and drops nothing; and beyond so many names of an hour
@@ -212,7 +207,7 @@ func TestKeeperIsBounded(t *testing.T) {
 			t.Fatalf("an empty keeper is full: %v", err)
 		}
 		for n := range MaxWaiting {
-			k.note(e, sampleOf(e.current.Load(), e.acts["vote.cast"], &asked{p: act.Principal{Kind: act.Agent, ID: testID(act.KindAgent, n+1)}}, gate.Facts{Kind: act.KindPost}), &gate.Decision{Policy: "p", Bundle: 1})
+			e.Decide(act.Principal{Kind: act.Agent, ID: testID(act.KindAgent, n+1)}, gate.Question{Act: "vote.cast", Resource: gate.Facts{Kind: act.KindPost}})
 		}
 		if err := k.Full(); act.CodeOf(err) != act.Unavailable || ruleOf(err) != "policy.kept" {
 			t.Errorf("a full keeper says %v", err)
@@ -244,6 +239,51 @@ func TestKeeperIsBounded(t *testing.T) {
 		}
 		if want := fmt.Sprint("[1000 in 1000 ", MaxWaiting, " in 1001]"); fmt.Sprint(counts) != want {
 			t.Errorf("kept %v, want %s", counts, want)
+		}
+	})
+}
+
+// Nothing that is decided while others are written down is lost or counted twice.
+func TestKeeperCountsWhileItWrites(t *testing.T) {
+	storetest.Each(t, func(t *testing.T, db *store.DB) {
+		const each = 2000
+		e, k := kept(t, db, &timed{at: created}, fixed{Standing: act.Active, Claimed: true})
+		var deciding, writing sync.WaitGroup
+		done := make(chan struct{})
+		writing.Go(func() {
+			for {
+				if err := k.Flush(t.Context()); err != nil {
+					t.Error(err)
+				}
+				select {
+				case <-done:
+					return
+				default:
+				}
+			}
+		})
+		for range 4 {
+			deciding.Go(func() {
+				for n := range each {
+					e.Decide(act.Principal{Kind: act.Agent, ID: testID(act.KindAgent, n%3+1)}, gate.Question{Act: "vote.cast", Resource: gate.Facts{Kind: act.KindPost}})
+				}
+			})
+		}
+		deciding.Wait()
+		close(done)
+		writing.Wait()
+		if err := k.Flush(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		var n, rows int64
+		if err := db.View(t.Context(), func(v *store.View) error {
+			_, err := v.One(qTestDecided, func(r *store.Row) error { n, rows = r.Int(0), r.Int(1); return nil }, int64(-1))
+			return err
+		}); err != nil {
+			t.Fatal(err)
+		}
+		if n != 4*each || rows != 3 {
+			t.Errorf("%d decisions in %d rows, want %d in 3", n, rows, 4*each)
 		}
 	})
 }

@@ -85,27 +85,21 @@ func (s *snapshot) name(id act.ID) act.ID {
 	return unnamed
 }
 
-// asked is who asks, and who is behind what they ask about, as the directory knows them.
-type asked struct {
-	p      act.Principal
-	facts  PrincipalFacts
-	author PrincipalFacts // of gate.Facts.Author; looked up only if a policy for the act asks for it
-	now    int64          // Unix microseconds; 0 if no policy for the act asks for an age
-}
-
-// key makes the key of a question. ok is false when the question holds a value
-// that the vocabulary has no word for.
-func (s *snapshot) key(t *table, q *asked, r *gate.Facts) (k key, ok bool) {
-	p, f, looks := &q.p, &q.facts, s.looks[t.index]
+// key makes the key of a question that is asked at a time (Unix microseconds; it matters
+// only where ages are looked at). ok is false when the question holds a value that the
+// vocabulary has no word for.
+func (s *snapshot) key(x *sample, now int64) (k key, ok bool) {
+	t, f, r := x.act, &x.facts, &x.on
+	looks := s.looks[t.index]
 	k = key{
-		version: s.version, act: t.index, principal: p.Kind, who: s.name(p.ID),
+		version: s.version, act: t.index, principal: x.kind, who: s.name(x.who),
 		community: s.name(r.Community), kind: r.Kind, author: r.AuthorStanding,
 		origin: r.Origin, visible: r.Visibility, secrecy: r.Classification,
 	}
 	if k.kind == act.KindNone {
 		k.kind = act.KindNetwork // the act has no narrower target
 	}
-	switch p.Kind {
+	switch x.kind {
 	case act.Agent:
 		k.standing, k.owner, k.text = f.Standing, s.name(f.Owner), f.Class
 		if !s.names.anyClass && !s.names.classes[f.Class] {
@@ -114,15 +108,15 @@ func (s *snapshot) key(t *table, q *asked, r *gate.Facts) (k key, ok bool) {
 		if f.Claimed {
 			k.flags |= flagClaimed
 		}
-		s.workload(&k, q, looks)
+		s.workload(&k, x, looks, now)
 	case act.System:
-		k.who, k.text = 0, p.Name
+		k.who, k.text = 0, x.name
 	case act.Observer:
-		if k.who = 0; p.Name == act.PageReader {
-			k.text = p.Name
+		if k.who = 0; x.name == act.PageReader {
+			k.text = x.name
 		}
 	case act.Operator:
-		k.roles = gate.OperatorRoles(p.Roles)
+		k.roles = gate.OperatorRoles(x.roles)
 		if f.Fresh {
 			k.flags |= flagFresh
 		}
@@ -134,7 +128,7 @@ func (s *snapshot) key(t *table, q *asked, r *gate.Facts) (k key, ok bool) {
 		}
 	}
 	if looks&looksAuthor != 0 && r.Author != 0 {
-		s.authored(&k, q, r.Author, looks)
+		s.authored(&k, x, looks, now)
 	}
 	if !t.read { // reads are decided by class attributes only
 		k.role = r.Role
@@ -157,8 +151,8 @@ func (s *snapshot) key(t *table, q *asked, r *gate.Facts) (k key, ok bool) {
 }
 
 // workload puts what a governed workload has into the key, as far as it is looked at.
-func (s *snapshot) workload(k *key, q *asked, looks looks) {
-	f := &q.facts
+func (s *snapshot) workload(k *key, x *sample, looks looks, now int64) {
+	f := &x.facts
 	if looks&looksTeam != 0 {
 		k.team = s.names.number(f.Team)
 	}
@@ -169,7 +163,7 @@ func (s *snapshot) workload(k *key, q *asked, looks looks) {
 		k.mandate = s.name(f.Mandate)
 	}
 	if looks&looksRoot != 0 {
-		k.root = s.name(f.rootOf(q.p.ID))
+		k.root = s.name(f.rootOf(x.who))
 	}
 	if looks&looksDepth != 0 {
 		k.depth = min(f.Depth, deepest)
@@ -181,14 +175,14 @@ func (s *snapshot) workload(k *key, q *asked, looks looks) {
 		k.trust = f.Trust
 	}
 	if looks&looksAge != 0 {
-		k.age = ageAt(q.p.ID, q.now)
+		k.age = ageAt(x.who, now)
 	}
 }
 
 // authored puts what is known of the agent behind the resource into the key, and what it
 // is to the principal.
-func (s *snapshot) authored(k *key, q *asked, author act.ID, looks looks) {
-	f, a := &q.facts, &q.author
+func (s *snapshot) authored(k *key, x *sample, looks looks, now int64) {
+	f, a := &x.facts, &x.author
 	if looks&looksAuthorClass != 0 {
 		k.authorClass = s.names.number(a.Class)
 	}
@@ -208,9 +202,9 @@ func (s *snapshot) authored(k *key, q *asked, author act.ID, looks looks) {
 		k.authorTrust = a.Trust
 	}
 	if looks&looksAuthorAge != 0 {
-		k.authorAge = ageAt(author, q.now)
+		k.authorAge = ageAt(x.on.Author, now)
 	}
-	if q.p.Kind != act.Agent {
+	if x.kind != act.Agent {
 		return
 	}
 	if looks&looksSameOwner != 0 && f.Owner != 0 && f.Owner == a.Owner {
@@ -223,7 +217,7 @@ func (s *snapshot) authored(k *key, q *asked, author act.ID, looks looks) {
 		k.flags |= flagSameMandate
 	}
 	if looks&looksLineage != 0 {
-		k.lineage = lineageOf(q.p.ID, f, author, a)
+		k.lineage = lineageOf(x.who, f, x.on.Author, a)
 	}
 }
 

@@ -28,31 +28,39 @@ type sample struct {
 	author PrincipalFacts
 }
 
-func sampleOf(s *snapshot, t *table, ask *asked, on gate.Facts) sample {
-	p := ask.p
-	x := sample{kind: p.Kind, who: p.ID, facts: ask.facts, act: t, on: s.fold(t, on), author: ask.author}
-	if p.Kind == act.System || p.Kind == act.Observer {
+// ask makes the sample x, which is zero, of a question: it asks the directory for what
+// the policies of the act may look at.
+func (e *Engine) ask(x *sample, s *snapshot, t *table, p *act.Principal, on *gate.Facts) {
+	x.kind, x.who, x.act, x.on = p.Kind, p.ID, t, *on
+	s.fold(t, &x.on)
+	switch p.Kind {
+	case act.Agent:
+		x.facts = e.directory.Facts(p.ID)
+	case act.Operator:
+		x.roles = p.Roles
+		// Who asked for what somebody else has approved had proved who they are when they did.
+		x.facts.Fresh, x.facts.Passkey = p.Approval != 0 || e.isFresh(p, p.AuthAt), e.isFresh(p, p.PasskeyAt)
+	case act.System, act.Observer:
 		x.name = p.Name
 	}
-	if p.Kind == act.Operator {
-		x.roles = p.Roles
+	if x.on.Author != 0 {
+		x.author = e.directory.Facts(x.on.Author)
 	}
-	return x
 }
 
-// sampleKey is the key of a sample under a bundle; ages are those of now.
-func (e *Engine) sampleKey(s *snapshot, x sample) (key, bool) {
-	ask := asked{
-		p:     act.Principal{Kind: x.kind, ID: x.who, Name: x.name, Roles: x.roles},
-		facts: x.facts, author: x.author, now: act.Micros(e.clock()),
+// keyNow is the key of a sample under a bundle; ages are those of now.
+func (e *Engine) keyNow(s *snapshot, x *sample) (key, bool) {
+	now := int64(0)
+	if s.looks[x.act.index]&looksAges != 0 {
+		now = act.Micros(e.clock())
 	}
-	return s.key(x.act, &ask, &x.on)
+	return s.key(x, now)
 }
 
 // decide is what a bundle decides about a sample, whether it is in force or not. Nothing
 // is cached, and nothing is kept of it.
 func (e *Engine) decide(s *snapshot, x sample, context types.Record) *gate.Decision {
-	k, ok := e.sampleKey(s, x)
+	k, ok := e.keyNow(s, &x)
 	if !ok {
 		return &gate.Decision{Policy: DefaultDeny, Bundle: s.version}
 	}

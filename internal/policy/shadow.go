@@ -30,6 +30,14 @@ type shadow struct {
 	snap *snapshot // its version is -id, so that its decisions are cached apart
 }
 
+// looks is what its policies for an act look at; nothing without a shadow.
+func (s *shadow) looks(t *table) looks {
+	if s == nil {
+		return 0
+	}
+	return s.snap.looks[t.index]
+}
+
 // Shadow says what decides, or decided last, beside the bundle in force.
 type Shadow struct {
 	ID       act.ID
@@ -42,13 +50,13 @@ type Shadow struct {
 
 // besides is what a shadow would have decided. A defect in its evaluator is a denial of
 // the shadow's alone.
-func (e *Engine) besides(s *shadow, x sample) (d *gate.Decision) {
+func (e *Engine) besides(s *shadow, x *sample) (d *gate.Decision) {
 	defer func() {
 		if recover() != nil {
 			d = &gate.Decision{Policy: panicked}
 		}
 	}()
-	k, ok := e.sampleKey(s.snap, x)
+	k, ok := e.keyNow(s.snap, x)
 	if !ok {
 		return &gate.Decision{Policy: DefaultDeny}
 	}

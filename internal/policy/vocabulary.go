@@ -163,6 +163,8 @@ var (
 	looksSameMandate = lookedAt(varResource, "same_mandate")
 	looksLineage     = lookedAt(varResource, "lineage")
 
+	looksAges = looksAge | looksAuthorAge
+
 	// looksRoot is no attribute: a policy asks whether the principal is in a Lineage.
 	looksRoot looks = 1 << 63
 

@@ -41,8 +41,8 @@ func (p prover) App(v *store.View, key string) error { return p.s.Identity.Check
 // directory gives policy the facts that lifecycle keeps in memory.
 type directory struct{ *lifecycle.Lifecycle }
 
-func (d directory) Facts(p act.Principal) policy.PrincipalFacts {
-	f := d.Lifecycle.Facts(p.ID)
+func (d directory) Facts(agent act.ID) policy.PrincipalFacts {
+	f := d.Lifecycle.Facts(agent)
 	return policy.PrincipalFacts{
 		Standing: f.Standing, Claimed: f.Claimed, Owner: f.Owner, Class: f.Class, Clearance: f.Clearance,
 		Mandate: f.Mandate, Parent: f.Parent, Root: f.Root, Depth: uint8(min(f.Depth, math.MaxUint8)),
@@ -52,7 +52,7 @@ func (d directory) Facts(p act.Principal) policy.PrincipalFacts {
 // all yields every agent that has not ended, with its facts.
 func (d directory) all(yield func(act.ID, policy.PrincipalFacts) bool) {
 	d.Each(func(id act.ID) bool {
-		f := d.Facts(act.Principal{Kind: act.Agent, ID: id})
+		f := d.Facts(id)
 		return f.Standing.Final() || yield(id, f)
 	})
 }
