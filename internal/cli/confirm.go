@@ -109,7 +109,7 @@ func (a *app) networkConfirm() *cobra.Command {
 			"  --kills none         nobody was killed after the backup\n" +
 			"  --kills 17-5d0c2a91  a kill epoch, as reef agent kill and the kill log show it; 17 alone\n" +
 			"                       compares the number and not the agents\n" +
-			"  --kill-log FILE      kills every agent of a kill log that the network does not know as\n" +
+			"  --kill-log FILE      kills every agent and scope of a kill log that the network does not know as\n" +
 			"                       killed, and confirms\n\n" +
 			"It is refused as long as the network lacks a kill that you name.",
 	}
@@ -142,11 +142,14 @@ func (a *app) networkConfirm() *cobra.Command {
 	return c
 }
 
-// killAgain kills what a kill log names and the network does not know as killed. It
-// returns the network's epoch after that.
+// killAgain kills what a kill log names and the network does not know as killed: scopes
+// first, because they stop at once. It returns the network's epoch after that.
 func (a *app) killAgain(ctx context.Context, api *client.Client, path string) (epoch string, err error) {
-	logged, err := readKillLog(path)
+	logged, scopes, err := readKillLog(path)
 	if err != nil {
+		return "", err
+	}
+	if err := a.containAgain(ctx, api, scopes); err != nil {
 		return "", err
 	}
 	known, err := allKills(ctx, api, 0)
@@ -175,11 +178,46 @@ func (a *app) killAgain(ctx context.Context, api *client.Client, path string) (e
 	return n.KillEpoch, err
 }
 
-func killOneAgain(ctx context.Context, api *client.Client, k client.KillInfo) error {
-	k.Reason = "killed before: " + k.Reason
-	if r := []rune(k.Reason); len(r) > maxReason {
-		k.Reason = string(r[:maxReason])
+// containAgain kills the scopes that were killed after the backup.
+func (a *app) containAgain(ctx context.Context, api *client.Client, scopes []scopeLine) error {
+	now, err := api.Network(ctx)
+	if err != nil || len(scopes) == 0 {
+		return err
 	}
+	list, err := api.Scopes(ctx)
+	if err != nil {
+		return err
+	}
+	dead := make(map[string]bool)
+	for _, c := range list {
+		dead[c.Scope] = dead[c.Scope] || c.Does == "killed"
+	}
+	for _, s := range scopes {
+		if r := now.Restoration; dead[s.Scope] || r != nil && r.TakenAt != nil && s.At.Before(*r.TakenAt) {
+			continue
+		}
+		_, err := api.Contain(ctx, s.Scope, "kill", again(s.Reason))
+		switch {
+		case act.CodeOf(err) == act.NotFound:
+			fmt.Fprintf(a.diag, "%s is not in this state of the network, as is whoever was in it\n", plainCell(s.Scope))
+		case err != nil:
+			return fmt.Errorf("kill %s again: %w", plainCell(s.Scope), err)
+		default:
+			fmt.Fprintf(a.diag, "%s is killed again\n", plainCell(s.Scope))
+		}
+		dead[s.Scope] = true
+	}
+	return nil
+}
+
+// again is the reason of a kill that is repeated.
+func again(reason string) string {
+	r := []rune("killed before: " + reason)
+	return string(r[:min(len(r), maxReason)])
+}
+
+func killOneAgain(ctx context.Context, api *client.Client, k client.KillInfo) error {
+	k.Reason = again(k.Reason)
 	_, err := api.Kill(ctx, k.Agent, k.Reason)
 	if code := act.CodeOf(err); code == act.NotFound || code == act.Conflict { // not here, or expired
 		_, err = api.NoteKill(ctx, k)
@@ -192,28 +230,39 @@ const (
 	maxKillLine = 16 << 10
 )
 
+// scopeLine is the kill of a scope in a kill log.
+type scopeLine struct {
+	Scope  string    `json:"scope"`
+	Reason string    `json:"reason"`
+	At     time.Time `json:"at"`
+}
+
 // readKillLog reads a kill log, or what reef network kills -o jsonl printed. A last
 // line that was cut short is dropped, as the server does.
-func readKillLog(path string) ([]client.KillInfo, error) {
+func readKillLog(path string) (list []client.KillInfo, scopes []scopeLine, err error) {
 	f, err := os.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, act.Errorf(act.NotFound, "there is no file %s", path)
+		return nil, nil, act.Errorf(act.NotFound, "there is no file %s", path)
 	}
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	defer f.Close() //nolint:errcheck // it was only read
-	var list []client.KillInfo
 	lines := bufio.NewScanner(f)
 	lines.Buffer(nil, maxKillLine)
 	bad := 0
 	for n := 1; lines.Scan(); n++ {
 		var k client.KillInfo
 		if bad > 0 {
-			return nil, act.Errorf(act.Invalid, "line %d of %s is no kill", bad, path).WithRule("kill.log").
+			return nil, nil, act.Errorf(act.Invalid, "line %d of %s is no kill", bad, path).WithRule("kill.log").
 				WithHint("give a kill log: a JSON object in each line, with agent, name, reason and at")
 		}
 		if len(lines.Bytes()) == 0 {
+			continue
+		}
+		var s scopeLine
+		if json.Unmarshal(lines.Bytes(), &s) == nil && s.Scope != "" && !s.At.IsZero() {
+			scopes = append(scopes, s)
 			continue
 		}
 		if json.Unmarshal(lines.Bytes(), &k) != nil || k.Agent == "" || k.Reason == "" {
@@ -223,12 +272,12 @@ func readKillLog(path string) ([]client.KillInfo, error) {
 		list = append(list, k)
 	}
 	if err := lines.Err(); err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
+		return nil, nil, fmt.Errorf("%s: %w", path, err)
 	}
-	if bad > 0 && len(list) == 0 {
-		return nil, act.Errorf(act.Invalid, "%s is no kill log", path).WithRule("kill.log").WithHint("give kills.log of one of the network's nodes")
+	if bad > 0 && len(list)+len(scopes) == 0 {
+		return nil, nil, act.Errorf(act.Invalid, "%s is no kill log", path).WithRule("kill.log").WithHint("give kills.log of one of the network's nodes")
 	}
-	return list, nil
+	return list, scopes, nil
 }
 
 func (a *app) networkNote() *cobra.Command {

@@ -28,6 +28,14 @@ type Containment struct {
 	DoneAt int64  // of a kill, when nobody in the scope was left; Unix microseconds, 0 before
 }
 
+// on is its scope as an order names it.
+func (c *Containment) on() ScopeName {
+	if c.Kind == ScopeLineage {
+		return ScopeName{Kind: c.Kind.String(), Agent: c.Target}
+	}
+	return ScopeName{Kind: c.Kind.String(), Name: c.Name}
+}
+
 // Contained is what a scope comes to.
 type Contained struct {
 	Scope

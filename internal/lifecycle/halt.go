@@ -107,14 +107,15 @@ func (l *Lifecycle) liftHalt(tx *store.Tx, s Scope) (lifted bool, err error) {
 	return true, tx.Batch(qHaltNext)
 }
 
-// reloadHalts reads every halt; see gate.OnFence.
+// reloadHalts reads every halt, and notes in the kill log which scopes were killed; see
+// gate.OnFence.
 func (l *Lifecycle) reloadHalts(ctx context.Context, _ []act.ID) error {
 	h := &halts{
 		lineages: make(map[act.ID]act.Standing), classes: make(map[act.ID]act.Standing), owners: make(map[act.ID]act.Standing),
 		communities: make(map[act.ID]act.Standing), mandates: make(map[act.ID]halt),
 		lines: make(map[act.ID]act.Standing),
 	}
-	classes := l.charters.Load().classes
+	classes, killed := l.charters.Load().classes, false
 	if err := l.db.Snapshot(ctx, func(v *store.View) (err error) {
 		if h.n, err = haltsNow(v); err != nil {
 			return err
@@ -128,13 +129,17 @@ func (l *Lifecycle) reloadHalts(ctx context.Context, _ []act.ID) error {
 		return v.All(qContained, func(r *store.Row) error {
 			c := scanContainment(r)
 			h.contain(classes, c.Scope, c.Does)
+			killed = killed || c.Does == act.Killed
 			return nil
 		})
 	}); err != nil {
 		return err
 	}
 	l.halts.Store(h)
-	return nil
+	if !killed {
+		return nil
+	}
+	return l.db.View(ctx, l.logScopes)
 }
 
 // add takes a halt in. One of a class or a skill is kept by the versions that it means;

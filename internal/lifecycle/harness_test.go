@@ -51,8 +51,8 @@ type plan struct {
 // directory is the adapter that server has, too.
 type directory struct{ *lifecycle.Lifecycle }
 
-func (d directory) Facts(p act.Principal) policy.PrincipalFacts {
-	f := d.Lifecycle.Facts(p.ID)
+func (d directory) Facts(agent act.ID) policy.PrincipalFacts {
+	f := d.Lifecycle.Facts(agent)
 	return policy.PrincipalFacts{Standing: f.Standing, Claimed: f.Claimed, Owner: f.Owner, Class: f.Class}
 }
 

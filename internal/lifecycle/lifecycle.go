@@ -217,15 +217,17 @@ type Lifecycle struct {
 	grants   interned
 	alive    alive
 
-	killLog   *killLog // nil without one; set by Start
-	logging   sync.Mutex
-	logged    int64       // guarded by logging: the last kill that was compared with the log
-	behind    []Kill      // kills of the log that the database does not have; Start's, then Reconcile's
-	apart     atomic.Bool // there are such
-	killCount atomic.Int64
-	sweeping  atomic.Int64
-	drills    atomic.Pointer[[]Drill]
-	copying   sync.Mutex // held while a backup is taken
+	killLog *killLog // nil without one; set by Start
+	logging sync.Mutex
+	logged  int64  // guarded by logging: the last kill that was compared with the log
+	behind  []Kill // kills of the log that the database does not have; Start's, then Reconcile's
+
+	behindScopes []scopeKill // the same of scopes
+	apart        atomic.Bool // there are such
+	killCount    atomic.Int64
+	sweeping     atomic.Int64
+	drills       atomic.Pointer[[]Drill]
+	copying      sync.Mutex // held while a backup is taken
 }
 
 // New registers the acts on agents on g, and itself with ids. A configuration

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
 	"strconv"
 	"time"
 
@@ -252,6 +254,64 @@ func (l *Lifecycle) took(c Condition) {
 	l.gate.Bar(c.barrier())
 }
 
+// logScopes appends to the kill log the kills of scopes that it lacks.
+func (l *Lifecycle) logScopes(v *store.View) error {
+	l.logging.Lock()
+	defer l.logging.Unlock()
+	if l.killLog == nil {
+		return nil
+	}
+	list, err := killedScopes(v)
+	if err != nil {
+		return err
+	}
+	return l.killLog.addScopes(list)
+}
+
+// killedScopes lists the kills of scopes that are in force, as of now.
+func killedScopes(v *store.View) (list []scopeKill, err error) {
+	seq, err := v.LastSequence()
+	if err != nil {
+		return nil, err
+	}
+	err = v.All(qContained, func(r *store.Row) error {
+		if c := scanContainment(r); c.Does == act.Killed {
+			list = append(list, scopeKill{on: c.on(), reason: c.Reason, at: c.At, seq: seq})
+		}
+		return nil
+	})
+	return list, err
+}
+
+// unknownScopes lists the kills of scopes that the log has and the database has not, and
+// never had: one that was released is no longer there either, but its release is an
+// event that came later than the kill.
+func (l *Lifecycle) unknownScopes(v *store.View, logged map[string]scopeKill, last Restoration) (list []scopeKill, err error) {
+	newest, err := v.LastSequence()
+	if err != nil {
+		return nil, err
+	}
+	now, err := killedScopes(v)
+	if err != nil {
+		return nil, err
+	}
+	known := make(map[string]bool)
+	for _, s := range now {
+		known[l.killLog.text(s.on)] = true
+	}
+	for _, text := range slices.Sorted(maps.Keys(logged)) {
+		s := logged[text]
+		state := newest
+		if last.N != 0 && s.at < last.RestoredAt {
+			state = last.Seq
+		}
+		if !known[text] && state <= s.seq {
+			list = append(list, s)
+		}
+	}
+	return list, nil
+}
+
 // logKills appends to the kill log what the database has more.
 func (l *Lifecycle) logKills(v *store.View) error {
 	l.logging.Lock()
@@ -277,9 +337,10 @@ func (l *Lifecycle) logKills(v *store.View) error {
 // has more is left for Reconcile; until then the bar is up.
 func (l *Lifecycle) startKills(ctx context.Context) error {
 	var logged []Kill
+	var scopes map[string]scopeKill
 	if l.cfg.KillLog != "" {
 		var err error
-		if l.killLog, logged, err = openKillLog(l.cfg.KillLog, l.cfg.Network, l.cfg.Codec); err != nil {
+		if l.killLog, logged, scopes, err = openKillLog(l.cfg.KillLog, l.cfg.Network, l.cfg.Codec); err != nil {
 			return err
 		}
 	}
@@ -293,14 +354,22 @@ func (l *Lifecycle) startKills(ctx context.Context) error {
 				l.behind = append(l.behind, k)
 			}
 		}
+		if c, err = condition(v); err != nil {
+			return err
+		}
+		if l.killLog != nil {
+			if l.behindScopes, err = l.unknownScopes(v, scopes, c.Restored); err != nil {
+				return err
+			}
+		}
 		if err = l.logKills(v); err == nil {
-			c, err = condition(v)
+			err = l.logScopes(v)
 		}
 		return err
 	}); err != nil {
 		return fmt.Errorf("lifecycle: read the kills: %w", err)
 	}
-	l.apart.Store(len(l.behind) > 0)
+	l.apart.Store(len(l.behind)+len(l.behindScopes) > 0)
 	l.took(c)
 	return nil
 }
@@ -309,12 +378,12 @@ func (l *Lifecycle) startKills(ctx context.Context) error {
 // which Start has found some: the database is of an earlier time, and no agent
 // acts before an operator has confirmed. The server calls it before it serves.
 func (l *Lifecycle) Reconcile(ctx context.Context) error {
-	if len(l.behind) == 0 {
+	if len(l.behind)+len(l.behindScopes) == 0 {
 		return nil
 	}
 	p := act.SystemPrincipal(restorer)
 	l.log.WarnContext(ctx, "the database does not know kills that the kill log has: it is of an earlier time, and no agent acts until an operator confirms",
-		slog.Int("kills", len(l.behind)), slog.String("log", l.cfg.KillLog))
+		slog.Int("kills", len(l.behind)), slog.Int("scopes", len(l.behindScopes)), slog.String("log", l.cfg.KillLog))
 	if _, err := l.restore.Do(ctx, p, Restoration{}); err != nil {
 		return fmt.Errorf("lifecycle: note that the database is of an earlier time: %w", err)
 	}
@@ -328,7 +397,18 @@ func (l *Lifecycle) Reconcile(ctx context.Context) error {
 			return fmt.Errorf("lifecycle: kill %s again: %w", k.Name, err)
 		}
 	}
-	l.behind = nil
+	for _, s := range l.behindScopes {
+		on := l.killLog.text(s.on)
+		_, err := l.KillScope.Do(ctx, p, ScopeOrder{On: s.on, Reason: cutReason("killed before, on "+act.FromMicros(s.at).Format(time.DateOnly)+": ", s.reason)})
+		if act.CodeOf(err) == act.NotFound { // it is younger than this state, as is whoever was in it
+			l.log.WarnContext(ctx, "a scope that was killed is not in this state of the network", slog.String("scope", on))
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("lifecycle: kill %s again: %w", on, err)
+		}
+	}
+	l.behind, l.behindScopes = nil, nil
 	l.apart.Store(false)
 	return nil
 }

@@ -242,7 +242,7 @@ func TestDefaultBundle(t *testing.T) {
 		"scope.resume":      operators,
 		"scope.quarantine":  operators,
 		"scope.release":     operators,
-		"scope.kill":        operators,
+		"scope.kill":        append([]string{"restorer"}, operators...),
 		"scope.finish":      {"sweeper"},
 		"drill.begin":       {"driller"},
 		"drill.record":      {"driller"},

@@ -1,6 +1,7 @@
 package server_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"log/slog"
@@ -156,6 +157,76 @@ func TestT38_AKilledAgentStaysDead(t *testing.T) {
 			neverActed(t, r, victim.ID)
 		})
 	})
+}
+
+// T38: the kill of a scope is known outside the database before its agents have ended one
+// by one, so a state from before it lets none of them act, and neither does a release of
+// later make a node that was away think that its state is old.
+func TestT38_AScopeStaysKilled(t *testing.T) {
+	for _, d := range []store.Dialect{store.SQLite, store.Postgres} {
+		t.Run(d.String(), func(t *testing.T) {
+			from, to := servertest.Config(t, d), servertest.Config(t, d)
+			s := servertest.Open(t, from)
+			strayKey, stray := s.Agent(t, "stray")
+			otherKey, _ := s.Agent(t, "other")
+			file, _ := backedUp(t, s)
+			scope := "/v1/scopes/lineage:" + s.Codec.String(stray.ID)
+			why := map[string]string{"reason": "it went astray"}
+			if a := s.Call(t, http.MethodPost, scope+"/kill", s.Token, why); a.Status != http.StatusOK {
+				t.Fatalf("kill a line: %d %s", a.Status, a.Raw)
+			}
+			// What the log had when the kill was acknowledged, whatever has ended since.
+			only := scopesOnly(t, from.KillLogPath())
+			if err := s.Lifecycle.SweepScopes(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if a := s.Call(t, http.MethodPost, scope+"/release", s.Token, why); a.Status != http.StatusOK {
+				t.Fatalf("release: %d %s", a.Status, a.Raw)
+			}
+			s.Stop()
+			s = servertest.Start(t, from)
+			if a := s.Call(t, http.MethodGet, "/v1/home", otherKey, nil); a.Status != http.StatusOK {
+				t.Errorf("after a release the network is taken for an older one: %d %s", a.Status, a.Raw)
+			}
+
+			to.KillLog = filepath.Join(t.TempDir(), "kills.log")
+			if err := os.WriteFile(to.KillLog, only, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			restored(t, from, to, file)
+			r := servertest.Start(t, to)
+			tries(t, r, "restored", strayKey)
+			if err := r.Lifecycle.SweepScopes(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if status, rule := confirm(t, r, "1"); status != http.StatusOK {
+				t.Errorf("confirm: %d %v", status, rule)
+			}
+			tries(t, r, "confirmed", strayKey)
+			neverActed(t, r, stray.ID)
+			if a := r.Call(t, http.MethodGet, "/v1/home", otherKey, nil); a.Status != http.StatusOK {
+				t.Errorf("another agent is answered %d %s", a.Status, a.Raw)
+			}
+		})
+	}
+}
+
+// scopesOnly is a kill log without the kills of single agents.
+func scopesOnly(t *testing.T, path string) (out []byte) {
+	t.Helper()
+	raw, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range bytes.Lines(raw) {
+		if bytes.Contains(line, []byte(`"scope":`)) {
+			out = append(out, line...)
+		}
+	}
+	if len(out) == 0 {
+		t.Fatalf("no scope in %s", raw)
+	}
+	return out
 }
 
 func dialectOf(c server.Config) store.Dialect {
