@@ -66,7 +66,23 @@ func (a *app) root() *cobra.Command {
 		return usageError{fmt.Errorf("%w: see %s --help", err, c.CommandPath())}
 	})
 	root.AddCommand(a.serve(), a.dev(), a.agent(), a.class(), a.mandate(), a.owner(), a.policy(), a.contain(), a.enrollment(), a.proxy(), a.token(), a.key(), a.identity(), a.command(), a.whoami(), a.login(), a.logout(), a.approval(), a.importing(), a.network(), a.backup(), a.restore(), a.doctor(), a.version())
+	explainArgs(root)
 	return root
+}
+
+// explainArgs has what a command is given too much or too little of answered with its form.
+func explainArgs(c *cobra.Command) {
+	for _, sub := range c.Commands() {
+		explainArgs(sub)
+	}
+	if check := c.Args; check != nil {
+		c.Args = func(c *cobra.Command, args []string) error {
+			if err := check(c, args); err != nil {
+				return usageError{fmt.Errorf("%w: use %s; see %s --help", err, c.UseLine(), c.CommandPath())}
+			}
+			return nil
+		}
+	}
 }
 
 // Exit codes; see the package comment.
@@ -103,7 +119,7 @@ func exitCode(err error) int {
 	}
 	e, ok := errors.AsType[*act.Error](err)
 	if !ok {
-		if strings.HasPrefix(err.Error(), "unknown command") || strings.Contains(err.Error(), "arg(s)") {
+		if strings.HasPrefix(err.Error(), "unknown command") {
 			return exitUsage
 		}
 		return exitError
