@@ -27,6 +27,7 @@ const (
 	fleetPause   = 20 * time.Millisecond // between two stops
 	fleetHunters = 4                     // on each node, acting as those who are stopped
 	fleetTries   = 3                     // of each of them after the acknowledgement
+	fleetHunt    = time.Millisecond      // of a hunter between two acts: without, they keep the cores full
 	fleetRest    = 20 * time.Millisecond // of other callers between two acts
 )
 
@@ -41,9 +42,10 @@ type fleet struct {
 
 // stop is one way of stopping: who is in it, and how it is done and undone.
 type stop struct {
-	name string
-	most int // times in a repetition, 0 is as often as there is time
-	make func() (in func() act.Principal, do, undo func(context.Context) error)
+	name  string
+	most  int  // times in a repetition, 0 is as often as there is time
+	final bool // who is stopped stays so
+	make  func() (in func() act.Principal, do, undo func(context.Context) error)
 }
 
 // stopped is what came of one stop.
@@ -172,7 +174,7 @@ func (f *fleet) stops() []stop {
 	life := f.srv.Lifecycle
 	owner, all := lifecycle.ScopeName{Kind: "owner", Name: "bench"}, lifecycle.ScopeName{Kind: "all"}
 	return []stop{
-		{name: "agent", make: func() (func() act.Principal, func(context.Context) error, func(context.Context) error) {
+		{name: "agent", final: true, make: func() (func() act.Principal, func(context.Context) error, func(context.Context) error) {
 			f.gone++
 			p := f.at(f.has - f.gone)
 			return always(p), func(ctx context.Context) error {
@@ -180,7 +182,7 @@ func (f *fleet) stops() []stop {
 				return err
 			}, nil
 		}},
-		{name: "lineage", most: 20, make: func() (func() act.Principal, func(context.Context) error, func(context.Context) error) {
+		{name: "lineage", most: 20, final: true, make: func() (func() act.Principal, func(context.Context) error, func(context.Context) error) {
 			f.gone = (f.gone/fleetLine + 2) * fleetLine
 			from := f.has - f.has%fleetLine - f.gone
 			in := func() act.Principal { return f.at(from + rand.IntN(fleetLine)) }
@@ -207,7 +209,13 @@ func (f *fleet) do(ctx context.Context, node *server.Server, p act.Principal, wr
 }
 
 // halted reports whether an act was refused because of a standing.
-func halted(err error) bool { return strings.HasPrefix(act.AsError(err).Rule, "standing.") }
+func halted(err error) bool {
+	return err != nil && strings.HasPrefix(act.AsError(err).Rule, "standing.")
+}
+
+// full reports whether an act was turned away because its node had too much to do: that is
+// neither an act nor the refusal that is waited for.
+func full(err error) bool { return act.CodeOf(err) == act.Unavailable }
 
 // measure stops again and again, beside acts of others.
 func (f *fleet) measure(ctx context.Context, s stop, fig figure) error {
@@ -266,7 +274,7 @@ func (f *fleet) repeat(span, ctx context.Context, s stop) (list []stopped, acts 
 				switch err := f.do(ctx, node, f.at(rand.IntN(f.has/2)), i%4 == 0); {
 				case err == nil:
 					done.Add(1)
-				case !halted(err):
+				case !halted(err) && !full(err):
 					return fmt.Errorf("beside: %w", err)
 				}
 			}
@@ -275,7 +283,7 @@ func (f *fleet) repeat(span, ctx context.Context, s stop) (list []stopped, acts 
 	}
 	g.Go(func() error {
 		defer end()
-		for span.Err() == nil && (s.most == 0 || len(list) < s.most) && f.gone < f.has/4 {
+		for span.Err() == nil && (s.most == 0 || len(list) < s.most) && (!s.final || f.gone < f.has/4) {
 			time.Sleep(fleetPause)
 			in, do, undo := s.make()
 			x, err := f.stop(ctx, in, do)
@@ -308,18 +316,22 @@ func (f *fleet) stop(ctx context.Context, in func() act.Principal, do func(conte
 			began := make(chan error, 1)
 			ready.Go(func() error { return <-began })
 			hunt.Go(func() error {
-				began <- f.do(ctx, node, in(), hunter%2 == 0)
+				err := f.do(ctx, node, in(), hunter%2 == 0)
+				if full(err) {
+					err = nil
+				}
+				began <- err
 				refused := false
-				for tries := 0; tries < fleetTries && !failed.Load(); {
+				for tries := 0; tries < fleetTries && !failed.Load(); time.Sleep(fleetHunt) {
 					after := acked.Load()
 					err := f.do(ctx, node, in(), hunter%2 == 0)
 					switch {
 					case err == nil && after:
 						late.Add(1)
-					case err != nil && !halted(err):
+					case err != nil && !halted(err) && !full(err):
 						return fmt.Errorf("as one who is stopped: %w", err)
 					}
-					if at := start.Load(); err != nil && !refused && at != nil {
+					if at := start.Load(); halted(err) && !refused && at != nil {
 						refused = true
 						for took := int64(time.Since(*at)); ; {
 							if now := last.Load(); now >= took || last.CompareAndSwap(now, took) {
