@@ -29,6 +29,7 @@ const (
 	fleetTries   = 3                     // of each of them after the acknowledgement
 	fleetHunt    = time.Millisecond      // of a hunter between two acts: without, they keep the cores full
 	fleetRest    = 20 * time.Millisecond // of other callers between two acts
+	fleetPosts   = 64                    // that they comment on
 )
 
 // fleet is a network of many agents that act on all its nodes, while some of them, or all,
@@ -37,7 +38,9 @@ type fleet struct {
 	*office
 	nodes    []*server.Server
 	operator act.Principal
-	gone     int // agents at the end of the rows that were killed
+	posts    []act.ID
+	said     atomic.Int64 // comments, so that no two are alike
+	gone     int          // agents at the end of the rows that were killed
 }
 
 // stop is one way of stopping: who is in it, and how it is done and undone.
@@ -122,7 +125,15 @@ func (f *fleet) begin(ctx context.Context, n, nodes int) (err error) {
 	if f.operator, err = f.governor(ctx); err != nil {
 		return err
 	}
-	f.nodes = []*server.Server{f.srv}
+	f.nodes, f.posts = []*server.Server{f.srv}, nil
+	for i := range fleetPosts {
+		title, content := prose(i)
+		made, err := f.srv.Network.CreatePost.Do(ctx, f.at(i), network.NewPost{Community: "general", Title: title, Content: content})
+		if err != nil {
+			return err
+		}
+		f.posts = append(f.posts, made.ID)
+	}
 	for len(f.nodes) < nodes {
 		t := f.task()
 		if t.Data, err = os.MkdirTemp(f.r.dir, "node-"); err != nil {
@@ -197,11 +208,12 @@ func (f *fleet) stops() []stop {
 	}
 }
 
-// do acts as an agent on a node: it looks at a feed, or subscribes.
+// do acts as an agent on a node: it looks at a feed, or comments.
 func (f *fleet) do(ctx context.Context, node *server.Server, p act.Principal, write bool) error {
 	var err error
 	if write {
-		_, err = node.Network.Subscribe.Do(ctx, p, "general")
+		_, content := prose(int(f.said.Add(1)))
+		_, err = node.Network.CreateComment.Do(ctx, p, network.NewComment{Post: network.Named{ID: f.posts[rand.IntN(len(f.posts))]}, Content: content})
 	} else {
 		_, err = node.Network.ReadFeed.Do(ctx, p, network.FeedQuery{Limit: 1})
 	}
