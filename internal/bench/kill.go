@@ -27,7 +27,9 @@ const (
 	fleetPause   = 20 * time.Millisecond // between two stops
 	fleetHunters = 4                     // on each node, acting as those who are stopped
 	fleetTries   = 3                     // of each of them after the acknowledgement
+	fleetHunt    = time.Millisecond      // of a hunter between two acts: without, they keep the cores full
 	fleetRest    = 20 * time.Millisecond // of other callers between two acts
+	fleetPosts   = 64                    // that they comment on
 )
 
 // fleet is a network of many agents that act on all its nodes, while some of them, or all,
@@ -36,14 +38,17 @@ type fleet struct {
 	*office
 	nodes    []*server.Server
 	operator act.Principal
-	gone     int // agents at the end of the rows that were killed
+	posts    []act.ID
+	said     atomic.Int64 // comments, so that no two are alike
+	gone     int          // agents at the end of the rows that were killed
 }
 
 // stop is one way of stopping: who is in it, and how it is done and undone.
 type stop struct {
-	name string
-	most int // times in a repetition, 0 is as often as there is time
-	make func() (in func() act.Principal, do, undo func(context.Context) error)
+	name  string
+	most  int  // times in a repetition, 0 is as often as there is time
+	final bool // who is stopped stays so
+	make  func() (in func() act.Principal, do, undo func(context.Context) error)
 }
 
 // stopped is what came of one stop.
@@ -120,7 +125,15 @@ func (f *fleet) begin(ctx context.Context, n, nodes int) (err error) {
 	if f.operator, err = f.governor(ctx); err != nil {
 		return err
 	}
-	f.nodes = []*server.Server{f.srv}
+	f.nodes, f.posts = []*server.Server{f.srv}, nil
+	for i := range fleetPosts {
+		title, content := prose(i)
+		made, err := f.srv.Network.CreatePost.Do(ctx, f.at(i), network.NewPost{Community: "general", Title: title, Content: content})
+		if err != nil {
+			return err
+		}
+		f.posts = append(f.posts, made.ID)
+	}
 	for len(f.nodes) < nodes {
 		t := f.task()
 		if t.Data, err = os.MkdirTemp(f.r.dir, "node-"); err != nil {
@@ -172,7 +185,7 @@ func (f *fleet) stops() []stop {
 	life := f.srv.Lifecycle
 	owner, all := lifecycle.ScopeName{Kind: "owner", Name: "bench"}, lifecycle.ScopeName{Kind: "all"}
 	return []stop{
-		{name: "agent", make: func() (func() act.Principal, func(context.Context) error, func(context.Context) error) {
+		{name: "agent", final: true, make: func() (func() act.Principal, func(context.Context) error, func(context.Context) error) {
 			f.gone++
 			p := f.at(f.has - f.gone)
 			return always(p), func(ctx context.Context) error {
@@ -180,7 +193,7 @@ func (f *fleet) stops() []stop {
 				return err
 			}, nil
 		}},
-		{name: "lineage", most: 20, make: func() (func() act.Principal, func(context.Context) error, func(context.Context) error) {
+		{name: "lineage", most: 20, final: true, make: func() (func() act.Principal, func(context.Context) error, func(context.Context) error) {
 			f.gone = (f.gone/fleetLine + 2) * fleetLine
 			from := f.has - f.has%fleetLine - f.gone
 			in := func() act.Principal { return f.at(from + rand.IntN(fleetLine)) }
@@ -195,11 +208,12 @@ func (f *fleet) stops() []stop {
 	}
 }
 
-// do acts as an agent on a node: it looks at a feed, or subscribes.
+// do acts as an agent on a node: it looks at a feed, or comments.
 func (f *fleet) do(ctx context.Context, node *server.Server, p act.Principal, write bool) error {
 	var err error
 	if write {
-		_, err = node.Network.Subscribe.Do(ctx, p, "general")
+		_, content := prose(int(f.said.Add(1)))
+		_, err = node.Network.CreateComment.Do(ctx, p, network.NewComment{Post: network.Named{ID: f.posts[rand.IntN(len(f.posts))]}, Content: content})
 	} else {
 		_, err = node.Network.ReadFeed.Do(ctx, p, network.FeedQuery{Limit: 1})
 	}
@@ -207,7 +221,13 @@ func (f *fleet) do(ctx context.Context, node *server.Server, p act.Principal, wr
 }
 
 // halted reports whether an act was refused because of a standing.
-func halted(err error) bool { return strings.HasPrefix(act.AsError(err).Rule, "standing.") }
+func halted(err error) bool {
+	return err != nil && strings.HasPrefix(act.AsError(err).Rule, "standing.")
+}
+
+// full reports whether an act was turned away because its node had too much to do: that is
+// neither an act nor the refusal that is waited for.
+func full(err error) bool { return act.CodeOf(err) == act.Unavailable }
 
 // measure stops again and again, beside acts of others.
 func (f *fleet) measure(ctx context.Context, s stop, fig figure) error {
@@ -266,7 +286,7 @@ func (f *fleet) repeat(span, ctx context.Context, s stop) (list []stopped, acts 
 				switch err := f.do(ctx, node, f.at(rand.IntN(f.has/2)), i%4 == 0); {
 				case err == nil:
 					done.Add(1)
-				case !halted(err):
+				case !halted(err) && !full(err):
 					return fmt.Errorf("beside: %w", err)
 				}
 			}
@@ -275,7 +295,7 @@ func (f *fleet) repeat(span, ctx context.Context, s stop) (list []stopped, acts 
 	}
 	g.Go(func() error {
 		defer end()
-		for span.Err() == nil && (s.most == 0 || len(list) < s.most) && f.gone < f.has/4 {
+		for span.Err() == nil && (s.most == 0 || len(list) < s.most) && (!s.final || f.gone < f.has/4) {
 			time.Sleep(fleetPause)
 			in, do, undo := s.make()
 			x, err := f.stop(ctx, in, do)
@@ -308,18 +328,22 @@ func (f *fleet) stop(ctx context.Context, in func() act.Principal, do func(conte
 			began := make(chan error, 1)
 			ready.Go(func() error { return <-began })
 			hunt.Go(func() error {
-				began <- f.do(ctx, node, in(), hunter%2 == 0)
+				err := f.do(ctx, node, in(), hunter%2 == 0)
+				if full(err) {
+					err = nil
+				}
+				began <- err
 				refused := false
-				for tries := 0; tries < fleetTries && !failed.Load(); {
+				for tries := 0; tries < fleetTries && !failed.Load(); time.Sleep(fleetHunt) {
 					after := acked.Load()
 					err := f.do(ctx, node, in(), hunter%2 == 0)
 					switch {
 					case err == nil && after:
 						late.Add(1)
-					case err != nil && !halted(err):
+					case err != nil && !halted(err) && !full(err):
 						return fmt.Errorf("as one who is stopped: %w", err)
 					}
-					if at := start.Load(); err != nil && !refused && at != nil {
+					if at := start.Load(); halted(err) && !refused && at != nil {
 						refused = true
 						for took := int64(time.Since(*at)); ; {
 							if now := last.Load(); now >= took || last.CompareAndSwap(now, took) {

@@ -81,6 +81,9 @@ func (g *Gate) decideChain(p act.Principal, i Info, f Facts, chain []Facts, d *D
 		}
 		other := g.Decider.Decide(member(p, n), Question{Act: i.Name, Resource: facts})
 		if !other.Allow {
+			if state, _ := g.Standings.Standing(id); !state.MayAct() {
+				return chainError(state)
+			}
 			return act.Errorf(act.Denied, "the policy does not allow %s here to one on whose behalf you act", i.Name).
 				WithRule(other.Policy).WithHint("act in your own name, with a token of your own; or: " + other.Hint)
 		}

@@ -135,6 +135,27 @@ func (f *fences) loop() {
 func (f *fences) poll(ctx context.Context) error {
 	f.polling.Lock()
 	defer f.polling.Unlock()
+	return f.ask(ctx)
+}
+
+// catchUp is poll, unless a fence after number n was applied meanwhile. It reports whether
+// this node was behind: who has met what is not applied would meet it again without.
+func (f *fences) catchUp(ctx context.Context, n int64) (behind bool) {
+	// A caller that leaves must not leave this node in doubt of its fences.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), pollTimeout)
+	defer cancel()
+	f.polling.Lock()
+	defer f.polling.Unlock()
+	if f.number() == n {
+		if err := f.ask(ctx); err != nil {
+			f.log.Warn("ask for fences", "err", err)
+		}
+	}
+	return f.number() != n
+}
+
+// ask is poll for who holds polling.
+func (f *fences) ask(ctx context.Context) error {
 	asked := time.Since(f.epoch)
 	before := f.applied.Load()
 	changed := make(map[act.Kind][]act.ID)

@@ -222,7 +222,26 @@ func RegisterWrite[In, Out any](g *Gate, w Write[In, Out]) *WriteAct[In, Out] {
 // the act must start again.
 var errMoved = errors.New("moved")
 
-const maxRedo = 8
+const (
+	maxRedo   = 8  // tries while what an act is aimed at moves
+	maxBehind = 64 // tries that met what this node had not applied yet
+)
+
+// redo does an act until nothing has moved under it.
+func (g *Gate) redo(ctx context.Context, once func() error) (err error) {
+	for moved, behind := 0, 0; moved < maxRedo && behind < maxBehind; {
+		applied := g.fence.number()
+		if err = once(); !errors.Is(err, errMoved) {
+			return err
+		}
+		if g.fence.catchUp(ctx, applied) {
+			behind++
+		} else {
+			moved++
+		}
+	}
+	return err
+}
 
 // Do runs the act for p.
 func (a *WriteAct[In, Out]) Do(ctx context.Context, p act.Principal, in In) (Out, error) {
@@ -247,12 +266,10 @@ func (a *WriteAct[In, Out]) DoSpending(ctx context.Context, p act.Principal, in 
 
 func (a *WriteAct[In, Out]) do(ctx context.Context, p act.Principal, pass *passage, in In) (out Out, err error) {
 	began := a.g.clock()
-	for range maxRedo {
+	err = a.g.redo(ctx, func() (err error) {
 		out, err = a.once(ctx, p, pass, in)
-		if !errors.Is(err, errMoved) {
-			break
-		}
-	}
+		return err
+	})
 	if errors.Is(err, errMoved) {
 		err = act.Errorf(act.Conflict, "what the act is aimed at keeps changing").WithHint("read it again and retry")
 	}
@@ -536,6 +553,12 @@ func (g *Gate) decide(p act.Principal, i Info, f Facts, chain []Facts) (Decision
 	}
 	d := g.Decider.Decide(p, Question{Act: i.Name, Resource: f})
 	if !d.Allow {
+		// Policies look at standings, too: who was stopped since they were admitted hears that.
+		if p.Kind == act.Agent {
+			if state, _ := g.Standings.Standing(p.ID); !state.MayAct() {
+				return d, standingError(state)
+			}
+		}
 		return d, act.Errorf(act.Denied, "the policy does not allow %s here", i.Name).
 			WithRule(d.Policy).WithHint(d.Hint)
 	}
@@ -604,12 +627,9 @@ func (g *Gate) recheck(tx *store.Tx, p act.Principal, target Resource) error {
 }
 
 // Moved is what Standings.Expect returns when an agent may still act but its
-// epoch has changed since it was admitted: the act starts again.
+// epoch has changed since it was admitted, or something may have stopped it that this
+// node has not applied yet: the act starts again when it has.
 func Moved() error { return errMoved }
-
-// Hurry has this node ask for fences at once: something it has read is newer than what it
-// has applied.
-func (g *Gate) Hurry() { g.fence.poke() }
 
 // finish counts the act and puts its denial or failure on record.
 func (g *Gate) finish(ctx context.Context, p act.Principal, i Info, began time.Time, err error) {

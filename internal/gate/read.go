@@ -67,12 +67,10 @@ func (a *ReadAct[In, Out]) Again(ctx context.Context, p act.Principal, in In) (O
 
 func (a *ReadAct[In, Out]) read(ctx context.Context, p act.Principal, in In, i Info) (out Out, err error) {
 	began := a.g.clock()
-	for range maxRedo {
+	err = a.g.redo(ctx, func() (err error) {
 		out, err = a.once(ctx, p, in, i)
-		if !errors.Is(err, errMoved) {
-			break
-		}
-	}
+		return err
+	})
 	if errors.Is(err, errMoved) {
 		err = act.Errorf(act.Unavailable, "the page keeps changing").WithHint("retry").WithRetry(pollEvery)
 	}

@@ -43,14 +43,14 @@ func (g *Gate) Series(ctx context.Context, turn func(i int), steps ...Step) (err
 		return nil
 	}
 	blamed := -1 // the step that the error is about; none if it is about all
-	for range maxRedo {
-		if blamed, err = g.series(ctx, turn, steps); !errors.Is(err, errMoved) {
-			break
+	err = g.redo(ctx, func() (err error) {
+		if blamed, err = g.series(ctx, turn, steps); errors.Is(err, errMoved) {
+			for _, s := range steps {
+				s.end(ctx, errMoved)
+			}
 		}
-		for _, s := range steps {
-			s.end(ctx, errMoved)
-		}
-	}
+		return err
+	})
 	if errors.Is(err, errMoved) {
 		err = act.Errorf(act.Conflict, "what a series is aimed at keeps changing").WithHint("read it again and retry")
 	}

@@ -78,14 +78,14 @@ SELECT id FROM token_grant WHERE id = $1
 UNION SELECT id FROM token_grant WHERE holder = $1
 UNION SELECT id FROM token_grant WHERE credential = $1
 UNION SELECT g.id FROM token_grant AS g JOIN credential AS c ON c.id = g.credential WHERE c.parent = $1 AND c.kind = 'x509-svid'
-UNION SELECT g.id FROM token_grant AS g JOIN line ON g.parent = line.id) SELECT id FROM line)`
+UNION SELECT g.id FROM token_grant AS g JOIN line ON g.parent = line.id AND g.parent <> 0) SELECT id FROM line)`
 	qGrantHolders store.Q = `SELECT DISTINCT holder FROM token_grant WHERE revoked_at = $2 AND expires_at > $2 AND id IN (
 WITH RECURSIVE line (id) AS (
 SELECT id FROM token_grant WHERE id = $1
 UNION SELECT id FROM token_grant WHERE holder = $1
 UNION SELECT id FROM token_grant WHERE credential = $1
 UNION SELECT g.id FROM token_grant AS g JOIN credential AS c ON c.id = g.credential WHERE c.parent = $1 AND c.kind = 'x509-svid'
-UNION SELECT g.id FROM token_grant AS g JOIN line ON g.parent = line.id) SELECT id FROM line)`
+UNION SELECT g.id FROM token_grant AS g JOIN line ON g.parent = line.id AND g.parent <> 0) SELECT id FROM line)`
 )
 
 func scanGrant(r *store.Row) (g Grant) {

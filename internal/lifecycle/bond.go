@@ -79,12 +79,18 @@ func (l *Lifecycle) weighed(h *halts, agent act.ID, state act.Standing, now int6
 	return h.on(l, act.ID(s.record.owner.Load()), b, state)
 }
 
-const qAnyChild store.Q = `SELECT id FROM agent WHERE parent = $1 AND parent <> 0 ORDER BY id LIMIT 1`
+const qLivingChild store.Q = `SELECT id FROM agent WHERE parent = $1 AND parent <> 0 AND state NOT IN ($2, $3) ORDER BY id LIMIT 1`
+
+// hasChildren reports whether an agent has children that have not ended.
+func hasChildren(v *store.View, agent act.ID) (bool, error) {
+	return v.One(qLivingChild, func(*store.Row) error { return nil }, agent, int64(act.Killed), int64(act.Expired))
+}
 
 // haltLine has everybody who descends from an agent share what has become of it: who
 // is stopped stops them, who has ended ends them, and who may act again lets them. The
 // caller has changed the agent's row in this transaction, so that no child is born
-// meanwhile (see spawn).
+// meanwhile (see spawn). Each halt is a fence that every act has to do with, so none is made
+// for children who have all ended.
 func (l *Lifecycle) haltLine(tx *store.Tx, a Agent, by act.ID, reason string) error {
 	line := Scope{Kind: ScopeLineage, Target: a.ID}
 	does := act.Paused
@@ -95,7 +101,7 @@ func (l *Lifecycle) haltLine(tx *store.Tx, a Agent, by act.ID, reason string) er
 	case a.Standing.Final():
 		does = act.Expired
 	}
-	parent, err := tx.One(qAnyChild, func(*store.Row) error { return nil }, a.ID)
+	parent, err := hasChildren(&tx.View, a.ID)
 	if err != nil || !parent {
 		return err
 	}

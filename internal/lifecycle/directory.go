@@ -239,7 +239,7 @@ func (l *Lifecycle) Expect(tx *store.Tx, p act.Principal, community act.ID) erro
 		}
 		halts := l.halts.Load()
 		if r.Int(2) != halts.n {
-			return l.late()
+			return gate.Moved()
 		}
 		if place := halts.place(community); !place.MayAct() {
 			return gate.PlaceError(place)

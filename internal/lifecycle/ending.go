@@ -238,7 +238,7 @@ func (l *Lifecycle) runEnd(tx *store.Tx, a Agent, c Cause) (Agent, error) {
 	if c.EndsAt > tx.Now() {
 		return a, act.Errorf(act.Conflict, "the agent has time until %s", wireTime(c.EndsAt)).WithRule("ending.grace").WithHint("wait, or kill it")
 	}
-	living, err := tx.One(qBoundOf, func(*store.Row) error { return nil }, a.ID, int64(act.Killed), int64(act.Expired))
+	living, err := hasChildren(&tx.View, a.ID)
 	if err != nil {
 		return a, err
 	}
@@ -307,7 +307,7 @@ func (l *Lifecycle) unbind(tx *store.Tx, agent act.ID) error {
 
 // lineOver lifts the halt of a line whose first has ended and has no living children.
 func (l *Lifecycle) lineOver(tx *store.Tx, first act.ID) error {
-	living, err := tx.One(qBoundOf, func(*store.Row) error { return nil }, first, int64(act.Killed), int64(act.Expired))
+	living, err := hasChildren(&tx.View, first)
 	if err != nil || living {
 		return err
 	}

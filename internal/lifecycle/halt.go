@@ -4,7 +4,6 @@ import (
 	"context"
 
 	"github.com/reefwarden/reefwarden/internal/act"
-	"github.com/reefwarden/reefwarden/internal/gate"
 	"github.com/reefwarden/reefwarden/internal/store"
 )
 
@@ -206,11 +205,4 @@ func sterner(a, b act.Standing) act.Standing {
 		return b
 	}
 	return a
-}
-
-// late is the verdict on an act that meets a change of the halts which this node has
-// not applied yet: it starts again when the fence has come, which is asked for at once.
-func (l *Lifecycle) late() error {
-	l.gate.Hurry()
-	return gate.Moved()
 }

@@ -1,7 +1,10 @@
 package lifecycle_test
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"sync/atomic"
 	"testing"
 
 	"github.com/reefwarden/reefwarden/internal/act"
@@ -160,4 +163,71 @@ func TestQuarantineOnAnotherNode(t *testing.T) {
 			a.check()
 		})
 	}
+}
+
+// sudden has something happen in the middle of an agent's act: when policy is asked.
+type sudden struct {
+	gate.Decider
+	then func()
+}
+
+func (s sudden) Decide(p act.Principal, q gate.Question) gate.Decision {
+	if p.Kind == act.Agent {
+		s.then()
+	}
+	return s.Decider.Decide(p, q)
+}
+
+// Policies look at standings, too. Who is stopped between the gate's look and theirs is
+// told what has become of them, and not that something is forbidden.
+func TestStoppedWhilePolicyIsAsked(t *testing.T) {
+	each(t, plan{life: lifecycle.Config{ClaimRequired: true}}, func(t *testing.T, h *house) {
+		p, _ := h.active("shark")
+		order := lifecycle.Order{Agent: p.ID, Reason: "in the middle"}
+		ports := h.ports
+		ports.Decider = sudden{h.ports.Decider, func() {
+			if _, err := h.life.Pause.Do(context.Background(), h.operator, order); err != nil {
+				t.Error(err)
+			}
+		}}
+		for what, try := range map[string]func(act.Principal) error{"a read": h.reads, "a write": h.writes} {
+			h.gate.Plug(ports)
+			is(t, what, try(p), act.Denied, "standing.paused")
+			h.gate.Plug(h.ports)
+			if _, err := h.life.Resume.Do(t.Context(), h.operator, order); err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
+}
+
+// Whoever is not meant by an order is not kept from what they do, also not while this node
+// has yet to apply it: their acts start again when it has.
+func TestBystandersGoOn(t *testing.T) {
+	each(t, plan{life: lifecycle.Config{ClaimRequired: true}}, func(t *testing.T, h *house) {
+		var load busy
+		var failed atomic.Pointer[error]
+		for i := range 4 {
+			p, _ := h.active(fmt.Sprintf("nemo-%d", i))
+			load.run(func() error {
+				err := errors.Join(h.writes(p), h.reads(p))
+				if err != nil {
+					failed.CompareAndSwap(nil, &err)
+				}
+				return err
+			})
+		}
+		h.owned("shark", "sharks")
+		for range 20 {
+			before := load.done.Load()
+			h.scoped("pause", owner("sharks"))
+			h.scoped("resume", owner("sharks"))
+			eventually(t, "they go on", func() bool { return load.done.Load() > before || failed.Load() != nil })
+		}
+		load.stop.Store(true)
+		load.workers.Wait()
+		if err := failed.Load(); err != nil {
+			t.Error(*err)
+		}
+	})
 }

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/reefwarden/reefwarden/internal/act"
+	"github.com/reefwarden/reefwarden/internal/gate"
 	"github.com/reefwarden/reefwarden/internal/store"
 )
 
@@ -38,7 +39,7 @@ func (l *Lifecycle) Recheck(tx *store.Tx, agents []act.Principal, verdicts []err
 	halts := l.halts.Load()
 	if n, err := haltsNow(&tx.View); err != nil || n != halts.n {
 		for i := range verdicts {
-			verdicts[i] = l.late()
+			verdicts[i] = gate.Moved()
 		}
 		return err
 	}

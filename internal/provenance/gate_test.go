@@ -25,6 +25,8 @@ func (open) Place(act.ID) act.Standing                            { return act.A
 func (open) Decide(act.Principal, gate.Question) gate.Decision {
 	return gate.Decision{Allow: true, Policy: "open"}
 }
+func (open) Fold(_ string, f gate.Facts) gate.Facts          { return f }
+func (open) Version() int64                                  { return 0 }
 func (open) ActDone(act, outcome string, took time.Duration) {}
 func (open) Denied(act, rule string)                         {}
 

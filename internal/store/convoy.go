@@ -80,7 +80,7 @@ func (db *DB) Shared(ctx context.Context, fn func(*Tx) error) (Outcome, error) {
 	r := newRider(ctx)
 	err := db.pg.convoy.ride(r, fn)
 	if errors.Is(err, errAlone) {
-		return db.pg.write(ctx, db.node, db.cfg.Fault, fn)
+		return db.pg.act(ctx, db.node, fn)
 	}
 	return r.tx.outcome(), err
 }

@@ -177,7 +177,7 @@ func (db *DB) WriteFenced(ctx context.Context, fn func(*Tx) error) (Outcome, err
 		return Outcome{}, unavailable("the request ended before it was done", err)
 	}
 	if db.pg != nil {
-		return db.pg.write(ctx, db.node, db.cfg.Fault, fn)
+		return db.pg.act(ctx, db.node, fn)
 	}
 	return db.lite.write(ctx, fn)
 }

@@ -33,6 +33,7 @@ type pg struct {
 	logKey   int64 // advisory lock: numbers fences in commit order
 	nodeKey  int64 // advisory lock: one process at a time chooses a node number
 	convoy   *convoy
+	turns    chan struct{} // as many as acts' transactions may hold connections at a time
 }
 
 // lockKey derives an advisory lock's key from the network's schema, so that
@@ -91,7 +92,7 @@ func openPostgres(ctx context.Context, cfg Config) (*pg, error) {
 	return &pg{
 		cfg: cfg, pool: pool,
 		fenceKey: lockKey(cfg.Schema, "fence"), logKey: lockKey(cfg.Schema, "fence-log"),
-		nodeKey: lockKey(cfg.Schema, "node"),
+		nodeKey: lockKey(cfg.Schema, "node"), turns: make(chan struct{}, max(1, int(pc.MaxConns)*3/4)),
 	}, nil
 }
 
@@ -170,6 +171,19 @@ const (
 	qNextPositionPostgres  Q = `SELECT nextval('position_seq')`
 	qLockPostgres          Q = `SELECT pg_advisory_xact_lock($1)`
 )
+
+// act is write for an act, when it is its turn. Acts wait for each other's rows with a
+// connection in hand: the rest of the pool is for what is over soon, and for the fences,
+// without which this node would serve nobody.
+func (p *pg) act(ctx context.Context, n *node, fn func(*Tx) error) (Outcome, error) {
+	select {
+	case p.turns <- struct{}{}:
+		defer func() { <-p.turns }()
+		return p.write(ctx, n, p.cfg.Fault, fn)
+	case <-ctx.Done():
+		return Outcome{}, unavailable("too many writes are waiting", ctx.Err())
+	}
+}
 
 func (p *pg) write(ctx context.Context, n *node, fault func(Step) error, fn func(*Tx) error) (Outcome, error) {
 	for try := 1; ; try++ {

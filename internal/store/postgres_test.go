@@ -366,3 +366,34 @@ WHERE l.locktype = 'advisory' AND l.mode = 'ExclusiveLock' AND NOT l.granted AND
 		t.Error(err)
 	}
 }
+
+// Acts that wait with their connections in hand leave some to whoever only looks, and to
+// the node's own fences: else it would lose touch with its network for being busy.
+func TestActsLeaveConnections(t *testing.T) {
+	cfg := storetest.Config(t, store.Postgres)
+	cfg.Readers = 4
+	db := storetest.OpenConfig(t, cfg)
+	var acts sync.WaitGroup
+	defer acts.Wait()
+	over := make(chan struct{})
+	defer close(over)
+	begun := make(chan struct{}, 8)
+	for range 8 {
+		acts.Go(func() {
+			if err := db.Write(t.Context(), func(*store.Tx) error { begun <- struct{}{}; <-over; return nil }); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	for range 3 {
+		<-begun
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	if err := db.Ping(ctx); err != nil {
+		t.Errorf("who only looks: %v", err)
+	}
+	if err := db.MarkFenced(ctx, 1); err != nil {
+		t.Errorf("its own fences: %v", err)
+	}
+}
