@@ -274,6 +274,72 @@ func TestKill(t *testing.T) {
 	}
 }
 
+// TestGate: the engines decide alike, which the bench itself sees to, and each size has its
+// figures. There is no peer here.
+func TestGate(t *testing.T) {
+	figures := bench(t, append(slices.Clone(small), "gate", "--base", "1000", "--policies", "100", "--opa", filepath.Join(t.TempDir(), "none"))...)
+	want(t, figures, dbSQLite, "", "governed", "kill_check_ns")
+	want(t, figures, dbSQLite, "the network's own", "governed", "decision_cached_ns")
+	for _, s := range shapes {
+		for _, metric := range []string{"decision_10_ns", "decision_100_ns", "decision_cached_ns", "times_10"} {
+			want(t, figures, "", s.name, "governed", metric)
+		}
+		want(t, figures, "", s.name, "cedar-go", "cedar_100_ns")
+	}
+	for _, f := range figures {
+		if (f.Metric == "kill_check_allocs" || f.Metric == "decision_cached_allocs") && f.Value != 0 {
+			t.Errorf("%s of %s: %g objects", f.Metric, f.Variant, f.Value)
+		}
+	}
+}
+
+// The same laws say the same in Cedar and in Rego.
+func TestLaws(t *testing.T) {
+	list := []law{{act: "post.create"}, {act: "a", owner: "o"}, {forbid: true, act: "a", class: "c"}, {act: "a", place: "p"}}
+	for text, wants := range map[string][]string{
+		cedarOf(list): {
+			`@id("l0") permit (principal is Agent, action == Action::"post.create", resource) when { principal.standing == "active" };`,
+			`@id("l1") permit (principal is Agent, action == Action::"a", resource) when { principal.owner == Owner::"o" && principal.standing == "active" };`,
+			`@id("l2") forbid (principal is Agent, action == Action::"a", resource) when { principal.class == "c" };`,
+			`@id("l3") permit (principal is Agent, action == Action::"a", resource in Community::"p") when { principal.standing == "active" };`,
+		},
+		regoOf(list): {
+			`permit if { input.action == "post.create"; input.principal.standing == "active" }`,
+			`permit if { input.action == "a"; input.principal.owner == "o"; input.principal.standing == "active" }`,
+			`forbid if { input.action == "a"; input.principal.class == "c" }`,
+			`permit if { input.action == "a"; input.resource == "p"; input.principal.standing == "active" }`,
+		},
+	} {
+		for _, line := range wants {
+			if !strings.Contains(text, line+"\n") {
+				t.Errorf("lacks %s:\n%s", line, text)
+			}
+		}
+	}
+}
+
+// TestSpawn: children are carved out of what there is, and who is late is found.
+func TestSpawn(t *testing.T) {
+	for _, db := range []string{dbSQLite, dbPostgres} {
+		t.Run(db, func(t *testing.T) {
+			args := append(slices.Clone(small), "spawn", "--base", "1000", "--db", db)
+			if db == dbPostgres {
+				args = append(args, "--db-url", storetest.URL(t))
+			}
+			figures := bench(t, args...)
+			for _, depth := range []string{"depth 1", "depth 5"} {
+				want(t, figures, db, depth, "governed", "spawn_ms")
+			}
+			want(t, figures, db, "200 at once", "governed", "spawn_together")
+			want(t, figures, db, "nobody late", "governed", "sweep_ms")
+			want(t, figures, db, "each of those that are late", "governed", "reap_ms")
+			if at := slices.IndexFunc(figures, func(f figure) bool { return f.Metric == "over_granted" }); at < 0 || figures[at].Value != 0 {
+				t.Errorf("more was granted than there is: %v", figures)
+			}
+		})
+	}
+}
+
 func TestStart(t *testing.T) {
 	for _, db := range []string{dbSQLite, dbPostgres} {
 		t.Run(db, func(t *testing.T) {
@@ -392,6 +458,7 @@ func TestFlags(t *testing.T) {
 		{"post --scale 1,x", "bench.scale"},
 		{"post --scale 10,10", "bench.scale"},
 		{"post --scale 0", "bench.scale"},
+		{"gate --policies 5", "bench.policies"},
 	} {
 		cmd := Command(io.Discard, io.Discard)
 		cmd.SetArgs(strings.Fields(c.args))
@@ -409,7 +476,7 @@ func TestFlags(t *testing.T) {
 	if !o.json || !slices.Equal(o.dbs, []string{dbSQLite, dbPostgres}) || !slices.Equal(o.scales, []int{1, 10, 100}) {
 		t.Errorf("%+v", o)
 	}
-	for _, name := range []string{"post", "feed", "votes", "home", "search", "messages", "token", "revoke", "kill", "start"} {
+	for _, name := range []string{"post", "feed", "votes", "home", "search", "messages", "token", "revoke", "kill", "gate", "spawn", "start"} {
 		c, _, err := Command(io.Discard, io.Discard).Find([]string{name})
 		if err != nil {
 			t.Fatal(err)

@@ -21,6 +21,8 @@ const (
 	maxSeconds = 600
 	minBase    = 1000
 	maxBase    = 100_000
+
+	maxPolicies = 10_000
 )
 
 // Command returns `reef bench`: a subcommand for each scenario. Figures go to
@@ -43,6 +45,8 @@ func Command(out, diag io.Writer) *cobra.Command {
 		scenarioCommand(out, diag, "token", "Measure what tokens cost to issue and to verify against the signatures alone", tokens),
 		scenarioCommand(out, diag, "revoke", "Measure how long a token's revocation takes on every node, beside acts of other agents", revocations),
 		scenarioCommand(out, diag, "kill", "Measure how long a stop takes, from its call to the last refused act on every node: of an agent, a line, an owner's agents and all", kills),
+		scenarioCommand(out, diag, "gate", "Measure what a decision costs with up to 10,000 policies, against cedar-go without an index and OPA", gates),
+		scenarioCommand(out, diag, "spawn", "Measure what it costs to make children, and to look for those whose time is over", spawns),
 		scenarioCommand(out, diag, "start", "Measure the start of an empty network", start),
 		worldCommand(out, diag),
 		mixCommand(out, diag),
@@ -86,6 +90,14 @@ func scenarioCommand(out, diag io.Writer, name, short string, scenario func(*run
 		f.Lookup("base").Usage, f.Lookup("base").DefValue, o.base = "the least number of live agents", "100000", 100_000
 		f.Lookup("scale").DefValue, scales = "1", "1"
 		f.StringVar(&o.nats, "nats", "", "NATS server between the three nodes on PostgreSQL; without it they ask the database alone")
+	case "gate":
+		f.Lookup("base").Usage, f.Lookup("base").DefValue, o.base = "live agents, of whom it is looked up whether they were stopped", "100000", 100_000
+		f.Lookup("scale").DefValue, scales = "1", "1"
+		f.Lookup("db").DefValue, db = dbSQLite, dbSQLite
+		f.IntVar(&o.policies, "policies", maxPolicies, "the most policies, from 10 on ten times as many each time")
+		f.StringVar(&o.opa, "opa", "bin/opapeer", "program of the OPA peer; tools/opapeer.sh builds it")
+	case "spawn":
+		f.Lookup("base").Usage, f.Lookup("base").DefValue, o.base = "the least number of agents with a lease", "16000", 16_000
 	case "token":
 		f.Lookup("base").Usage, f.Lookup("base").DefValue, o.base = "the least number of agents, each with a key and a grant", "16000", 16_000
 	}
@@ -142,6 +154,8 @@ func (o *options) set(output, db, scales string, loaded bool) error {
 		return bad("conns", fmt.Sprintf("give 1 to %d", maxConns))
 	case o.agents < o.conns || o.agents > 1<<16:
 		return bad("agents", "give at least as many as connections, 65536 at most")
+	case o.policies != 0 && (o.policies < 10 || o.policies > maxPolicies):
+		return bad("policies", fmt.Sprintf("give 10 to %d", maxPolicies))
 	case o.base < minBase || o.base > maxBase:
 		return bad("base", fmt.Sprintf("give %d to %d", minBase, maxBase))
 	}

@@ -18,19 +18,21 @@ const (
 
 // options is what the command line says.
 type options struct {
-	dbs     []string
-	dbURL   string
-	seconds float64
-	reps    int
-	scales  []int
-	conns   int
-	agents  int
-	base    int    // posts or messages at ×1 of the scenarios that grow by them
-	dir     string // parent of temporary directories
-	profile string
-	json    bool
-	nats    string // URL of the bus between nodes; "" has them ask the database alone
-	onWorld string // directory of a kept world to measure on; "" makes what it needs
+	dbs      []string
+	dbURL    string
+	seconds  float64
+	reps     int
+	scales   []int
+	conns    int
+	agents   int
+	base     int    // posts or messages at ×1 of the scenarios that grow by them
+	dir      string // parent of temporary directories
+	profile  string
+	json     bool
+	policies int    // the most of them
+	opa      string // program of the OPA peer
+	nats     string // URL of the bus between nodes; "" has them ask the database alone
+	onWorld  string // directory of a kept world to measure on; "" makes what it needs
 }
 
 func (o options) span() time.Duration { return time.Duration(o.seconds * float64(time.Second)) }
