@@ -132,20 +132,21 @@ type Holding struct {
 	Fields  []string
 }
 
-// holdings lists the managers of a row by name.
+// holdings lists the managers of a row by name. Sets hold what fields stand in, too, which
+// is left out.
 func (x row) holdings() (list []Holding) {
+	said := fields(x.desired)
 	for _, name := range slices.Sorted(maps.Keys(x.managers)) {
-		list = append(list, Holding{name, pathsOf(x.managers[name])})
+		h := Holding{Manager: name}
+		for p := range x.managers[name].All() {
+			if path := pathText(p); said[path] != nil {
+				h.Fields = append(h.Fields, path)
+			}
+		}
+		slices.Sort(h.Fields)
+		list = append(list, h)
 	}
 	return list
-}
-
-// pathsOf lists the paths of a set as they are shown.
-func pathsOf(set *fieldpath.Set) (paths []string) {
-	for p := range set.All() {
-		paths = append(paths, pathText(p))
-	}
-	return paths
 }
 
 func pathText(p fieldpath.Path) string { return strings.TrimPrefix(p.String(), ".") }
