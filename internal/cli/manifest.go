@@ -341,13 +341,13 @@ func (a *app) manifest() *cobra.Command {
 	}
 	a.targetFlags(c)
 	schema := &cobra.Command{
-		Use: "schema KIND", Short: "Print the JSON Schema of a kind, for editors", Args: cobra.ExactArgs(1),
+		Use: "schema [KIND]", Short: "Print the JSON Schema of a kind, or of all, for editors", Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			api, err := a.client()
 			if err != nil {
 				return err
 			}
-			s, err := api.ManifestSchema(cmd.Context(), args[0])
+			s, err := api.ManifestSchema(cmd.Context(), first(args))
 			if err != nil {
 				return err
 			}

@@ -160,8 +160,12 @@ func (c *Client) ManifestObject(ctx context.Context, kind, name string) (out Man
 	return out, err
 }
 
-// ManifestSchema returns the JSON Schema of a kind.
+// ManifestSchema returns the JSON Schema of a kind, or with "" that of all.
 func (c *Client) ManifestSchema(ctx context.Context, kind string) (out json.RawMessage, err error) {
-	err = c.conn.call(ctx, http.MethodGet, "/v1/manifest/schemas/"+url.PathEscape(kind), nil, nil, &out)
+	path := "/v1/manifest/schemas"
+	if kind != "" {
+		path += "/" + url.PathEscape(kind)
+	}
+	err = c.conn.call(ctx, http.MethodGet, path, nil, nil, &out)
 	return out, err
 }

@@ -122,6 +122,9 @@ func (m *Manifests) registerApply(g *gate.Gate) {
 // else may have applied something since Resolve.
 func (m *Manifests) record(_ context.Context, tx *store.Tx, p act.Principal, in Order) (out recorded, fx gate.Effects, err error) {
 	fx = gate.Effects{In: sha256.Sum256([]byte(in.Digest)), Reason: in.Reason}
+	if err := tx.Serialize("manifest"); err != nil {
+		return out, fx, err
+	}
 	objects, _ := m.parse(in.Files)
 	listed := make(map[string]bool, len(objects))
 	var conflicts []Conflict

@@ -9,7 +9,7 @@ import (
 // Effect is what a change comes to for somebody.
 type Effect struct {
 	Object string   // "Class/price-monitor"
-	What   string   // Gains, Loses, Stops, Ends, Begins or Unknown
+	What   string   // Gains, Loses, Stops, Ends, Begins, Over or Unknown
 	Who    string   // "agents", "operators with the role auditor", …
 	Acts   []string // that are gained or lost
 	Agents int64    // how many agents it reaches
@@ -24,6 +24,7 @@ const (
 	Stops   = "stops"
 	Ends    = "ends"
 	Begins  = "begins"
+	Over    = "over" // the files still say what has ended
 	Unknown = "unknown"
 )
 

@@ -53,7 +53,7 @@ type thing struct {
 	over    string         // why it is not what files can speak of any more: "retired"; "" else
 }
 
-// kinds lists the kinds in the order in which they are applied: what others name comes
+// kindsOf lists the kinds in the order in which they are applied: what others name comes
 // first, and policies last, so that they find what they name.
 func (m *Manifests) kindsOf() []*kind {
 	return []*kind{m.communities(), m.classes(), m.mandates(), m.agents(), m.webhooks(), m.bundles()}
@@ -95,8 +95,15 @@ func (m *Manifests) Kinds() (names []string) {
 	return names
 }
 
-// SchemaOf returns the JSON Schema of a kind's objects.
+// SchemaOf returns the JSON Schema of a kind's objects, or with "" that of all kinds'.
 func (m *Manifests) SchemaOf(name string) (*Schema, error) {
+	if name == "" {
+		all := &Schema{Draft: schemaDraft, Title: APIVersion}
+		for _, k := range m.kinds {
+			all.OneOf = append(all.OneOf, k.whole)
+		}
+		return all, nil
+	}
 	k := m.kind(name)
 	if k == nil {
 		return nil, m.noKind(name)

@@ -39,10 +39,10 @@ func (s State) Drifted() bool {
 	return len(s.Managers) > 0 && s.State != StateLeaving && (s.State != StateThere || len(s.Drift) > 0)
 }
 
-// state is what an object of a row comes to.
-func (m *Manifests) state(v *store.View, k *kind, who act.ID, x row) (State, error) {
+// state is what an object of a row comes to, and the thing that it is.
+func (k *kind) state(v *store.View, who act.ID, x row) (s State, t thing, err error) {
 	t, found, err := k.find(v, who, x.name, x.last())
-	s := State{Kind: k.name, Name: x.name, Spec: t.spec, Status: t.status, State: StateThere, Managers: x.holdings()}
+	s = State{Kind: k.name, Name: x.name, Spec: t.spec, Status: t.status, State: StateThere, Managers: x.holdings()}
 	switch {
 	case err != nil:
 	case !found:
@@ -54,29 +54,25 @@ func (m *Manifests) state(v *store.View, k *kind, who act.ID, x row) (State, err
 	case x.kept():
 		s.Drift = drifted(k, x.desired, t.spec)
 	}
-	return s, err
+	return s, t, err
 }
 
 // gone reports whether an object was taken out of the files and has ended.
 func (x row) gone(s State) bool { return x.leaving != 0 && s.State != StateLeaving }
 
 // all lists what there is of a kind, and what files say there is, by name.
-func (m *Manifests) all(v *store.View, k *kind, who act.ID) (list []State, err error) {
+func (k *kind) all(v *store.View, who act.ID) (list []State, err error) {
 	rows, err := k.rowsOf(v, who)
 	if err != nil {
 		return nil, err
 	}
 	known := make(map[act.ID]bool, len(rows))
 	for _, x := range rows {
-		s, err := m.state(v, k, who, x)
+		s, t, err := k.state(v, who, x)
 		if err != nil {
 			return nil, err
 		}
-		if t, found, err := k.find(v, who, x.name, x.last()); err != nil {
-			return nil, err
-		} else if found {
-			known[t.id] = true
-		}
+		known[t.id] = true
 		if !x.gone(s) {
 			list = append(list, s)
 		}
@@ -123,7 +119,7 @@ func (m *Manifests) registerLooks(g *gate.Gate) {
 			return nil, err
 		}
 		for _, k := range kinds {
-			some, err := m.all(v, k, p.ID)
+			some, err := k.all(v, p.ID)
 			if err != nil {
 				return nil, err
 			}
@@ -149,7 +145,7 @@ func (m *Manifests) registerLooks(g *gate.Gate) {
 			if err != nil {
 				return s, err
 			}
-			if s, err = m.state(v, k, p.ID, x); err != nil {
+			if s, _, err = k.state(v, p.ID, x); err != nil {
 				return s, err
 			}
 			if x.gone(s) || !x.kept() && s.State == StateMissing {

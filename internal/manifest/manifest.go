@@ -67,7 +67,7 @@ func (m *Manifests) Watch(ctx context.Context) error {
 			if k == nil {
 				continue // of another release
 			}
-			s, err := m.state(v, k, x.owner, x)
+			s, _, err := k.state(v, x.owner, x)
 			if err != nil {
 				return err
 			}

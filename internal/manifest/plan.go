@@ -103,13 +103,17 @@ func (m *Manifests) plan(v *store.View, p act.Principal, in Set) (Plan, error) {
 	for _, o := range objects {
 		s.objects[o.title()] = o
 	}
+	seen := make(map[string]bool)
 	for _, k := range m.kinds {
 		for _, o := range objects {
 			if o.Kind != k.name {
 				continue
 			}
-			if err := s.visible(k); err != nil {
-				return out, err
+			if !seen[k.name] {
+				if err := s.visible(k); err != nil {
+					return out, err
+				}
+				seen[k.name] = true
 			}
 			if err := s.object(k, o, in); err != nil {
 				return out, fmt.Errorf("%s: %w", o.title(), err)
@@ -160,7 +164,11 @@ func (s *scene) object(k *kind, o Object, in Set) error {
 	if err != nil {
 		return err
 	}
-	if there.over != "" {
+	switch {
+	case there.over != "" && kept.kept(): // what has ended on its own does not hold up the rest
+		s.list(Effect{Object: o.title(), What: Over, Why: "it is " + there.over + ", and does not come back: take it out of the files"})
+		return nil
+	case there.over != "":
 		s.say(o, act.Errorf(act.Conflict, "%s is %s", o.title(), there.over).WithHint("choose another name, or take it out of the files"))
 		return nil
 	}
@@ -191,18 +199,19 @@ func (s *scene) object(k *kind, o Object, in Set) error {
 		s.say(o, act.Errorf(act.Conflict, "%s of %s cannot be changed", fixed, o.title()).WithHint("make another under a new name, and take this one out of the files (--prune)"))
 		return nil
 	}
-	if err := k.check(s, o.Name, w.target); err != nil {
-		if act.CodeOf(err) == act.Unavailable {
+	if !found || len(w.Fields) > 0 { // what is as it is to be was checked when it was made
+		if err := k.check(s, o.Name, w.target); act.CodeOf(err) == act.Unavailable {
 			return err
+		} else if err != nil {
+			s.say(o, err)
+			return nil
 		}
-		s.say(o, err)
-		return nil
 	}
 	changed := !next.equal(kept)
 	s.plan.rows = s.plan.rows || changed
 	switch {
 	case !found && kept.kept() && kept.leaving == 0:
-		w.Why = "it was there, and is not any more"
+		w.Why = "asked for before, and not there"
 	case found && len(w.Fields) > 0 && kept.kept():
 		if drift := drifted(k, kept.desired, there.spec); len(drift) > 0 {
 			w.Why = "changed by hand: " + strings.Join(drift, ", ")

@@ -29,6 +29,7 @@ type Schema struct {
 	Const       string             `json:"const,omitempty"`
 	Pattern     string             `json:"pattern,omitempty"`
 	Format      string             `json:"format,omitempty"`
+	OneOf       []*Schema          `json:"oneOf,omitempty"`
 
 	pattern *regexp.Regexp // of Pattern
 }
@@ -40,12 +41,14 @@ var words = map[reflect.Type]Schema{
 	reflect.TypeFor[moment]():            {Description: "a time like 2027-01-31T12:00:00Z", Format: "date-time"},
 }
 
+const schemaDraft = "https://json-schema.org/draft/2020-12/schema"
+
 // whole is the schema of a kind's objects, status included: what `reef get` shows can be
 // applied.
 func whole(kind, doc string, spec reflect.Type) *Schema {
 	text := &Schema{Type: "string"}
 	s := &Schema{
-		Draft: "https://json-schema.org/draft/2020-12/schema", Title: kind, Description: doc, Type: "object", Additional: false,
+		Draft: schemaDraft, Title: kind, Description: doc, Type: "object", Additional: false,
 		Required: []string{"apiVersion", "kind", "metadata", "spec"},
 		Properties: map[string]*Schema{
 			"apiVersion": {Type: "string", Const: APIVersion},

@@ -19,6 +19,7 @@ func (d *door) manifestRoutes() []api.Route {
 		{Method: post, Path: "/manifest/plan", Act: "manifest.plan", MaxBody: maxManifests, Handle: d.planManifests, Takes: newSet{}, Gives: manifestPlan{}},
 		{Method: post, Path: "/manifest/apply", Act: "manifest.apply", MaxBody: maxManifests, Handle: d.applyManifests, Takes: newApply{}, Gives: manifestApplied{}},
 		{Method: get, Path: "/manifest/export", Act: "manifest.export", Handle: d.exportManifests, Gives: manifestFile{}, Query: []string{"kind"}},
+		{Method: get, Path: "/manifest/schemas", Exempt: "the form of the files is part of the program", Handle: d.manifestSchema, Gives: map[string]any{}},
 		{Method: get, Path: "/manifest/schemas/{kind}", Exempt: "the form of the files is part of the program", Handle: d.manifestSchema, Gives: map[string]any{}},
 		{Method: get, Path: "/manifest/objects", Act: "manifest.list", Handle: d.listManifests, Gives: list[manifestObject]{}, Query: []string{"kind"}},
 		{Method: get, Path: "/manifest/objects/{kind}/{name}", Act: "manifest.get", Handle: d.getManifest, Gives: manifestObject{}},
@@ -244,7 +245,7 @@ func (d *door) exportManifests(ctx context.Context, c *api.Call) error {
 	return d.send(c, http.StatusOK, manifestFile(f))
 }
 
-// GET /manifest/schemas/{kind}
+// GET /manifest/schemas and /manifest/schemas/{kind}
 func (d *door) manifestSchema(_ context.Context, c *api.Call) error {
 	s, err := d.manifests.SchemaOf(c.R.PathValue("kind"))
 	if err != nil {
