@@ -114,6 +114,10 @@ var nativeBodies = map[string]any{
 	"policy.dryrun":   map[string]any{"from": "2026-01-01T00:00:00Z", "to": "2026-01-01T01:00:00Z"},
 	"policy.shadow":   map[string]any{"reason": "x"},
 	"policy.unshadow": map[string]any{"reason": "x"},
+
+	"manifest.plan":     map[string]any{"manager": "x", "files": []any{}},
+	"manifest.apply":    map[string]any{"manager": "x", "files": []any{}, "digest": "x"},
+	"community.provide": map[string]any{"name": "provided"},
 }
 
 // signingRequest is one for a key that nobody has any more.
@@ -161,7 +165,7 @@ func stoppedStorage(t *testing.T, s *servertest.Server) {
 	approval, given := nobodys(act.KindApproval), nobodys(act.KindDelivery)
 	paths := strings.NewReplacer("{$}", "", "/comments/{id}", "/comments/"+comment, "{comment}", comment, "/approvals/{id}", "/approvals/"+approval,
 		"{approval}", approval, "{webhook}", nobodys(act.KindWebhook), "{image}", nobodys(act.KindImage), "{label}", nobodys(act.KindLabel), "{version}", "1",
-		"{credential}", nobodys(act.KindCredential), "{mandate}", nobodys(act.KindMandate), "{class}", "monitor",
+		"{credential}", nobodys(act.KindCredential), "{mandate}", nobodys(act.KindMandate), "{class}", "monitor", "{kind}", "Class",
 		"{id}", post, "{post}", post, "{agent}", agent, "{scope}", "community:general", "{name}", "general", "{community}", "general")
 	own := map[string]any{ // of the native door, with ids
 		"kill.note":    map[string]any{"agent": agent, "name": "late", "reason": "x"},

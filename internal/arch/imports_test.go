@@ -23,6 +23,7 @@ var keepers = []struct {
 	{"google.golang.org/grpc", []string{"egress"}, "the Workload API is the one thing that is spoken by gRPC"},
 	{"github.com/cedar-policy", []string{"policy"}, "the policy language is wrapped where it enters"},
 	{"github.com/spf13", []string{"cli", "bench"}, "flags and commands end in cli and bench; below them there is server.Config"},
+	{"sigs.k8s.io/structured-merge-diff", []string{"manifest"}, "who says which field is found out in manifest only"},
 	{"github.com/coreos/go-oidc", []string{"identity/idp"}, "the protocol of identity providers is wrapped where it enters"},
 	{"github.com/go-webauthn", []string{"identity/passkey"}, "the protocol of passkeys is wrapped where it enters"},
 	{"golang.org/x/oauth2", []string{"identity/idp"}, "the protocol of identity providers is wrapped where it enters"},

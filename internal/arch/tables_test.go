@@ -100,6 +100,8 @@ var tables = map[string]table{
 	"policy_shadow":   {owner: "policy", unique: []string{"id"}, small: "a row for each bundle put beside the one in force in the last days"},
 	"policy_flip":     {owner: "policy", unique: []string{"shadow, digest"}},
 
+	"manifest": {owner: "manifest", unique: []string{"kind, owner, name"}, small: "a row for each object that is kept as code, manifest.MaxObjects at most"},
+
 	"idempotency": {owner: "gate", unique: []string{"principal, name"}},
 }
 

@@ -549,3 +549,19 @@ func TestLoad(t *testing.T) {
 		l.close()
 	}
 }
+
+func TestPlan(t *testing.T) {
+	for _, db := range []string{dbSQLite, dbPostgres} {
+		t.Run(db, func(t *testing.T) {
+			args := []string{"plan", "--reps", "1", "--db", db}
+			if db == dbPostgres {
+				args = append(args, "--db-url", storetest.URL(t))
+			}
+			figures := bench(t, args...)
+			for _, v := range []string{planNew, planChanged} {
+				want(t, figures, db, v, "governed", "plan_500_ms")
+				want(t, figures, db, v, "governed", "growth")
+			}
+		})
+	}
+}

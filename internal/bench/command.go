@@ -47,6 +47,7 @@ func Command(out, diag io.Writer) *cobra.Command {
 		scenarioCommand(out, diag, "kill", "Measure how long a stop takes, from its call to the last refused act on every node: of an agent, a line, an owner's agents and all", kills),
 		scenarioCommand(out, diag, "gate", "Measure what a decision costs with up to 10,000 policies, against cedar-go without an index and OPA", gates),
 		scenarioCommand(out, diag, "spawn", "Measure what it costs to make children, and to look for those whose time is over", spawns),
+		scenarioCommand(out, diag, "plan", "Measure what planning 5, 50 and 500 objects as code costs", plans),
 		scenarioCommand(out, diag, "start", "Measure the start of an empty network", start),
 		worldCommand(out, diag),
 		mixCommand(out, diag),
@@ -73,7 +74,8 @@ func scenarioCommand(out, diag io.Writer, name, short string, scenario func(*run
 	case "start":
 		f.StringVar(&o.onWorld, "world", "", "measure the start with this kept world (SQLite) instead of an empty network")
 	}
-	if name != "start" {
+	loaded := name != "start" && name != "plan"
+	if loaded {
 		f.Float64Var(&o.seconds, "seconds", 2, "length of a repetition")
 		f.StringVar(&scales, "scale", "1,10,100", "how many times the least data, with commas")
 		f.IntVar(&o.conns, "conns", 64, "connections, each with one request under way")
@@ -102,7 +104,7 @@ func scenarioCommand(out, diag io.Writer, name, short string, scenario func(*run
 		f.Lookup("base").Usage, f.Lookup("base").DefValue, o.base = "the least number of agents, each with a key and a grant", "16000", 16_000
 	}
 	c.RunE = func(cmd *cobra.Command, _ []string) error {
-		if err := o.set(output, db, scales, name != "start"); err != nil {
+		if err := o.set(output, db, scales, loaded); err != nil {
 			return err
 		}
 		if o.onWorld != "" {

@@ -18,6 +18,7 @@ const (
 // to, reports or marks is its own affair.
 var announced = map[string]Announce{
 	"community.create":  AnnouncePublic,
+	"community.provide": AnnouncePublic,
 	"community.update":  AnnouncePublic,
 	"community.picture": AnnouncePublic,
 	"community.appoint": AnnouncePublic,

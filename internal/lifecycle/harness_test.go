@@ -17,6 +17,7 @@ import (
 	"github.com/reefwarden/reefwarden/internal/identity"
 	"github.com/reefwarden/reefwarden/internal/identity/passkey"
 	"github.com/reefwarden/reefwarden/internal/lifecycle"
+	"github.com/reefwarden/reefwarden/internal/manifest"
 	"github.com/reefwarden/reefwarden/internal/network"
 	"github.com/reefwarden/reefwarden/internal/policy"
 	"github.com/reefwarden/reefwarden/internal/provenance"
@@ -130,7 +131,7 @@ func open(t testing.TB, cfg store.Config, p plan) *house {
 	must("issuer")
 	_, err = identity.NewConsents(h.gate, issuer, nil)
 	must("consents")
-	policy.NewOffice(policy.OfficeConfig{Gate: h.gate})
+	manifest.New(manifest.Config{Gate: h.gate, Policies: policy.NewOffice(policy.OfficeConfig{Gate: h.gate})})
 	passkey.New(passkey.Config{Gate: h.gate, Identity: h.ids, URL: func() string { return "http://network.example" }, Clock: h.db.Clock()})
 	var acts []policy.ActInfo
 	for _, a := range h.gate.Acts() {

@@ -91,7 +91,7 @@ func (n *Network) createCommunity(_ context.Context, tx *store.Tx, p act.Princip
 		display = in.Name
 	}
 	origin := act.OriginAgent
-	if p.Kind == act.System {
+	if p.Kind != act.Agent { // operators provide communities, and say nothing in them
 		origin = act.OriginSystem
 	}
 	made, err := tx.Exec(qCommunityMake, id, in.Name, display, in.Description, p.ID, 0, 0, int64(origin), tx.Now(), in.AllowCrypto)

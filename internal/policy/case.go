@@ -68,7 +68,7 @@ func readCases(f File) (list []Case, problem *Problem) {
 			list, problem = nil, &Problem{Place: f.Name, Text: fmt.Sprintf("a test breaks the parser: %v", r)}
 		}
 	}()
-	if line, text := plainYAML(f.Text); text != "" {
+	if line, text := caseBounds.Exceeded(f.Text); text != "" {
 		return nil, &Problem{place(f.Name, line), text}
 	}
 	file, err := parser.ParseBytes([]byte(f.Text), 0)
@@ -103,16 +103,26 @@ func readCases(f File) (list []Case, problem *Problem) {
 	return list, nil
 }
 
-// plainYAML finds what could make the parser work beyond reason: the line and what is
-// wrong with it, "" if nothing is.
-func plainYAML(text string) (line int, problem string) {
-	if len(text) > maxCaseText {
-		return 1, fmt.Sprintf("the file has %d bytes; %d are allowed", len(text), maxCaseText)
+// Bounds are what a text in YAML may have, looked at before the parser sees it: that works
+// beyond reason on texts that nest deeply.
+type Bounds struct {
+	Text  int // bytes of the file
+	Line  int // bytes
+	Depth int // brackets inside brackets
+}
+
+var caseBounds = Bounds{Text: maxCaseText, Line: maxCaseLine, Depth: maxCaseDepth}
+
+// Exceeded finds what is beyond the bounds: the line and what is wrong with it, "" if
+// nothing is.
+func (b Bounds) Exceeded(text string) (line int, problem string) {
+	if len(text) > b.Text {
+		return 1, fmt.Sprintf("the file has %d bytes; %d are allowed", len(text), b.Text)
 	}
 	depth := 0
 	for row := range strings.Lines(text) {
-		if line++; len(row) > maxCaseLine {
-			return line, fmt.Sprintf("a line has more than %d bytes", maxCaseLine)
+		if line++; len(row) > b.Line {
+			return line, fmt.Sprintf("a line has more than %d bytes", b.Line)
 		}
 		for _, c := range row {
 			switch c {
@@ -121,8 +131,8 @@ func plainYAML(text string) (line int, problem string) {
 			case ']', '}':
 				depth = max(0, depth-1)
 			}
-			if depth > maxCaseDepth {
-				return line, fmt.Sprintf("brackets are nested deeper than %d", maxCaseDepth)
+			if depth > b.Depth {
+				return line, fmt.Sprintf("brackets are nested deeper than %d", b.Depth)
 			}
 		}
 	}

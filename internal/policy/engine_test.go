@@ -81,6 +81,8 @@ func registry() []ActInfo {
 		{Name: "policy.list", Read: true}, {Name: "policy.show", Read: true}, {Name: "policy.check", Read: true}, {Name: "policy.diff", Read: true},
 		{Name: "policy.dryrun", Read: true}, {Name: "policy.flips", Read: true},
 		{Name: "policy.activate"}, {Name: "policy.revert"}, {Name: "policy.shadow"}, {Name: "policy.unshadow"},
+		{Name: "manifest.plan", Read: true}, {Name: "manifest.list", Read: true}, {Name: "manifest.get", Read: true}, {Name: "manifest.export", Read: true},
+		{Name: "manifest.apply"}, {Name: "community.provide"},
 		{Name: "queue.receive"}, {Name: "queue.ack"}, {Name: "queue.extend"}, {Name: "queue.dead", Read: true}, {Name: "queue.redrive"},
 	}
 }
@@ -351,7 +353,9 @@ func TestDefaultBundle(t *testing.T) {
 		"agent.enroll": strangers, "enrollment.create": operators, "credential.recover": operators, "command.register": operators, "identity.inventory": operators,
 		"policy.schema": operators, "claim.show": operators, "owner.list": operators, "owner.link": operators,
 		"policy.list": operators, "policy.show": operators, "policy.check": operators, "policy.diff": operators, "policy.dryrun": operators, "policy.flips": operators,
-		"policy.activate": operators, "policy.revert": operators, "policy.shadow": operators, "policy.unshadow": operators,
+		"manifest.plan": operators, "manifest.list": operators, "manifest.get": operators, "manifest.export": operators, "manifest.apply": operators,
+		"community.provide": operators,
+		"policy.activate":   operators, "policy.revert": operators, "policy.shadow": operators, "policy.unshadow": operators,
 		"passkey.list": operators, "passkey.add": operators, "passkey.remove": operators, "passkey.prove": operators,
 		"token.issue": {"active, own"}, "token.exchange": {"active, own"}, "token.assert": {"active, own", "operator, own"},
 		"token.refresh": {"active, own", "operator, own"}, "token.revoke": append([]string{"active, own"}, operators...), "token.inspect": both,

@@ -103,16 +103,8 @@ func (o *Office) registerLooks(g *gate.Gate) {
 	})
 	o.Diff = gate.RegisterRead(g, gate.Read[DiffQuery, Difference]{
 		Info: info("policy.diff", "Say who gains and who loses what between two sets of policies, over all who live."),
-		Run: func(_ context.Context, v *store.View, _ act.Principal, in DiffQuery) (out Difference, err error) {
-			a, was, err := o.candidate(v, in.From)
-			if err != nil {
-				return out, err
-			}
-			b, now, err := o.candidate(v, in.To)
-			if err != nil {
-				return out, err
-			}
-			return o.engine.difference(a, b, was, now, o.Agents), nil
+		Run: func(_ context.Context, v *store.View, _ act.Principal, in DiffQuery) (Difference, error) {
+			return o.compare(v, in.From, in.To)
 		},
 	})
 	o.DryRun = gate.RegisterRead(g, gate.Read[DryRunQuery, DryRun]{

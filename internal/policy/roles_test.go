@@ -32,6 +32,8 @@ func TestDefaultBundleOnOperators(t *testing.T) {
 		"import.write": admin, "credential.recover": admin, "enrollment.create": admin, "key.rotate": admin, "key.renew": admin, "owner.link": admin,
 
 		"policy.activate": admin, "policy.revert": admin, "policy.shadow": admin, "policy.unshadow": admin,
+		"manifest.plan": oversees, "manifest.list": oversees, "manifest.get": oversees, "manifest.export": oversees, "manifest.apply": decides, "community.provide": admin,
+
 		"policy.list": oversees, "policy.show": oversees, "policy.check": oversees, "policy.diff": oversees, "policy.dryrun": oversees, "policy.flips": oversees,
 
 		"agent.pause": stops, "agent.resume": stops, "agent.quarantine": stops, "agent.release": stops, "agent.kill": stops,

@@ -13,6 +13,7 @@ import (
 	"github.com/reefwarden/reefwarden/internal/identity"
 	"github.com/reefwarden/reefwarden/internal/identity/passkey"
 	"github.com/reefwarden/reefwarden/internal/lifecycle"
+	"github.com/reefwarden/reefwarden/internal/manifest"
 	"github.com/reefwarden/reefwarden/internal/network"
 	"github.com/reefwarden/reefwarden/internal/policy"
 	"github.com/reefwarden/reefwarden/internal/provenance"
@@ -105,6 +106,7 @@ func Retention(c Config) []Kept {
 			Note: fmt.Sprintf("at most %d of an hour and node are kept with who asked; beyond that only the number is", policy.MaxNamed)},
 		{Table: "policy_shadow", Owner: "policy", Grows: "policies that are put beside those in force", Ages: []Age{{"ended", c.keepDecisions(), policy.QOldestShadow}}},
 		{Table: "policy_flip", Owner: "policy", Grows: "what the policies beside those in force decide otherwise", Each: each(policy.MaxRows, "policy_shadow"), Note: "they go with it"},
+		{Table: "manifest", Owner: "manifest", Grows: "an object of a file that is applied", Fixed: manifest.MaxObjects, Note: "one that is taken out of the files goes when what it speaks of has ended"},
 		{Table: "leaf", Owner: "audit", Grows: "every event", Stays: "it is the record", Each: each(1, "event")},
 
 		{Table: "exposure", Owner: "provenance", Grows: "pages that are shown to somebody for the first time", Fixed: 2 * provenance.BlockRows, Note: "it is the part of the log that is not sealed yet; more may wait for seconds"},

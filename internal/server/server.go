@@ -24,6 +24,7 @@ import (
 	"github.com/reefwarden/reefwarden/internal/identity"
 	"github.com/reefwarden/reefwarden/internal/identity/passkey"
 	"github.com/reefwarden/reefwarden/internal/lifecycle"
+	"github.com/reefwarden/reefwarden/internal/manifest"
 	"github.com/reefwarden/reefwarden/internal/network"
 	"github.com/reefwarden/reefwarden/internal/policy"
 	"github.com/reefwarden/reefwarden/internal/provenance"
@@ -48,6 +49,7 @@ type Server struct {
 	Passkeys  *passkey.Keeper
 	Lifecycle *lifecycle.Lifecycle
 	Network   *network.Network
+	Manifests *manifest.Manifests
 	Tracer    *provenance.Tracer
 	Metrics   *telemetry.Metrics
 	API       *api.Kernel
@@ -62,6 +64,7 @@ type Server struct {
 	chores    *chores
 	uses      *loop
 	leases    *loop
+	drift     *loop             // counts what is not as its files say
 	rings     *loop             // reads the ring of keys again and again
 	looks     *loop             // at the files of door; nil without TLS
 	door      *certificate.Pair // nil without TLS
@@ -232,6 +235,7 @@ func (s *Server) begin(ctx context.Context) (err error) {
 		return err
 	}
 	s.leases = startEvery(lifecycle.LeaseEvery, s.log, "renew leases", s.Lifecycle.RenewLeases)
+	s.drift = startEvery(time.Minute, s.log, "count what is not as its files say", s.Manifests.Watch)
 	s.uses = startEvery(time.Minute, s.log, "store uses", s.Identity.StoreUses)
 	s.rings = startEvery(cmp.Or(s.Config.KeyRefresh, keyRefresh), s.log, "read the network's key again", s.refreshKeys)
 	sealer, err := provenance.NewSealer(s.DB)
@@ -256,16 +260,20 @@ func (s *Server) begin(ctx context.Context) (err error) {
 	s.Metrics.WatchLeases(s.DB.Leads)
 	s.Metrics.WatchDrills(s.drills)
 	s.Metrics.WatchContained(s.Lifecycle.Contained, s.Lifecycle.Sweeping)
+	s.Metrics.WatchDrift(s.Manifests.Drift)
 	s.Metrics.WatchKills(s.Lifecycle.KillCount, func() bool { return s.Gate.Barred() == nil })
 
 	return s.doors()
 }
 
-// openPolicy registers the acts on policies, makes the engine of all that are registered
+// openPolicy registers the acts on policies, and on files that say them, makes the engine of all that are registered
 // by then, and puts a bundle in force.
 func (s *Server) openPolicy(ctx context.Context) error {
 	s.Policies = policy.NewOffice(policy.OfficeConfig{
 		Gate: s.Gate, DB: s.DB, Key: s.Keys.PolicyKey, Keeper: s.keeper, Agents: directory{s.Lifecycle}.all, Log: s.log,
+	})
+	s.Manifests = manifest.New(manifest.Config{
+		Gate: s.Gate, DB: s.DB, Lifecycle: s.Lifecycle, Network: s.Network, Policies: s.Policies, Codec: s.Codec,
 	})
 	var acts []policy.ActInfo
 	for _, a := range s.Gate.Acts() {
@@ -315,7 +323,7 @@ func (s *Server) doors() error {
 			OwnKeyApproval: s.Config.OwnKeyApproval, Challenge: s.Config.Challenge, Heartbeat: cmp.Or(s.Config.Heartbeat, gate.DefaultHeartbeat),
 		},
 	}))
-	own := native.New(native.Config{Kernel: kernel, Network: s.Network, Lifecycle: s.Lifecycle, Issuer: s.Issuer, Passkeys: s.Passkeys, Policies: s.Policies})
+	own := native.New(native.Config{Kernel: kernel, Network: s.Network, Lifecycle: s.Lifecycle, Issuer: s.Issuer, Passkeys: s.Passkeys, Policies: s.Policies, Manifests: s.Manifests})
 	kernel.Mount(own)
 	kernel.Mount(native.NewDescription(kernel, own, s.URL))
 	var sessions *api.Sessions
@@ -512,6 +520,9 @@ func (s *Server) Close() {
 		}
 		if s.leases != nil {
 			s.leases.close()
+		}
+		if s.drift != nil {
+			s.drift.close()
 		}
 		if s.uses != nil {
 			s.uses.close()

@@ -38,7 +38,7 @@ type Metrics struct {
 
 	writeQueue, fenceAge, busConnected, busDropped atomic.Pointer[func() float64]
 	kills, confirmed                               atomic.Pointer[func() float64]
-	contained, sweeping                            atomic.Pointer[func() float64]
+	contained, sweeping, drift                     atomic.Pointer[func() float64]
 	certUntil, certCurrent                         atomic.Pointer[func() float64]
 	leases                                         leases
 	drills                                         drills
@@ -108,6 +108,7 @@ func NewMetrics() *Metrics {
 	m.gauge("reef_write_queue", "Writes waiting for the storage writer.", &m.writeQueue)
 	m.gauge("reef_fence_age_seconds", "Time since this node last confirmed its fence epochs.", &m.fenceAge)
 	m.gauge("reef_kills", "Agents that the network has ever killed: the number of its kill epoch.", &m.kills)
+	m.gauge("reef_manifest_drift", "Things that are not as the files say that keep them.", &m.drift)
 	m.gauge("reef_contained", "Scopes that are stopped: lines, owners, communities, the whole network.", &m.contained)
 	m.gauge("reef_sweeping", "Scopes that were killed and whose agents have not all ended yet, as the node that ends them knows.", &m.sweeping)
 	m.gauge("reef_confirmed", "0 while a restored network waits for its operator and serves no agent.", &m.confirmed)
@@ -186,6 +187,12 @@ func (m *Metrics) WatchKills(kills func() int64, confirmed func() bool) {
 func (m *Metrics) WatchContained(contained, sweeping func() int64) {
 	m.contained.Store(new(func() float64 { return float64(contained()) }))
 	m.sweeping.Store(new(func() float64 { return float64(sweeping()) }))
+}
+
+// WatchDrift sets where scrapes read how many things are not as the files say that keep
+// them.
+func (m *Metrics) WatchDrift(drift func() int64) {
+	m.drift.Store(new(func() float64 { return float64(drift()) }))
 }
 
 func oneIf(yes bool) float64 {

@@ -86,10 +86,11 @@ func TestMetrics(t *testing.T) {
 		t.Error("a lease that was lost is still told of")
 	}
 	m.WatchContained(func() int64 { return 3 }, func() int64 { return 1 })
+	m.WatchDrift(func() int64 { return 2 })
 	m.WatchDrills(func() []telemetry.Drill {
 		return []telemetry.Drill{{Control: "kill", Held: true, Stop: 2 * time.Millisecond, Ack: 5 * time.Millisecond, At: time.Unix(7, 0)}, {Control: "halt"}}
 	})
-	wantLines(t, scrape(t, m), `reef_contained 3`, `reef_sweeping 1`, `reef_drill_held{control="kill"} 1`, `reef_drill_held{control="halt"} 0`,
+	wantLines(t, scrape(t, m), `reef_manifest_drift 2`, `reef_contained 3`, `reef_sweeping 1`, `reef_drill_held{control="kill"} 1`, `reef_drill_held{control="halt"} 0`,
 		`reef_drill_stop_seconds{control="kill"} 0.002`, `reef_drill_ack_seconds{control="kill"} 0.005`, `reef_drill_time_seconds{control="kill"} 7`)
 	depth, age, up = 4, 2*time.Second, false
 	wantLines(t, scrape(t, m), `reef_write_queue 4`, `reef_fence_age_seconds 2`, `reef_bus_connected 0`)
