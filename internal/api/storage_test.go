@@ -115,10 +115,13 @@ var nativeBodies = map[string]any{
 	"policy.shadow":   map[string]any{"reason": "x"},
 	"policy.unshadow": map[string]any{"reason": "x"},
 
-	"manifest.plan":     map[string]any{"manager": "x", "files": []any{}},
-	"manifest.apply":    map[string]any{"manager": "x", "files": []any{}, "digest": "x"},
+	"manifest.plan":     map[string]any{"manager": "x", "files": []any{declared}},
+	"manifest.apply":    map[string]any{"manager": "x", "files": []any{declared}, "digest": "x"},
 	"community.provide": map[string]any{"name": "provided"},
 }
+
+// declared is a file with one object.
+var declared = map[string]any{"name": "x.yaml", "text": "{apiVersion: reefwarden/v1, kind: Class, metadata: {name: monitor}, spec: {}}"}
 
 // signingRequest is one for a key that nobody has any more.
 const signingRequest = `-----BEGIN CERTIFICATE REQUEST-----

@@ -562,6 +562,7 @@ func TestPlan(t *testing.T) {
 				want(t, figures, db, v, "governed", "plan_500_ms")
 				want(t, figures, db, v, "governed", "growth")
 			}
+			want(t, figures, db, "policies", "governed", "plan_policies_ms")
 		})
 	}
 }

@@ -25,7 +25,8 @@ const (
 
 // plans measures what a plan costs, from its files to the effects on agents, for sets of
 // several sizes: `reef bench plan`. A set has classes, mandates, agents and communities in
-// equal parts, and a bundle of policies.
+// equal parts. A bundle of policies is measured alone: it is compiled, tried, and compared
+// with what is in force over all who live, whatever else is planned.
 func plans(r *runner, ctx context.Context) error {
 	for _, db := range r.dbs {
 		if err := r.plansOn(ctx, db); err != nil {
@@ -75,7 +76,39 @@ func (r *runner) plansOn(ctx context.Context, db string) error {
 			return fmt.Errorf("%s/%s is %s: %w", x.Kind, x.Name, x.State, x.Error)
 		}
 	}
-	return r.planned(ctx, srv, p, db, planChanged)
+	if err := r.planned(ctx, srv, p, db, planChanged); err != nil {
+		return err
+	}
+	return r.plannedPolicies(ctx, srv, p, db)
+}
+
+// plan takes the time of one plan.
+func (r *runner) plan(ctx context.Context, srv *server.Server, p act.Principal, set manifest.Set) (manifest.Plan, float64, error) {
+	began := time.Now()
+	plan, err := srv.Manifests.Plan.Do(ctx, p, set)
+	ms := milliseconds(time.Since(began))
+	if err == nil && (len(plan.Problems)+len(plan.Conflicts) > 0 || len(plan.Changes) == 0) {
+		err = fmt.Errorf("a plan has %d changes, %v, %v", len(plan.Changes), plan.Problems, plan.Conflicts)
+	}
+	return plan, ms, err
+}
+
+// plannedPolicies plans a bundle alone, with the agents of the sets before.
+func (r *runner) plannedPolicies(ctx context.Context, srv *server.Server, p act.Principal, db string) error {
+	var took []float64
+	for rep := range r.reps {
+		var b strings.Builder
+		// One that was looked at just now would be remembered.
+		planObject(&b, "PolicyBundle", "network", fmt.Sprintf(`{files: {bench.cedar: '@id("bench-%d") forbid (principal is Agent, action == Action::"vote.cast", resource);'}}`, rep))
+		plan, ms, err := r.plan(ctx, srv, p, planFile(&b))
+		if err != nil {
+			return err
+		}
+		took = append(took, ms)
+		r.say("%s policies %d/%d: %d effects: %.1f ms", db, rep+1, r.reps, len(plan.Effects), ms)
+	}
+	f := figure{DB: db, Side: string(governed), Variant: "policies", Data: "a bundle with one policy", Metric: "plan_policies_ms"}
+	return r.press.put(f.with(spreadOf(took), "ms", r.reps, int64(r.reps)))
 }
 
 // planned plans sets of all sizes in turns.
@@ -83,15 +116,9 @@ func (r *runner) planned(ctx context.Context, srv *server.Server, p act.Principa
 	took := make([][]float64, len(planSizes))
 	for rep := range r.reps {
 		for i, n := range planSizes {
-			set := planSet(n, fmt.Sprintf("as of repetition %d", rep)) // a bundle that was looked at just now would be remembered
-			began := time.Now()
-			plan, err := srv.Manifests.Plan.Do(ctx, p, set)
+			plan, ms, err := r.plan(ctx, srv, p, planSet(n, fmt.Sprintf("as of repetition %d", rep)))
 			if err != nil {
 				return err
-			}
-			ms := milliseconds(time.Since(began))
-			if len(plan.Problems)+len(plan.Conflicts) > 0 || len(plan.Changes) == 0 {
-				return fmt.Errorf("a plan of %d objects: %d changes, %v, %v", n, len(plan.Changes), plan.Problems, plan.Conflicts)
 			}
 			took[i] = append(took[i], ms)
 			r.say("%s %s %d/%d: %d objects, %d changes, %d effects: %.1f ms", db, variant, rep+1, r.reps, n, len(plan.Changes), len(plan.Effects), ms)
@@ -114,27 +141,29 @@ func (r *runner) planned(ctx context.Context, srv *server.Server, p act.Principa
 // planSet is a set of n objects; word stands in every fifth of them.
 func planSet(n int, word string) manifest.Set {
 	var b strings.Builder
-	object := func(kind, name, spec string) {
-		fmt.Fprintf(&b, "---\napiVersion: %s\nkind: %s\nmetadata: {name: %s}\nspec: %s\n", manifest.APIVersion, kind, name, spec)
-	}
-	object("PolicyBundle", "network", fmt.Sprintf(`{files: {bench.cedar: '// %s
-
-@id("bench") forbid (principal is Agent, action == Action::"vote.cast", resource);'}}`, word))
-	for i := range n - 1 {
+	for i := range n {
 		says := "as it was"
 		if i%5 == 0 {
 			says = word
 		}
 		switch name := fmt.Sprintf("bench-%d", i); i % 4 {
 		case 0:
-			object("Class", name, fmt.Sprintf(`{model: %q, grant: {acts: ["post.*", comment.create], budget: {acts: %d}}, heartbeat: 1h}`, says, 100+i))
+			planObject(&b, "Class", name, fmt.Sprintf(`{model: %q, grant: {acts: ["post.*", comment.create], budget: {acts: %d}}, heartbeat: 1h}`, says, 100+i))
 		case 1:
-			object("Mandate", name, fmt.Sprintf("{owner: bench, statement: %q}", says))
+			planObject(&b, "Mandate", name, fmt.Sprintf("{owner: bench, statement: %q}", says))
 		case 2:
-			object("Agent", name, fmt.Sprintf("{owner: bench, class: bench-%d, mandate: bench-%d}", i-2, i-1))
+			planObject(&b, "Agent", name, fmt.Sprintf("{owner: bench, class: bench-%d, mandate: bench-%d}", i-2, i-1))
 		default:
-			object("Community", name, fmt.Sprintf("{rules: %q}", says))
+			planObject(&b, "Community", name, fmt.Sprintf("{rules: %q}", says))
 		}
 	}
+	return planFile(&b)
+}
+
+func planObject(b *strings.Builder, kind, name, spec string) {
+	fmt.Fprintf(b, "---\napiVersion: %s\nkind: %s\nmetadata: {name: %s}\nspec: %s\n", manifest.APIVersion, kind, name, spec)
+}
+
+func planFile(b *strings.Builder) manifest.Set {
 	return manifest.Set{Manager: "bench", Files: []manifest.File{{Name: "bench.yaml", Text: b.String()}}}
 }

@@ -120,7 +120,7 @@ func (m *Manifests) plan(v *store.View, p act.Principal, in Set) (Plan, error) {
 			}
 		}
 	}
-	if in.Prune {
+	if in.Prune && len(problems) == 0 { // what cannot be read may still be said
 		if err := s.prune(in.Manager); err != nil {
 			return out, err
 		}
@@ -200,9 +200,11 @@ func (s *scene) object(k *kind, o Object, in Set) error {
 		return nil
 	}
 	if !found || len(w.Fields) > 0 { // what is as it is to be was checked when it was made
-		if err := k.check(s, o.Name, w.target); act.CodeOf(err) == act.Unavailable {
+		switch err := k.check(s, o.Name, w.target); act.CodeOf(err) {
+		case act.None:
+		case act.Unavailable, act.Internal:
 			return err
-		} else if err != nil {
+		default:
 			s.say(o, err)
 			return nil
 		}
