@@ -1,6 +1,6 @@
 // Package bench measures Reefwarden beside what it is compared with: `reef
-// bench post`, `feed`, `votes`, `home`, `search`, `messages`, `backup`, `token` and
-// `start`. It hides how a measurement is kept fair.
+// bench post`, `feed`, `votes`, `home`, `search`, `messages`, `backup`, `token`, `kill`,
+// `gate`, `spawn` and `start`. It hides how a measurement is kept fair.
 //
 // A scenario has sides: the governed server and its baselines. Every side is a
 // process of its own on loopback, started for one repetition on its own copy of
@@ -22,19 +22,18 @@
 //   - growth: the exponent e of cost ~ rows^e over the scales, with the rows
 //     that were really there, not the nominal ones.
 //
-// `reef bench world` makes networks of any size, and `reef bench mix` measures daily
-// life on one that was kept: reef serve in a process of its own, and here the agents
-// of that world, who come by themselves at a rate and as herds. It has no baseline.
+// `reef bench world` makes networks of any size, and `reef bench mix` measures daily life
+// on one that was kept: reef serve in a process of its own, and here the agents of that
+// world, who come at a rate and as herds. It has no baseline.
 //
 // `reef bench token` has no sides: it is done in this process, in turns with the
 // signatures that nothing can do without; ratio_bare says how much of their rate is left.
-// What waits for a commit is asked for by many at once, and so are its signatures.
+// So are `kill`, `gate` and `spawn`; the engines that gate compares must decide alike.
 //
-// After each repetition the rows in the database are counted: a side that
-// answered more than it stored fails the run. It stops by itself and removes
-// its directories, databases and processes.
+// After each repetition the rows in the database are counted: a side that answered more
+// than it stored fails the run. It stops by itself and removes what it made.
 //
 // Tables: none; the raw baselines write the rows of the acts they stand for.
 // Entry point: [Command]. Read post.go, then contest.go, run.go and child.go; of the
-// mix mix.go, crowd.go, arrive.go and herd.go.
+// mix mix.go, crowd.go, arrive.go and herd.go; of decisions gate.go and law.go.
 package bench

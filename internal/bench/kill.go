@@ -12,8 +12,6 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
-	"zombiezen.com/go/sqlite"
-	"zombiezen.com/go/sqlite/sqlitex"
 
 	"github.com/reefwarden/reefwarden/internal/act"
 	"github.com/reefwarden/reefwarden/internal/gate"
@@ -148,22 +146,28 @@ func (f *fleet) begin(ctx context.Context, n, nodes int) (err error) {
 	return nil
 }
 
-// tie makes children of the rows: each first of fleetLine has those after it.
+// Rows that acts count in, copied for agents that have none.
+const (
+	fleetProfiles = `INSERT INTO profile (id, name, description, metadata, karma, post_count, comment_count, legacy_karma, legacy_followers, legacy_following, origin, created_at, updated_at)
+SELECT a.id, a.name, p.description, p.metadata, 0, 0, 0, 0, 0, 0, p.origin, p.created_at, p.updated_at FROM agent AS a CROSS JOIN profile AS p
+WHERE p.id = :first AND a.id <= :newest AND NOT EXISTS (SELECT 1 FROM profile AS q WHERE q.id = a.id)`
+	fleetInboxes = `INSERT INTO inbox (agent, unread) SELECT a.id, 0 FROM agent AS a WHERE a.id <= :newest AND NOT EXISTS (SELECT 1 FROM inbox AS i WHERE i.agent = a.id)`
+)
+
+// tie makes children of the rows: each first of fleetLine has those after it. All of them
+// get what acts count in.
 func (f *fleet) tie(ctx context.Context) error {
-	first := strconv.FormatInt(int64(f.agents[0].Agent), 10)
+	newest := f.agents[0].Agent
+	first := strconv.FormatInt(int64(newest), 10)
 	// Row n has the id of the first one less (n + 3600000) * 2^22.
 	number := `((` + first + ` - id) / 4194304 - 3600000)`
 	root := `(` + first + ` - (` + number + ` - ` + number + ` % ` + strconv.Itoa(fleetLine) + ` + 3600000) * 4194304)`
-	q := `UPDATE agent SET parent = ` + root + `, root = ` + root + `, depth = 1 WHERE id <= ` + first + ` - 3600000 * CAST(4194304 AS BIGINT) AND ` + number + ` % ` + strconv.Itoa(fleetLine) + ` <> 0`
-	if f.st.db == dbPostgres {
-		return f.r.pg.exec(ctx, f.r.pg.url(f.st.name, "search_path", schema), q, "VACUUM ANALYZE")
+	rows := strings.NewReplacer(":first", first, ":newest", strconv.FormatInt(int64(older(newest, 0)), 10))
+	list := []string{
+		rows.Replace(fleetProfiles), rows.Replace(fleetInboxes),
+		rows.Replace(`UPDATE agent SET parent = ` + root + `, root = ` + root + `, depth = 1 WHERE id <= :newest AND ` + number + ` % ` + strconv.Itoa(fleetLine) + ` <> 0`),
 	}
-	conn, err := sqlite.OpenConn(databaseFile(f.st.dir), sqlite.OpenReadWrite)
-	if err != nil {
-		return err
-	}
-	defer conn.Close() //nolint:errcheck // what was not stored is missed at once
-	return sqlitex.ExecuteTransient(conn, q, nil)
+	return f.change(ctx, append(list, f.settled())...)
 }
 
 // at is the agent of a row.

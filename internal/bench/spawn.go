@@ -10,8 +10,6 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
-	"zombiezen.com/go/sqlite"
-	"zombiezen.com/go/sqlite/sqlitex"
 
 	"github.com/reefwarden/reefwarden/internal/act"
 	"github.com/reefwarden/reefwarden/internal/lifecycle"
@@ -249,34 +247,11 @@ func (n *nursery) grow(ctx context.Context, total int) (err error) {
 	n.close()
 	fill := strings.NewReplacer(":from", strconv.Itoa(n.has), ":last", strconv.Itoa(total-1), ":agent", strconv.FormatInt(int64(n.first), 10))
 	n.has = total
-	settle := "PRAGMA wal_checkpoint(TRUNCATE)"
-	if n.st.db == dbPostgres {
-		settle = "VACUUM ANALYZE"
-	}
-	if err := n.change(ctx, fill.Replace(leaseAgents), fill.Replace(leaseRows), settle); err != nil {
+	if err := n.change(ctx, fill.Replace(leaseAgents), fill.Replace(leaseRows), n.settled()); err != nil {
 		return err
 	}
 	n.srv, err = n.task().product(ctx, n.r.diag)
 	return err
-}
-
-// change runs statements beside the product.
-func (n *nursery) change(ctx context.Context, list ...string) error {
-	if n.st.db == dbPostgres {
-		return n.r.pg.exec(ctx, n.r.pg.url(n.st.name, "search_path", schema), list...)
-	}
-	conn, err := sqlite.OpenConn(databaseFile(n.st.dir), sqlite.OpenReadWrite)
-	if err != nil {
-		return err
-	}
-	defer conn.Close() //nolint:errcheck // what was not stored is missed at once
-	conn.SetBusyTimeout(time.Minute)
-	for _, q := range list {
-		if err := sqlitex.ExecuteTransient(conn, q, nil); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // look sweeps while nobody is late, for a part of a repetition.

@@ -220,16 +220,30 @@ func (o *office) fill(ctx context.Context, n int) error {
 		":agent", number(o.agents[0].Agent), ":key", number(o.agents[0].Credential), ":grant", number(o.grant.ID))
 	list := []string{fill.Replace(tokenAgents), fill.Replace(tokenKeys), fill.Replace(tokenGrants)}
 	o.has = n
+	return o.change(ctx, append(list, o.settled())...)
+}
+
+// settled is the statement that ends a growth, so that what follows does not pay for it.
+func (o *office) settled() string {
 	if o.st.db == dbPostgres {
-		return o.r.pg.exec(ctx, o.r.pg.url(o.st.name, "search_path", schema), append(list, "VACUUM ANALYZE")...)
+		return "VACUUM ANALYZE"
+	}
+	return "PRAGMA wal_checkpoint(TRUNCATE)"
+}
+
+// change runs statements beside the product.
+func (o *office) change(ctx context.Context, list ...string) error {
+	if o.st.db == dbPostgres {
+		return o.r.pg.exec(ctx, o.r.pg.url(o.st.name, "search_path", schema), list...)
 	}
 	conn, err := sqlite.OpenConn(databaseFile(o.st.dir), sqlite.OpenReadWrite)
 	if err != nil {
 		return err
 	}
 	defer conn.Close() //nolint:errcheck // what was not stored is missed at once
+	conn.SetBusyTimeout(time.Minute)
 	conn.SetInterrupt(ctx.Done())
-	for _, q := range append(list, "PRAGMA wal_checkpoint(TRUNCATE)") {
+	for _, q := range list {
 		if err := sqlitex.ExecuteTransient(conn, q, nil); err != nil {
 			return err
 		}

@@ -43,9 +43,10 @@ type bound struct {
 const (
 	boundColumns = `id, owner, state, epoch, class, mandate, revision, parent, ends_at`
 
-	qBound    store.Q = `SELECT ` + boundColumns + ` FROM agent WHERE id = $1`
-	qBoundOf  store.Q = `SELECT ` + boundColumns + ` FROM agent WHERE parent = $1 AND parent <> 0 AND state <> $2 AND state <> $3 ORDER BY id`
-	qOverLife store.Q = `SELECT id FROM agent WHERE ends_at <> 0 AND ends_at <= $1 AND id > $2 AND state <> $4 AND state <> $5 ORDER BY id LIMIT $3`
+	qBound   store.Q = `SELECT ` + boundColumns + ` FROM agent WHERE id = $1`
+	qBoundOf store.Q = `SELECT ` + boundColumns + ` FROM agent WHERE parent = $1 AND parent <> 0 AND state <> $2 AND state <> $3 ORDER BY id`
+	// id + 0 is for those who plan: who is over is found by the time, among millions who are not.
+	qOverLife store.Q = `SELECT id FROM agent WHERE ends_at <> 0 AND ends_at <= $1 AND id + 0 > $2 AND state <> $4 AND state <> $5 ORDER BY id + 0, id LIMIT $3`
 	qOfClass  store.Q = `SELECT id FROM agent WHERE class = $1 AND class <> 0 AND id > $2 AND state <> $4 AND state <> $5 ORDER BY id LIMIT $3`
 	qOfOwner  store.Q = `SELECT id FROM agent WHERE owner = $1 AND id > $2 AND state <> $4 AND state <> $5 ORDER BY id LIMIT $3`
 	qOfLine   store.Q = `SELECT id FROM agent WHERE parent = $1 AND parent <> 0 AND id > $2 AND state <> $4 AND state <> $5 ORDER BY id LIMIT $3`

@@ -20,7 +20,8 @@ const (
 	qLeaseRenew store.Q = `UPDATE lease SET until_at = $2 WHERE agent = $1 AND until_at < $2 AND until_at > $3`
 	qLeaseDrop  store.Q = `DELETE FROM lease WHERE agent = $1`
 	qLeaseOf    store.Q = `SELECT until_at FROM lease WHERE agent = $1`
-	qLapsed     store.Q = `SELECT agent FROM lease WHERE until_at <= $1 AND agent > $2 ORDER BY agent LIMIT $3`
+	// agent + 0 is for those who plan, as in qOverLife.
+	qLapsed store.Q = `SELECT agent FROM lease WHERE until_at <= $1 AND agent + 0 > $2 ORDER BY agent + 0, agent LIMIT $3`
 
 	// The parents of an agent that are late; the parameters are filled up with 0.
 	qLineLate store.Q = `SELECT COUNT(*) FROM lease WHERE agent IN ($1, $2, $3, $4, $5) AND until_at <= $6`

@@ -229,3 +229,50 @@ func TestT37_NobodyStopsTheFleetAlone(t *testing.T) {
 		})
 	}
 }
+
+// T36: a stop that was acknowledged holds when the process that took it is killed without
+// warning, from the first answer of the next one.
+func TestT36_StopsOutliveTheirProcess(t *testing.T) {
+	for _, d := range []store.Dialect{store.SQLite, store.Postgres} {
+		t.Run(d.String(), func(t *testing.T) {
+			dir := t.TempDir()
+			flags := []string{"--registration", "open", "--claim-required=false", "--limits", "open"}
+			if d == store.Postgres {
+				cfg := servertest.Config(t, d)
+				flags = append(flags, "--db", cfg.DB, "--schema", cfg.Schema)
+			}
+			p := serve(t, dir, flags...)
+			member := func(name string) (id, key string) {
+				a := p.must(t, http.MethodPost, "/api/v1/agents/register", "", map[string]any{"name": name, "description": "d"})["agent"].(map[string]any)
+				return a["id"].(string), a["api_key"].(string)
+			}
+			crash := func() {
+				t.Helper()
+				if err := p.cmd.Process.Kill(); err != nil {
+					t.Fatal(err)
+				}
+				_ = p.cmd.Wait()
+				p = serve(t, dir, flags...)
+			}
+			answers := func(key string, want int) {
+				t.Helper()
+				if status, out := p.call(http.MethodGet, "/api/v1/posts", key, nil); status != want {
+					t.Errorf("answered %d, want %d: %v", status, want, out)
+				}
+			}
+			shark, key := member("shark")
+			_, other := member("nemo")
+			p.must(t, http.MethodPost, "/v1/agents/"+shark+"/kill", p.token, map[string]any{"reason": "drill"})
+			crash()
+			answers(key, http.StatusUnauthorized)
+			answers(other, http.StatusOK)
+			p.must(t, http.MethodPost, "/v1/scopes/all/quarantine", p.token, map[string]any{"reason": "drill"})
+			crash()
+			answers(other, http.StatusForbidden)
+			p.must(t, http.MethodPost, "/v1/scopes/all/release", p.token, map[string]any{"reason": "drill"})
+			answers(other, http.StatusOK)
+			_ = p.cmd.Process.Signal(os.Interrupt)
+			_ = p.cmd.Wait()
+		})
+	}
+}
