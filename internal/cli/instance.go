@@ -116,6 +116,33 @@ func (a *app) agentOrphans() *cobra.Command {
 	return c
 }
 
+func (a *app) agentNotices() *cobra.Command {
+	c := &cobra.Command{
+		Use: "notices", Short: "List what rules of classes have found about agents, and what was done", Args: cobra.NoArgs,
+		Long: "List alerts and stops by the rules of classes (health, budgets that are nearly used up), the\n" +
+			"newest first, with what was found. reef agent appeal lets an agent go on that was stopped so.",
+	}
+	a.outputFlag(c)
+	c.RunE = func(cmd *cobra.Command, _ []string) error {
+		api, err := a.client()
+		if err != nil {
+			return err
+		}
+		list, err := api.Notices(cmd.Context())
+		if err != nil {
+			return err
+		}
+		t := table{header: []string{"NAME", "RULE", "DONE", "AT", "EVIDENCE"}, whole: list}
+		for _, n := range list {
+			t.rows = append(t.rows, []string{n.Agent, n.Rule, n.Does, n.At.Format(time.RFC3339), n.Evidence})
+			t.names = append(t.names, n.Agent)
+			t.items = append(t.items, n)
+		}
+		return a.print(t)
+	}
+	return c
+}
+
 func (a *app) agentAdopt() *cobra.Command {
 	var owner, mandate, reason string
 	c := &cobra.Command{Use: "adopt NAME|ID [--owner OWNER] [--mandate NAME] --reason TEXT", Short: "Give an agent another owner or another mandate", Args: cobra.ExactArgs(1)}

@@ -256,6 +256,31 @@ func (c *Client) Orphans(ctx context.Context) (out []Orphan, err error) {
 	return page.Items, err
 }
 
+// Notice is what a rule of an agent's class has found about it.
+type Notice struct {
+	AgentID  string     `json:"agent_id"`
+	Agent    string     `json:"agent"`
+	Rule     string     `json:"rule"`
+	Does     string     `json:"does"` // alert, pause, quarantine or terminate
+	Evidence string     `json:"evidence"`
+	At       time.Time  `json:"at"`
+	EndsAt   *time.Time `json:"ends_at"`
+}
+
+// Notices lists what rules of classes have found, the newest first.
+func (c *Client) Notices(ctx context.Context) (out []Notice, err error) {
+	var page struct {
+		Items []Notice `json:"items"`
+	}
+	err = c.conn.call(ctx, http.MethodGet, "/v1/notices", nil, nil, &page)
+	return page.Items, err
+}
+
+// Appeal lets the agent with the id go on that a rule of its class has stopped.
+func (c *Client) Appeal(ctx context.Context, id, reason string) (AgentInfo, error) {
+	return c.order(ctx, id, "appeal", reason)
+}
+
 // Adopt gives an agent another owner, another mandate, or both ("" leaves one as it is).
 func (c *Client) Adopt(ctx context.Context, id, owner, mandate, reason string) (out AgentInfo, err error) {
 	in := struct {

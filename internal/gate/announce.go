@@ -47,6 +47,9 @@ var announced = map[string]Announce{
 	"agent.lapse":      AnnounceParties,
 	"agent.end":        AnnounceParties,
 	"agent.adopt":      AnnounceParties,
+	"agent.appeal":     AnnounceParties,
+	"health.alert":     AnnounceParties,
+	"health.stop":      AnnounceParties,
 
 	"dm.request": AnnounceParties,
 	"dm.approve": AnnounceParties,

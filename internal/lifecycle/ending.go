@@ -82,7 +82,7 @@ func (l *Lifecycle) cause(v *store.View, b bound, now int64) (c Cause, found boo
 	if b.state.Final() {
 		return c, false, nil
 	}
-	for _, rule := range []func(*store.View, bound, int64) (Cause, bool, error){l.lifeOver, l.parentOver, l.mandateOver, l.classOver, l.leaseOver, l.ownerOver} {
+	for _, rule := range []func(*store.View, bound, int64) (Cause, bool, error){l.lifeOver, l.parentOver, l.mandateOver, l.classOver, l.leaseOver, l.ownerOver, l.healthOver} {
 		one, ok, err := rule(v, b, now)
 		if err != nil {
 			return c, false, err
@@ -286,6 +286,9 @@ func (l *Lifecycle) unbind(tx *store.Tx, agent act.ID) error {
 	if err := tx.Batch(qLeaseDrop, agent); err != nil {
 		return err
 	}
+	if err := tx.Batch(qNoticeDrop, agent); err != nil {
+		return err
+	}
 	heir := b.parent
 	if heir != 0 {
 		above, err := readBound(&tx.View, heir)
@@ -343,7 +346,7 @@ type candidate struct {
 
 // candidates lists where to look for agents that a rule stops.
 func (l *Lifecycle) candidates(v *store.View, now int64) (list []candidate, err error) {
-	list = append(list, candidate{q: qOverLife, first: now})
+	list = append(list, candidate{q: qOverLife, first: now}, candidate{q: qNoticeEnds, first: int64(1) << 62, plain: true})
 	if err := v.All(qHalts, func(r *store.Row) error {
 		target, label := r.ID(1), r.Text(2)
 		switch ScopeKind(r.Int(0)) {

@@ -13,6 +13,7 @@ import (
 	"github.com/reefwarden/reefwarden/internal/act"
 	"github.com/reefwarden/reefwarden/internal/gate"
 	"github.com/reefwarden/reefwarden/internal/identity"
+	"github.com/reefwarden/reefwarden/internal/lifecycle/conduct"
 	"github.com/reefwarden/reefwarden/internal/store"
 )
 
@@ -86,6 +87,14 @@ type Config struct {
 
 	// Flying counts what those agents have under way for whom in is true. Optional.
 	Flying func(v *store.View, in func(agent act.ID) bool) (Flying, error)
+
+	// Answers says whom a comment or a message answers, and in which thread, for rules that
+	// cap turns. Optional.
+	Answers func(v *store.View, made act.ID) (thread, whom act.ID, err error)
+
+	// Refusals calls each with the rule of every refusal and failure among some numbers of
+	// the record, and how many it stands for. Without it none is counted.
+	Refusals func(v *store.View, after, upTo int64, each func(seq int64, rule string, count int64)) error
 
 	// Mail sends a message to an agent's human; nil when the network sends none.
 	Mail func(context.Context, Mail) error
@@ -183,6 +192,12 @@ type Lifecycle struct {
 	ListCauses *gate.ReadAct[CauseQuery, []Cause]
 	Adopt      *gate.WriteAct[Adoption, Agent]
 
+	Appeal      *gate.WriteAct[Order, Agent]
+	ListNotices *gate.ReadAct[NoticeQuery, []Notice]
+
+	alert  *gate.WriteAct[conduct.Finding, Agent] // see Watch
+	arrest *gate.WriteAct[conduct.Finding, Agent]
+
 	lapse *gate.WriteAct[Expiry, Agent] // see SweepScopes
 	stop  *gate.WriteAct[Expiry, Agent]
 
@@ -216,6 +231,8 @@ type Lifecycle struct {
 	charters atomic.Pointer[charters]
 	grants   interned
 	alive    alive
+	watch    watch
+	paces    paces
 
 	killLog   *killLog // nil without one; set by Start
 	logging   sync.Mutex
@@ -274,6 +291,7 @@ func New(g *gate.Gate, db *store.DB, ids *identity.Service, c Config) *Lifecycle
 	l.registerBudgets(g)
 	l.registerEndings(g)
 	l.registerAdopt(g)
+	l.registerHealth(g)
 	g.OnFence(act.KindAgent, l.reload)
 	g.OnFence(act.KindClass, l.reloadCharters)
 	g.OnFence(act.KindMandate, l.reloadCharters)

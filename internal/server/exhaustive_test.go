@@ -64,6 +64,8 @@ var notNative = map[string]string{
 	"agent.expire":    "housekeeping does it in the server's own name",
 	"agent.lapse":     "a chore does it in the server's own name",
 	"agent.end":       "a chore does it in the server's own name",
+	"health.alert":    "a chore does it in the server's own name",
+	"health.stop":     "a chore does it in the server's own name",
 	"system.expire":   "housekeeping does it in the server's own name",
 	"system.forget":   "housekeeping does it in the server's own name",
 	"system.lapse":    "housekeeping does it in the server's own name",

@@ -93,6 +93,7 @@ func Retention(c Config) []Kept {
 		{Table: "budget", Owner: "lifecycle", Grows: "an agent whose class bounds what it may use up", Each: each(4, "agent")},
 		{Table: "lease", Owner: "lifecycle", Grows: "an agent whose class asks for heartbeats", Each: each(1, "agent"), Note: "one that ends gives it up"},
 		{Table: "assent", Owner: "lifecycle", Grows: "an approval of several that are wanted", Each: each(5, "approval")},
+		{Table: "notice", Owner: "lifecycle", Grows: "a rule of an agent's class that finds something", Each: each(21, "agent"), Note: "one for each rule and each warning of a budget; an agent that ends takes them along, the record keeps what was found"},
 		{Table: "halt", Owner: "lifecycle", Grows: "a scope that is stopped: a class, an owner, a line", Each: each(1, "agent"), Note: "and one for each mandate; one that is lifted goes at once"},
 		{Table: "containment", Owner: "lifecycle", Grows: "an order about a scope", Fixed: lifecycle.MaxContained, Note: "one that is lifted goes at once"},
 		{Table: "drill", Owner: "lifecycle", Grows: "the first drill", Fixed: 3},

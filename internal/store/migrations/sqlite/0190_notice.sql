@@ -1,0 +1,18 @@
+-- +goose Up
+
+-- What a rule of an agent's class has found about it and what came of that: does is the
+-- response, epoch the agent's after it, ends_at when it is ended, 0 never.
+CREATE TABLE notice (
+    agent INTEGER NOT NULL,
+    rule TEXT NOT NULL,
+    does TEXT NOT NULL,
+    evidence TEXT NOT NULL,
+    epoch INTEGER NOT NULL,
+    made_at INTEGER NOT NULL,
+    ends_at INTEGER NOT NULL,
+    PRIMARY KEY (agent, rule)
+) STRICT;
+
+CREATE INDEX notice_made ON notice (made_at, agent, rule);
+
+CREATE INDEX notice_ends ON notice (agent) WHERE ends_at <> 0;
