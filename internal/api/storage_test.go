@@ -96,6 +96,10 @@ var nativeBodies = map[string]any{
 	"svid.sign":          map[string]any{"audience": []string{"x"}},
 
 	"class.put":      map[string]any{"name": "monitor", "spec": map[string]any{}},
+	"rollout.start":  map[string]any{"reason": "x"},
+	"rollout.pause":  map[string]any{"reason": "x"},
+	"rollout.resume": map[string]any{"reason": "x"},
+	"rollout.abort":  map[string]any{"reason": "x"},
 	"class.retire":   map[string]any{"reason": "x"},
 	"mandate.open":   map[string]any{"name": "pricing", "owner": "x", "statement": "x"},
 	"mandate.revise": map[string]any{"statement": "x", "reason": "x"},

@@ -51,11 +51,13 @@ var tables = map[string]table{
 	"budget":   {owner: "lifecycle", unique: []string{"agent, kind"}},
 	"lease":    {owner: "lifecycle", unique: []string{"agent"}},
 	"assent":   {owner: "lifecycle", unique: []string{"approval, operator"}},
+	"rollout":  {owner: "lifecycle", unique: []string{"name"}, small: "a row for each class that was rolled out"},
 	"notice":   {owner: "lifecycle", unique: []string{"agent, rule"}},
 	"halt":     {owner: "lifecycle", unique: []string{"scope, target, label"}, small: "a row for each scope that is stopped"},
 
 	"containment": {owner: "lifecycle", unique: []string{"scope, target, label, does"}, small: "a row for each order about a scope, lifecycle.MaxContained at most"},
 
+	"rebinding":   {owner: "lifecycle", unique: []string{"agent"}},
 	"drill":       {owner: "lifecycle", unique: []string{"control"}, small: "a row for each control that drills try"},
 	"restoration": {owner: "lifecycle", unique: []string{"n"}, small: "a row for each restore"},
 

@@ -48,6 +48,7 @@ var announced = map[string]Announce{
 	"agent.end":        AnnounceParties,
 	"agent.adopt":      AnnounceParties,
 	"agent.appeal":     AnnounceParties,
+	"agent.rebind":     AnnounceParties,
 	"health.alert":     AnnounceParties,
 	"health.stop":      AnnounceParties,
 

@@ -151,9 +151,12 @@ func (l *Lifecycle) resolveBirth(v *store.View, in NewInstance) (r gate.Resource
 
 // usable reads the class that an instance is asked of.
 func usable(v *store.View, in NewInstance) (Class, error) {
-	c, err := class(v, NamedClass{Name: in.Class, Version: in.Version})
-	if err == nil && c.Retired {
-		err = act.Errorf(act.Conflict, "the class %q is retired", in.Class).WithRule("class.retired").WithHint("class.list shows what is in use")
+	c, err := inUse(v, in.Class)
+	if in.Version != 0 {
+		c, err = class(v, NamedClass{Name: in.Class, Version: in.Version})
+	}
+	if err == nil {
+		err = c.used()
 	}
 	return c, err
 }

@@ -230,6 +230,9 @@ func (l *Lifecycle) runLapse(tx *store.Tx, a Agent, c Cause) (Agent, error) {
 	if err := l.become(tx, &a, act.Paused, c.Rule+": "+c.Evidence); err != nil {
 		return a, err
 	}
+	if err := ordered(tx, a, a.Reason); err != nil {
+		return a, err
+	}
 	return a, l.haltLine(tx, a, 0, c.Rule)
 }
 

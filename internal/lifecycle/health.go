@@ -20,7 +20,6 @@ type Notice struct {
 	Evidence string
 	At       int64 // Unix microseconds
 	EndsAt   int64 // when the agent is ended unless somebody lets it go on, Unix microseconds; 0 never
-	epoch    int64 // of the agent, after what was done
 }
 
 // NoticeQuery asks for the newest notices.
@@ -33,14 +32,14 @@ type NoticeQuery struct {
 const MaxNotices = 1000
 
 const (
-	noticeColumns = `n.agent, n.rule, n.does, n.evidence, n.made_at, n.ends_at, n.epoch`
+	noticeColumns = `n.agent, n.rule, n.does, n.evidence, n.made_at, n.ends_at`
 
 	qNotices   store.Q = `SELECT ` + noticeColumns + ` FROM notice AS n WHERE n.made_at > 0 ORDER BY n.made_at DESC, n.agent, n.rule LIMIT $1`
 	qNoticesOf store.Q = `SELECT ` + noticeColumns + ` FROM notice AS n JOIN agent AS a ON a.id = n.agent WHERE a.owner = $2
 ORDER BY n.made_at DESC, n.agent, n.rule LIMIT $1`
 	qNoticeOf  store.Q = `SELECT ` + noticeColumns + ` FROM notice AS n WHERE n.agent = $1 AND n.rule = $2`
-	qNoticePut store.Q = `INSERT INTO notice (agent, rule, does, evidence, epoch, made_at, ends_at) VALUES ($1, $2, $3, $4, $5, $6, $7)
-ON CONFLICT (agent, rule) DO UPDATE SET does = $3, evidence = $4, epoch = $5, made_at = $6, ends_at = $7`
+	qNoticePut store.Q = `INSERT INTO notice (agent, rule, does, evidence, made_at, ends_at) VALUES ($1, $2, $3, $4, $5, $6)
+ON CONFLICT (agent, rule) DO UPDATE SET does = $3, evidence = $4, made_at = $5, ends_at = $6`
 	qNoticeStops store.Q = `SELECT ` + noticeColumns + ` FROM notice AS n WHERE n.agent = $1 AND n.does <> 'alert' ORDER BY n.made_at DESC, n.agent, n.rule LIMIT 1`
 	qNoticeLift  store.Q = `DELETE FROM notice WHERE agent = $1 AND does <> 'alert'`
 	qNoticeDrop  store.Q = `DELETE FROM notice WHERE agent = $1`
@@ -49,7 +48,7 @@ ON CONFLICT (agent, rule) DO UPDATE SET does = $3, evidence = $4, epoch = $5, ma
 
 func scanNotice(r *store.Row) Notice {
 	return Notice{
-		Agent: r.ID(0), Rule: r.Text(1), Does: charter.Response(r.Text(2)), Evidence: r.Text(3), At: r.Int(4), EndsAt: r.Int(5), epoch: r.Int(6),
+		Agent: r.ID(0), Rule: r.Text(1), Does: charter.Response(r.Text(2)), Evidence: r.Text(3), At: r.Int(4), EndsAt: r.Int(5),
 	}
 }
 
@@ -122,8 +121,14 @@ func (l *Lifecycle) runAlert(tx *store.Tx, in conduct.Finding) (a Agent, fx gate
 	if !known && a.Standing.Final() {
 		return a, fx, act.Errorf(act.Conflict, "the agent has ended").WithRule("standing." + a.Standing.String()).WithHint("nothing is to be done")
 	}
-	err = tx.Batch(qNoticePut, a.ID, in.Rule, string(charter.Alert), in.Evidence, a.Epoch, tx.Now(), int64(0))
-	return a, gate.Effects{Out: act.Ref{ID: a.ID, Version: a.Epoch}, Reason: cutReason(in.Rule+": ", in.Evidence)}, err
+	reason := cutReason(in.Rule+": ", in.Evidence)
+	if err := tx.Batch(qNoticePut, a.ID, in.Rule, string(charter.Alert), in.Evidence, tx.Now(), int64(0)); err != nil {
+		return a, fx, err
+	}
+	if in.Quiet != 0 { // a rule of its class, not a budget
+		err = tx.Batch(qRebindMark, a.ID, reason, tx.Now())
+	}
+	return a, gate.Effects{Out: act.Ref{ID: a.ID, Version: a.Epoch}, Reason: reason}, err
 }
 
 // runHealthStop stops an agent as an operator would, by the same orders. One that is to be
@@ -150,21 +155,20 @@ func (l *Lifecycle) runHealthStop(tx *store.Tx, p act.Principal, in conduct.Find
 	if a, fx, err = l.order(tx, t, p, Order{Agent: in.Agent, Reason: cutReason(in.Rule+": ", in.Evidence)}); err != nil {
 		return a, fx, err
 	}
-	return a, fx, tx.Batch(qNoticePut, a.ID, in.Rule, string(in.Does), in.Evidence, a.Epoch, tx.Now(), ends)
+	return a, fx, tx.Batch(qNoticePut, a.ID, in.Rule, string(in.Does), in.Evidence, tx.Now(), ends)
 }
 
-// appeal takes back a stop by a rule, and nothing else: where somebody has given an order
-// since, it is theirs to lift.
+// appeal takes back a stop by a rule, and nothing else: an order that somebody has given
+// since has taken its place (see ordered), and is theirs to lift.
 func (l *Lifecycle) appeal(tx *store.Tx, p act.Principal, in Order) (a Agent, fx gate.Effects, err error) {
 	if a, err = l.agent(&tx.View, in.Agent); err != nil {
 		return a, fx, err
 	}
-	var n Notice
-	found, err := tx.One(qNoticeStops, func(r *store.Row) error { n = scanNotice(r); return nil }, in.Agent)
+	found, err := tx.One(qNoticeStops, func(*store.Row) error { return nil }, in.Agent)
 	switch {
 	case err != nil:
 		return a, fx, err
-	case !found || n.epoch != a.Epoch || a.Standing.Final():
+	case !found:
 		return a, fx, act.Errorf(act.Conflict, "no rule of its class holds the agent").WithRule("appeal.none").
 			WithHint("what an operator has ordered is lifted by agent.resume or agent.release; what has ended stays so")
 	}

@@ -192,6 +192,16 @@ type Lifecycle struct {
 	ListCauses *gate.ReadAct[CauseQuery, []Cause]
 	Adopt      *gate.WriteAct[Adoption, Agent]
 
+	StartRollout  *gate.WriteAct[NewRollout, Rollout]
+	PauseRollout  *gate.WriteAct[ClassOrder, Rollout]
+	ResumeRollout *gate.WriteAct[ClassOrder, Rollout]
+	AbortRollout  *gate.WriteAct[ClassOrder, Rollout]
+	ShowRollout   *gate.ReadAct[NamedClass, Rollout]
+
+	rebind *gate.WriteAct[Rebinding, Agent] // see RollOut
+	widen  *gate.WriteAct[NamedClass, Rollout]
+	revert *gate.WriteAct[NamedClass, Rollout]
+
 	Appeal      *gate.WriteAct[Order, Agent]
 	ListNotices *gate.ReadAct[NoticeQuery, []Notice]
 
@@ -233,6 +243,7 @@ type Lifecycle struct {
 	alive    alive
 	watch    watch
 	paces    paces
+	rolled   rolled
 
 	killLog   *killLog // nil without one; set by Start
 	logging   sync.Mutex
@@ -292,6 +303,7 @@ func New(g *gate.Gate, db *store.DB, ids *identity.Service, c Config) *Lifecycle
 	l.registerEndings(g)
 	l.registerAdopt(g)
 	l.registerHealth(g)
+	l.registerRollouts(g)
 	g.OnFence(act.KindAgent, l.reload)
 	g.OnFence(act.KindClass, l.reloadCharters)
 	g.OnFence(act.KindMandate, l.reloadCharters)

@@ -190,10 +190,8 @@ func (l *Lifecycle) order(tx *store.Tx, t transition, p act.Principal, in Order)
 	if err := l.relet(tx, a); err != nil {
 		return a, fx, err
 	}
-	if a.Standing == act.Active {
-		if err := tx.Batch(qNoticeLift, a.ID); err != nil {
-			return a, fx, err
-		}
+	if err := ordered(tx, a, reason); err != nil {
+		return a, fx, err
 	}
 	if t.revoke {
 		if err := l.bury(tx, a); err != nil {

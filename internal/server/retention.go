@@ -94,6 +94,8 @@ func Retention(c Config) []Kept {
 		{Table: "lease", Owner: "lifecycle", Grows: "an agent whose class asks for heartbeats", Each: each(1, "agent"), Note: "one that ends gives it up"},
 		{Table: "assent", Owner: "lifecycle", Grows: "an approval of several that are wanted", Each: each(5, "approval")},
 		{Table: "notice", Owner: "lifecycle", Grows: "a rule of an agent's class that finds something", Each: each(21, "agent"), Note: "one for each rule and each warning of a budget; an agent that ends takes them along, the record keeps what was found"},
+		{Table: "rollout", Owner: "lifecycle", Grows: "the first roll-out of a class", Fixed: 10_000},
+		{Table: "rebinding", Owner: "lifecycle", Grows: "an agent that a roll-out binds to another version", Each: each(1, "agent"), Note: "the next roll-out of the class drops those of the last"},
 		{Table: "halt", Owner: "lifecycle", Grows: "a scope that is stopped: a class, an owner, a line", Each: each(1, "agent"), Note: "and one for each mandate; one that is lifted goes at once"},
 		{Table: "containment", Owner: "lifecycle", Grows: "an order about a scope", Fixed: lifecycle.MaxContained, Note: "one that is lifted goes at once"},
 		{Table: "drill", Owner: "lifecycle", Grows: "the first drill", Fixed: 3},

@@ -1,13 +1,12 @@
 -- +goose Up
 
 -- What a rule of an agent's class has found about it and what came of that: does is the
--- response, epoch the agent's after it, ends_at when it is ended, 0 never.
+-- response, ends_at when the agent is ended by it, 0 never.
 CREATE TABLE notice (
     agent INTEGER NOT NULL,
     rule TEXT NOT NULL,
     does TEXT NOT NULL,
     evidence TEXT NOT NULL,
-    epoch INTEGER NOT NULL,
     made_at INTEGER NOT NULL,
     ends_at INTEGER NOT NULL,
     PRIMARY KEY (agent, rule)
