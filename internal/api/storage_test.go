@@ -108,6 +108,7 @@ var nativeBodies = map[string]any{
 	"outcome.record": map[string]any{"metric": "x", "value": 1},
 	"agent.request":  map[string]any{"name": "another", "class": "monitor", "owner": "x", "reason": "x"},
 	"agent.spawn":    map[string]any{"name": "another", "class": "monitor", "reason": "x"},
+	"process.open":   map[string]any{"name": "runtime"},
 	"agent.appeal":   map[string]any{"reason": "x"},
 	"agent.adopt":    map[string]any{"owner": "y", "reason": "x"},
 	"budget.report":  map[string]any{"tokens": 1},

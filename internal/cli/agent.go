@@ -21,7 +21,7 @@ func (a *app) agent() *cobra.Command {
 	a.targetFlags(c)
 	c.AddCommand(
 		a.agentInvite(), a.agentEnroll(), a.agentRecover(), a.agentList(), a.agentShow(), a.agentClaim(),
-		a.agentRequest(), a.agentBudget(), a.agentOrphans(), a.agentNotices(), a.agentAdopt(),
+		a.agentRequest(), a.agentBudget(), a.agentOrphans(), a.agentNotices(), a.agentProcesses(), a.agentAdopt(),
 		a.agentOrder("pause", "Stop an agent until it is resumed", (*client.Client).Pause),
 		a.agentOrder("resume", "Let a paused agent act again", (*client.Client).Resume),
 		a.agentOrder("appeal", "Let an agent go on that a rule of its class has stopped", (*client.Client).Appeal),

@@ -275,8 +275,8 @@ func room(tx *store.Tx, parent act.ID, s charter.Spawn) error {
 		return act.Errorf(act.Denied, "you have %d children, which is as many as you may have at a time", living).WithRule("spawn.fan-out").
 			WithHint("wait until one has ended, or end one")
 	}
-	if s.Rate == 0 {
-		return nil
+	if err := backOff(&tx.View, parent, tx.Now()); err != nil || s.Rate == 0 {
+		return err
 	}
 	window := time.Duration(s.SpawnWindow())
 	if _, err := tx.One(qBirths, func(r *store.Row) error { born = r.Int(0); return nil }, parent, tx.Now()-window.Microseconds()); err != nil {

@@ -34,7 +34,7 @@
 //
 // Tables: agent, invite, claim, approval, assent, trial, seat, kill, restoration, class,
 // mandate, revision, outcome, budget, lease, halt, containment, drill, notice, rollout,
-// rebinding. Entry point: [New]. Read lifecycle.go, then directory.go, then register.go; approval.go
+// rebinding, process, hosted, death. Entry point: [New]. Read lifecycle.go, then directory.go, then register.go; approval.go
 // for held acts, restoration.go for what a restore brings back, bond.go and halt.go for
 // what ties agents together.
 package lifecycle

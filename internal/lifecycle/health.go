@@ -2,6 +2,7 @@ package lifecycle
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"github.com/reefwarden/reefwarden/internal/act"
@@ -125,7 +126,7 @@ func (l *Lifecycle) runAlert(tx *store.Tx, in conduct.Finding) (a Agent, fx gate
 	if err := tx.Batch(qNoticePut, a.ID, in.Rule, string(charter.Alert), in.Evidence, tx.Now(), int64(0)); err != nil {
 		return a, fx, err
 	}
-	if in.Quiet != 0 { // a rule of its class, not a budget
+	if strings.HasPrefix(in.Rule, "health.") { // a rule of its class, not a budget
 		err = tx.Batch(qRebindMark, a.ID, reason, tx.Now())
 	}
 	return a, gate.Effects{Out: act.Ref{ID: a.ID, Version: a.Epoch}, Reason: reason}, err

@@ -202,6 +202,10 @@ type Lifecycle struct {
 	widen  *gate.WriteAct[NamedClass, Rollout]
 	revert *gate.WriteAct[NamedClass, Rollout]
 
+	OpenProcess   *gate.WriteAct[NewProcess, Process]
+	RenewProcess  *gate.ReadAct[act.ID, Process]
+	ListProcesses *gate.ReadAct[struct{}, []Process]
+
 	Appeal      *gate.WriteAct[Order, Agent]
 	ListNotices *gate.ReadAct[NoticeQuery, []Notice]
 
@@ -304,6 +308,7 @@ func New(g *gate.Gate, db *store.DB, ids *identity.Service, c Config) *Lifecycle
 	l.registerAdopt(g)
 	l.registerHealth(g)
 	l.registerRollouts(g)
+	l.registerProcesses(g)
 	g.OnFence(act.KindAgent, l.reload)
 	g.OnFence(act.KindClass, l.reloadCharters)
 	g.OnFence(act.KindMandate, l.reloadCharters)

@@ -170,7 +170,12 @@ func (l *Lifecycle) order(tx *store.Tx, t transition, p act.Principal, in Order)
 	case !ok:
 		return a, fx, act.Errorf(act.Conflict, "the agent is %s", a.Standing).
 			WithRule("standing." + a.Standing.String()).WithHint(t.hint)
-	case after != before:
+	case after != before && t.name == "agent.resume":
+		if err := revivable(&tx.View, a, tx.Now()); err != nil {
+			return a, fx, err
+		}
+	}
+	if after != before {
 		changed, err := tx.Exec(qAgentChange, a.ID, int64(after.top), reason, tx.Now(), a.Epoch, int64(after.beneath))
 		if err != nil {
 			return a, fx, err

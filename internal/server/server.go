@@ -252,6 +252,7 @@ func (s *Server) begin(ctx context.Context) (err error) {
 		chore{name: "reaper", every: s.Lifecycle.ReapEvery(), limit: time.Minute, do: s.reap},
 		chore{name: "conduct", every: lifecycle.WatchEvery, limit: time.Minute, do: s.Lifecycle.Watch},
 		chore{name: "rollouts", every: lifecycle.RolloutEvery, limit: time.Minute, do: s.Lifecycle.RollOut},
+		chore{name: "idle", every: lifecycle.IdleEvery, limit: time.Minute, do: s.Lifecycle.TellIdle},
 		chore{name: "sweeper", every: lifecycle.SweepEvery, limit: time.Minute, do: s.sweep},
 	)
 	s.Metrics.WatchWriteQueue(s.DB.QueueDepth)
