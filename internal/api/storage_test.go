@@ -96,6 +96,10 @@ var nativeBodies = map[string]any{
 	"svid.sign":          map[string]any{"audience": []string{"x"}},
 
 	"class.put":      map[string]any{"name": "monitor", "spec": map[string]any{}},
+	"rollout.start":  map[string]any{"reason": "x"},
+	"rollout.pause":  map[string]any{"reason": "x"},
+	"rollout.resume": map[string]any{"reason": "x"},
+	"rollout.abort":  map[string]any{"reason": "x"},
 	"class.retire":   map[string]any{"reason": "x"},
 	"mandate.open":   map[string]any{"name": "pricing", "owner": "x", "statement": "x"},
 	"mandate.revise": map[string]any{"statement": "x", "reason": "x"},
@@ -104,6 +108,8 @@ var nativeBodies = map[string]any{
 	"outcome.record": map[string]any{"metric": "x", "value": 1},
 	"agent.request":  map[string]any{"name": "another", "class": "monitor", "owner": "x", "reason": "x"},
 	"agent.spawn":    map[string]any{"name": "another", "class": "monitor", "reason": "x"},
+	"process.open":   map[string]any{"name": "runtime"},
+	"agent.appeal":   map[string]any{"reason": "x"},
 	"agent.adopt":    map[string]any{"owner": "y", "reason": "x"},
 	"budget.report":  map[string]any{"tokens": 1},
 

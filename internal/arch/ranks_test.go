@@ -35,6 +35,8 @@ var house = map[string]room{
 
 	"lifecycle/charter": {rank: 1, budget: 800}, // ADR 28: the arithmetic of authority; lifecycle and manifest read its documents
 
+	"lifecycle/conduct": {rank: 1, budget: 800, peers: []string{"lifecycle/charter"}}, // ADR 33: how conduct is counted
+
 	"identity/token": {rank: 1, budget: 3500}, // below the gate, which looks at scopes, and below clients, which make proofs
 
 	"gate":   {rank: 2, budget: 3800}, // ADR 28: what an agent's grant bounds
@@ -50,8 +52,8 @@ var house = map[string]room{
 
 	"audit":      {rank: 3, budget: 3000},
 	"provenance": {rank: 3, budget: 5000},
-	"network":    {rank: 3, budget: 12500},                             // ADR 22: it wraps anew what it has wrapped; ADR 31: what is under way
-	"lifecycle":  {rank: 3, budget: 9500, peers: []string{"identity"}}, // ADR 28: classes, mandates, lines, halts
+	"network":    {rank: 3, budget: 12500},                              // ADR 22: it wraps anew what it has wrapped; ADR 31: what is under way
+	"lifecycle":  {rank: 3, budget: 11000, peers: []string{"identity"}}, // ADR 28, 33: classes, mandates, lines, halts, health
 	"secret":     {rank: 3, budget: 3000, peers: []string{"identity"}},
 
 	"detect":   {rank: 4, budget: 6000},

@@ -51,10 +51,16 @@ var tables = map[string]table{
 	"budget":   {owner: "lifecycle", unique: []string{"agent, kind"}},
 	"lease":    {owner: "lifecycle", unique: []string{"agent"}},
 	"assent":   {owner: "lifecycle", unique: []string{"approval, operator"}},
+	"process":  {owner: "lifecycle", unique: []string{"id"}},
+	"hosted":   {owner: "lifecycle", unique: []string{"agent"}},
+	"death":    {owner: "lifecycle", unique: []string{"agent, at", "at, agent"}},
+	"rollout":  {owner: "lifecycle", unique: []string{"name"}, small: "a row for each class that was rolled out"},
+	"notice":   {owner: "lifecycle", unique: []string{"agent, rule"}},
 	"halt":     {owner: "lifecycle", unique: []string{"scope, target, label"}, small: "a row for each scope that is stopped"},
 
 	"containment": {owner: "lifecycle", unique: []string{"scope, target, label, does"}, small: "a row for each order about a scope, lifecycle.MaxContained at most"},
 
+	"rebinding":   {owner: "lifecycle", unique: []string{"agent"}},
 	"drill":       {owner: "lifecycle", unique: []string{"control"}, small: "a row for each control that drills try"},
 	"restoration": {owner: "lifecycle", unique: []string{"n"}, small: "a row for each restore"},
 
@@ -136,6 +142,7 @@ var crossings = map[string]string{
 	"provenance.qCheckEvents event":           "verifying that what was dropped by retention is in the record",
 	"audit.qVerifyNumbered event":             "verifying compares every leaf with its event, in the order of the sequence",
 	"audit.qVerifyWaiting event":              "verifying compares every leaf with its event, in the order of the sequence",
+	"audit.qRefusals event":                   "what was refused is read in the order of the sequence",
 	"audit.qVerifyOrphans event":              "verifying compares every leaf with its event, in the order of the sequence",
 	"store.qUnnumberedPostgres exposure":      "the sequencer of the one event sequence gives exposure rows their place in it",
 	"store.qNumberExposuresPostgres exposure": "the sequencer of the one event sequence gives exposure rows their place in it",

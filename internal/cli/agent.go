@@ -21,9 +21,10 @@ func (a *app) agent() *cobra.Command {
 	a.targetFlags(c)
 	c.AddCommand(
 		a.agentInvite(), a.agentEnroll(), a.agentRecover(), a.agentList(), a.agentShow(), a.agentClaim(),
-		a.agentRequest(), a.agentBudget(), a.agentOrphans(), a.agentAdopt(),
+		a.agentRequest(), a.agentBudget(), a.agentOrphans(), a.agentNotices(), a.agentProcesses(), a.agentAdopt(),
 		a.agentOrder("pause", "Stop an agent until it is resumed", (*client.Client).Pause),
 		a.agentOrder("resume", "Let a paused agent act again", (*client.Client).Resume),
+		a.agentOrder("appeal", "Let an agent go on that a rule of its class has stopped", (*client.Client).Appeal),
 		a.agentOrder("quarantine", "Hold an agent for examination; returns when every node refuses it", (*client.Client).Quarantine),
 		a.agentOrder("release", "End a quarantine; an agent that is also paused stays paused", (*client.Client).Release),
 		a.agentOrder("kill", "End an agent for good; returns when every node refuses it", (*client.Client).Kill),

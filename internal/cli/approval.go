@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -28,23 +29,58 @@ func (a *app) approval() *cobra.Command {
 }
 
 func approvalTable(list []client.Approval, whole any) table {
-	t := table{header: []string{"ID", "STATE", "ACT", "AGENT", "DEMAND", "RISK", "EXPIRES", "REASON"}, whole: whole}
+	t := table{header: []string{"ID", "STATE", "ACT", "AGENT", "DEMAND", "RISK", "ALIKE", "PAST", "EXPIRES", "REASON"}, whole: whole}
 	for _, x := range list {
 		demand := x.Demand
 		if x.Asks != "" {
 			demand += ":" + x.Asks
 		}
-		t.rows = append(t.rows, []string{x.ID, x.State, x.Act, x.Agent, demand, x.Risk, x.ExpiresAt.Format(time.RFC3339), x.Reason})
+		t.rows = append(t.rows, []string{x.ID, x.State, x.Act, x.Agent, demand, x.Risk, fmt.Sprint(max(1, x.Alike)), pastOf(x), x.ExpiresAt.Format(time.RFC3339), x.Reason})
 		t.names = append(t.names, x.ID)
 		t.items = append(t.items, x)
 	}
 	return t
 }
 
+// pastOf is how the same act of the same agent was decided before.
+func pastOf(x client.Approval) string {
+	return fmt.Sprintf("%d yes, %d no", x.Past.Approved, x.Past.Denied)
+}
+
+// cards leaves one of those that are alike, and puts what is of high risk in front: who
+// decides sees few lines, and the ones that matter first.
+func cards(list []client.Approval) (out []client.Approval) {
+	type alike struct{ agent, act, policy, state string }
+	seen := make(map[alike]bool)
+	for _, x := range list {
+		k := alike{x.AgentID, x.Act, x.Policy, x.State}
+		if x.State == "pending" && x.Alike > 1 && seen[k] {
+			continue
+		}
+		seen[k] = true
+		out = append(out, x)
+	}
+	slices.SortStableFunc(out, func(a, b client.Approval) int { return cmp.Compare(rankOf(a), rankOf(b)) })
+	return out
+}
+
+func rankOf(x client.Approval) int {
+	if x.State == "pending" && x.Risk == "high" {
+		return 0
+	}
+	return 1
+}
+
 func (a *app) approvalList() *cobra.Command {
 	var q client.ApprovalQuery
-	c := &cobra.Command{Use: "list", Short: "List held acts, newest first", Args: cobra.NoArgs}
+	var every bool
+	c := &cobra.Command{
+		Use: "list", Short: "List held acts, what is of high risk first", Args: cobra.NoArgs,
+		Long: "List held acts, what is of high risk first, then the newest. Of those that are alike (of one\n" +
+			"agent, act and policy) one stands for all that wait; --every lists each.",
+	}
 	a.outputFlag(c)
+	c.Flags().BoolVar(&every, "every", false, "list each of those that are alike")
 	c.Flags().StringVar(&q.State, "state", "pending", `only these: pending, executed, denied, …; "" is all`)
 	c.Flags().IntVar(&q.Limit, "limit", 0, "at most so many (default all)")
 	c.RunE = func(cmd *cobra.Command, _ []string) error {
@@ -64,6 +100,9 @@ func (a *app) approvalList() *cobra.Command {
 			}
 			all = append(all, page.Items...)
 			if page.Next == "" || (left > 0 && len(all) >= left) {
+				if !every && a.output == "table" {
+					all = cards(all)
+				}
 				return a.print(approvalTable(all, all))
 			}
 			q.Cursor = page.Next

@@ -16,11 +16,11 @@ import (
 // class is the family of operators' commands on kinds of agents.
 func (a *app) class() *cobra.Command {
 	c := &cobra.Command{
-		Use: "class", Short: "Make, list, show and retire classes of agents",
+		Use: "class", Short: "Make, list, show, roll out and retire classes of agents",
 		Args: cobra.NoArgs, RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	a.targetFlags(c)
-	c.AddCommand(a.classPut(), a.classList(), a.classShow(), a.classRetire())
+	c.AddCommand(a.classPut(), a.classList(), a.classShow(), a.classRollout(), a.classRetire())
 	return c
 }
 

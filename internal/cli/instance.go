@@ -107,9 +107,67 @@ func (a *app) agentOrphans() *cobra.Command {
 		}
 		t := table{header: []string{"NAME", "RULE", "ENDS", "EVIDENCE"}, whole: list}
 		for _, o := range list {
-			t.rows = append(t.rows, []string{o.Agent, o.Rule, o.EndsAt.Format(time.RFC3339), o.Evidence})
+			t.rows = append(t.rows, []string{o.Agent, o.Rule, endsAt(o.EndsAt), o.Evidence})
 			t.names = append(t.names, o.Agent)
 			t.items = append(t.items, o)
+		}
+		return a.print(t)
+	}
+	return c
+}
+
+// endsAt is when an agent ends, "-" for one that does not end by itself.
+func endsAt(at time.Time) string {
+	if at.IsZero() {
+		return "-"
+	}
+	return at.Format(time.RFC3339)
+}
+
+func (a *app) agentNotices() *cobra.Command {
+	c := &cobra.Command{
+		Use: "notices", Short: "List what rules of classes have found about agents, and what was done", Args: cobra.NoArgs,
+		Long: "List alerts and stops by the rules of classes (health, budgets that are nearly used up), the\n" +
+			"newest first, with what was found. reef agent appeal lets an agent go on that was stopped so.",
+	}
+	a.outputFlag(c)
+	c.RunE = func(cmd *cobra.Command, _ []string) error {
+		api, err := a.client()
+		if err != nil {
+			return err
+		}
+		list, err := api.Notices(cmd.Context())
+		if err != nil {
+			return err
+		}
+		t := table{header: []string{"NAME", "RULE", "DONE", "AT", "EVIDENCE"}, whole: list}
+		for _, n := range list {
+			t.rows = append(t.rows, []string{n.Agent, n.Rule, n.Does, n.At.Format(time.RFC3339), n.Evidence})
+			t.names = append(t.names, n.Agent)
+			t.items = append(t.items, n)
+		}
+		return a.print(t)
+	}
+	return c
+}
+
+func (a *app) agentProcesses() *cobra.Command {
+	c := &cobra.Command{Use: "processes", Short: "List the runtimes that hold agents, those whose lease ends first in front", Args: cobra.NoArgs}
+	a.outputFlag(c)
+	c.RunE = func(cmd *cobra.Command, _ []string) error {
+		api, err := a.client()
+		if err != nil {
+			return err
+		}
+		list, err := api.Processes(cmd.Context())
+		if err != nil {
+			return err
+		}
+		t := table{header: []string{"NAME", "KEEPER", "AGENTS", "LEASE", "UNTIL"}, whole: list}
+		for _, p := range list {
+			t.rows = append(t.rows, []string{p.Name, p.Keeper, fmt.Sprint(p.Agents), (time.Duration(p.Lease) * time.Second).String(), p.UntilAt.Format(time.RFC3339)})
+			t.names = append(t.names, p.Name)
+			t.items = append(t.items, p)
 		}
 		return a.print(t)
 	}

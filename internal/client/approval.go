@@ -35,6 +35,12 @@ type Approval struct {
 	DecidedAt *time.Time     `json:"decided_at"`
 	EndedAt   *time.Time     `json:"ended_at"`
 	Input     map[string]any `json:"input,omitempty"` // of one that is shown and open
+	Alike     int64          `json:"alike"`           // open ones of the same agent, act and policy
+	Past      struct {
+		Approved int64 `json:"approved"`
+		Denied   int64 `json:"denied"`
+		Expired  int64 `json:"expired"`
+	} `json:"past"` // of the same act of the same agent, in 30 days
 }
 
 // ApprovalQuery asks for a page of approvals; zero fields do not filter.

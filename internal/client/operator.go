@@ -30,6 +30,8 @@ type AgentInfo struct {
 	CreatedAt time.Time  `json:"created_at"`
 	ClaimedAt *time.Time `json:"claimed_at"`
 	ChangedAt time.Time  `json:"changed_at"`
+	Class     string     `json:"class"` // "" without one
+	Version   int64      `json:"class_version"`
 }
 
 // Invite is a code with which one agent can register. It is shown once.

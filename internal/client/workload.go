@@ -256,6 +256,69 @@ func (c *Client) Orphans(ctx context.Context) (out []Orphan, err error) {
 	return page.Items, err
 }
 
+// Process is a runtime that holds agents, by a lease that one of them renews for all.
+type Process struct {
+	ID       string    `json:"id"`
+	Name     string    `json:"name"`
+	Keeper   string    `json:"keeper"`
+	Agents   int64     `json:"agents"`
+	Lease    int64     `json:"lease"` // seconds
+	UntilAt  time.Time `json:"until_at"`
+	OpenedAt time.Time `json:"opened_at"`
+}
+
+// OpenProcess says, as an agent, which others its process holds, by their ids. Said again it
+// changes the process that is there.
+func (c *Client) OpenProcess(ctx context.Context, name string, lease time.Duration, agents []string) (out Process, err error) {
+	in := struct {
+		Name   string   `json:"name"`
+		Lease  int64    `json:"lease,omitempty"`
+		Agents []string `json:"agent_ids"`
+	}{name, int64(lease / time.Second), agents}
+	err = c.conn.call(ctx, http.MethodPost, "/v1/processes", nil, in, &out)
+	return out, err
+}
+
+// RenewProcess says that the process is alive.
+func (c *Client) RenewProcess(ctx context.Context, id string) (out Process, err error) {
+	err = c.conn.call(ctx, http.MethodPost, "/v1/processes/"+url.PathEscape(id)+"/renew", nil, nil, &out)
+	return out, err
+}
+
+// Processes lists the processes that hold agents.
+func (c *Client) Processes(ctx context.Context) (out []Process, err error) {
+	var page struct {
+		Items []Process `json:"items"`
+	}
+	err = c.conn.call(ctx, http.MethodGet, "/v1/processes", nil, nil, &page)
+	return page.Items, err
+}
+
+// Notice is what a rule of an agent's class has found about it.
+type Notice struct {
+	AgentID  string     `json:"agent_id"`
+	Agent    string     `json:"agent"`
+	Rule     string     `json:"rule"`
+	Does     string     `json:"does"` // alert, pause, quarantine or terminate
+	Evidence string     `json:"evidence"`
+	At       time.Time  `json:"at"`
+	EndsAt   *time.Time `json:"ends_at"`
+}
+
+// Notices lists what rules of classes have found, the newest first.
+func (c *Client) Notices(ctx context.Context) (out []Notice, err error) {
+	var page struct {
+		Items []Notice `json:"items"`
+	}
+	err = c.conn.call(ctx, http.MethodGet, "/v1/notices", nil, nil, &page)
+	return page.Items, err
+}
+
+// Appeal lets the agent with the id go on that a rule of its class has stopped.
+func (c *Client) Appeal(ctx context.Context, id, reason string) (AgentInfo, error) {
+	return c.order(ctx, id, "appeal", reason)
+}
+
 // Adopt gives an agent another owner, another mandate, or both ("" leaves one as it is).
 func (c *Client) Adopt(ctx context.Context, id, owner, mandate, reason string) (out AgentInfo, err error) {
 	in := struct {

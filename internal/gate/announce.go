@@ -48,6 +48,10 @@ var announced = map[string]Announce{
 	"agent.lapse":      AnnounceParties,
 	"agent.end":        AnnounceParties,
 	"agent.adopt":      AnnounceParties,
+	"agent.appeal":     AnnounceParties,
+	"agent.rebind":     AnnounceParties,
+	"health.alert":     AnnounceParties,
+	"health.stop":      AnnounceParties,
 
 	"dm.request": AnnounceParties,
 	"dm.approve": AnnounceParties,

@@ -494,7 +494,18 @@ func (g *Gate) admit(ctx context.Context, p act.Principal, i Info, via act.ID) (
 		return p, noRefund, nil
 	}
 	refund, err := g.quota.take(p, i)
-	return p, refund, err
+	if err != nil || p.Kind != act.Agent || g.Bounds == nil {
+		return p, refund, err
+	}
+	giveBack, err := g.Bounds.Pace(p.ID, i.Name)
+	switch {
+	case err != nil:
+		refund()
+		return p, noRefund, err
+	case giveBack != nil:
+		return p, func() { refund(); giveBack() }, nil
+	}
+	return p, refund, nil
 }
 
 // touch refuses to serve while this node cannot tell what was withdrawn, or

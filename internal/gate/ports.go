@@ -50,6 +50,9 @@ type Bounds interface {
 	Charge(tx *store.Tx, p act.Principal) error
 	// Seen notes that an agent is alive: it has been admitted. It does not block.
 	Seen(agent act.ID)
+	// Pace holds an agent to the rates that it was granted, from memory, and fails with
+	// RateLimited. giveBack undoes it when nothing comes of the act.
+	Pace(agent act.ID, name string) (giveBack func(), err error)
 }
 
 // Decider answers policy questions (package policy). It fails closed: without a

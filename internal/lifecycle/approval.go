@@ -43,6 +43,10 @@ const (
 	// MaxPending bounds how many acts of one agent wait at once.
 	MaxPending = 16
 
+	// MaxAsked bounds how many acts of one agent are held for a human in an hour, whatever
+	// becomes of them: who decides about very many looks at none (T42).
+	MaxAsked = 60
+
 	// carryLife is how long an approved act may take to be done, whatever fails
 	// meanwhile.
 	carryLife = time.Hour
@@ -77,6 +81,12 @@ type Approval struct {
 	// it, and only while the approval is open.
 	Input []gate.Field
 
+	// Alike are the open ones of the same agent, act and policy, itself among them, and Past
+	// what was decided about the same act of the same agent within pastDays, where the
+	// approval waits for a human.
+	Alike int64
+	Past  Past
+
 	// Assents are who has approved so far, where a quorum is wanted.
 	Assents []Assent
 
@@ -91,6 +101,10 @@ made, made_version, code, rule, created_at, expires_at, decided_at, ended_at, di
 	qApproval      store.Q = `SELECT ` + approvalColumns + ` FROM approval WHERE id = $1`
 	qApprovalAlike store.Q = `SELECT ` + approvalColumns + ` FROM approval WHERE agent = $1 AND digest = $2 AND state < 3`
 	qApprovalSlots store.Q = `SELECT slot FROM approval WHERE agent = $1 AND state < 3 ORDER BY id`
+	qApprovalAsked store.Q = `SELECT COUNT(*) FROM approval WHERE agent = $1 AND id >= $2 AND demand = 'hold'`
+	qApprovalPast  store.Q = `SELECT COALESCE(SUM(CASE WHEN state < 3 AND policy = $3 THEN 1 ELSE 0 END), 0),
+COALESCE(SUM(CASE WHEN state IN (2, 3, 4) THEN 1 ELSE 0 END), 0), COALESCE(SUM(CASE WHEN state = 5 THEN 1 ELSE 0 END), 0),
+COALESCE(SUM(CASE WHEN state = 6 THEN 1 ELSE 0 END), 0) FROM approval WHERE agent = $1 AND act = $2 AND id >= $4`
 	qApprovalEpoch store.Q = `SELECT epoch FROM approval WHERE id = $1`
 
 	qApprovalMake store.Q = `INSERT INTO approval (id, agent, act, target, target_version, demand, asks, policy, digest, sealed, answer, slot,
@@ -105,6 +119,40 @@ WHERE id = $1 AND digest = $2 AND state = 2 AND expires_at > $6`
 WHERE id = $1 AND epoch = $2 AND state < 3`
 	qApprovalWithdraw store.Q = `UPDATE approval SET state = 7, epoch = epoch + 1, sealed = $2, ended_at = $3 WHERE agent = $1 AND state < 3`
 )
+
+// Past counts how approvals ended.
+type Past struct{ Approved, Denied, Expired int64 }
+
+const pastDays = 30
+
+// compare fills in what a human who decides compares an approval with.
+func (l *Lifecycle) compare(v *store.View, a *Approval) error {
+	if a.Demand.Name != gate.Hold || a.State != ApprovalPending {
+		return nil
+	}
+	since := act.FirstID(l.db.Clock()().AddDate(0, 0, -pastDays))
+	_, err := v.One(qApprovalPast, func(r *store.Row) error {
+		a.Alike, a.Past = r.Int(0), Past{Approved: r.Int(1), Denied: r.Int(2), Expired: r.Int(3)}
+		return nil
+	}, a.Agent, a.Act, a.Policy, since)
+	return err
+}
+
+// asked refuses to hold more acts of an agent than a human can look at.
+func (l *Lifecycle) asked(tx *store.Tx, p act.Principal) error {
+	if p.Kind != act.Agent {
+		return nil
+	}
+	var n int64
+	if _, err := tx.One(qApprovalAsked, func(r *store.Row) error { n = r.Int(0); return nil }, p.ID, act.FirstID(act.FromMicros(tx.Now()).Add(-time.Hour))); err != nil {
+		return err
+	}
+	if n < MaxAsked {
+		return nil
+	}
+	return act.Errorf(act.RateLimited, "%d of your acts were held for a human within the last hour", n).WithRule("approval.asked").
+		WithRetry(10 * time.Minute).WithHint("ask for less at a time: people decide about each of them")
+}
 
 func scanApproval(r *store.Row) Approval {
 	return Approval{
@@ -235,6 +283,11 @@ func (l *Lifecycle) Keep(tx *store.Tx, c gate.Call) (gate.Pending, error) {
 		}
 		// Its time is over and nobody has said so yet.
 		if _, err := tx.Exec(qApprovalEnd, known.ID, known.Epoch, int64(ApprovalExpired), noBytes, "", "", tx.Now()); err != nil {
+			return gate.Pending{}, err
+		}
+	}
+	if c.Demand.Name == gate.Hold {
+		if err := l.asked(tx, c.Principal); err != nil {
 			return gate.Pending{}, err
 		}
 	}

@@ -51,6 +51,9 @@ func (l *Lifecycle) registerApprovalReads(g *gate.Gate) {
 		},
 		Run: func(_ context.Context, v *store.View, p act.Principal, in act.ID) (Approval, error) {
 			a, err := l.approvalFor(v, p, in)
+			if err == nil {
+				err = l.compare(v, &a)
+			}
 			if err == nil && a.State < approvalOver {
 				var c gate.Call
 				if c, err = l.open(a); err == nil {
@@ -132,6 +135,9 @@ func (l *Lifecycle) listApprovals(v *store.View, p act.Principal, in ApprovalQue
 			}
 		}
 		a.OwnerName = names[a.Owner]
+		if err := l.compare(v, a); err != nil {
+			return page, err
+		}
 	}
 	return page, nil
 }

@@ -151,9 +151,12 @@ func (l *Lifecycle) resolveBirth(v *store.View, in NewInstance) (r gate.Resource
 
 // usable reads the class that an instance is asked of.
 func usable(v *store.View, in NewInstance) (Class, error) {
-	c, err := class(v, NamedClass{Name: in.Class, Version: in.Version})
-	if err == nil && c.Retired {
-		err = act.Errorf(act.Conflict, "the class %q is retired", in.Class).WithRule("class.retired").WithHint("class.list shows what is in use")
+	c, err := inUse(v, in.Class)
+	if in.Version != 0 {
+		c, err = class(v, NamedClass{Name: in.Class, Version: in.Version})
+	}
+	if err == nil {
+		err = c.used()
 	}
 	return c, err
 }
@@ -272,8 +275,8 @@ func room(tx *store.Tx, parent act.ID, s charter.Spawn) error {
 		return act.Errorf(act.Denied, "you have %d children, which is as many as you may have at a time", living).WithRule("spawn.fan-out").
 			WithHint("wait until one has ended, or end one")
 	}
-	if s.Rate == 0 {
-		return nil
+	if err := backOff(&tx.View, parent, tx.Now()); err != nil || s.Rate == 0 {
+		return err
 	}
 	window := time.Duration(s.SpawnWindow())
 	if _, err := tx.One(qBirths, func(r *store.Row) error { born = r.Int(0); return nil }, parent, tx.Now()-window.Microseconds()); err != nil {

@@ -168,6 +168,14 @@ func (c Class) resource() gate.Resource {
 	}
 }
 
+// used refuses a class that is in use no more.
+func (c Class) used() error {
+	if c.Retired {
+		return act.Errorf(act.Conflict, "the class %q is retired", c.Name).WithRule("class.retired").WithHint("class.list shows what is in use")
+	}
+	return nil
+}
+
 // class reads a version of a class; NotFound without one.
 func class(v *store.View, in NamedClass) (c Class, err error) {
 	q, args := qClassNewest, []any{in.Name}

@@ -33,8 +33,8 @@
 //     (ending.go).
 //
 // Tables: agent, invite, claim, approval, assent, trial, seat, kill, restoration, class,
-// mandate, revision, outcome, budget, lease, halt, containment, drill. Entry
-// point: [New]. Read lifecycle.go, then directory.go, then register.go; approval.go
+// mandate, revision, outcome, budget, lease, halt, containment, drill, notice, rollout,
+// rebinding, process, hosted, death. Entry point: [New]. Read lifecycle.go, then directory.go, then register.go; approval.go
 // for held acts, restoration.go for what a restore brings back, bond.go and halt.go for
 // what ties agents together.
 package lifecycle

@@ -27,7 +27,7 @@ type Cause struct {
 	Rule     string
 	Evidence string
 	Since    int64 // Unix microseconds
-	EndsAt   int64 // when it is ended unless somebody does something, Unix microseconds
+	EndsAt   int64 // when it is ended unless somebody does something, Unix microseconds; 0 never by itself
 }
 
 // reaper is the part of the server that stops agents whose time has come.
@@ -83,7 +83,7 @@ func (l *Lifecycle) cause(v *store.View, b bound, now int64) (c Cause, found boo
 	if b.state.Final() {
 		return c, false, nil
 	}
-	for _, rule := range []func(*store.View, bound, int64) (Cause, bool, error){l.lifeOver, l.parentOver, l.mandateOver, l.classOver, l.leaseOver, l.ownerOver} {
+	for _, rule := range []func(*store.View, bound, int64) (Cause, bool, error){l.lifeOver, l.parentOver, l.mandateOver, l.classOver, l.leaseOver, l.ownerOver, l.healthOver, l.processOver} {
 		one, ok, err := rule(v, b, now)
 		if err != nil {
 			return c, false, err
@@ -184,7 +184,7 @@ func (l *Lifecycle) registerEndings(g *gate.Gate) {
 	l.lapse = l.registerEnding(g, "agent.lapse", "Pause an agent that has been silent for longer than its class allows.", l.runLapse)
 	l.stop = l.registerEnding(g, "agent.end", "End an agent whose time, parent, mandate, class or owner is gone.", l.runEnd)
 	l.ListCauses = gate.RegisterRead(g, gate.Read[CauseQuery, []Cause]{
-		Info: gate.Info{Name: "agent.orphans", Doc: "Look for agents that nothing holds any more: by rule, with what was found, and when they end.", On: act.KindNetwork, Quota: gate.QuotaRead},
+		Info: gate.Info{Name: "agent.orphans", Doc: "Look for agents that nothing holds any more, or that nobody uses: by rule, with what was found, and when they end.", On: act.KindNetwork, Quota: gate.QuotaRead},
 		Run: func(ctx context.Context, v *store.View, _ act.Principal, in CauseQuery) (list []Cause, err error) {
 			return l.causes(v, in)
 		},
@@ -225,11 +225,19 @@ func (l *Lifecycle) registerEnding(g *gate.Gate, name, doc string, run func(*sto
 
 // runLapse pauses. The lease stays as it is, so that the agent ends when its grace is over.
 func (l *Lifecycle) runLapse(tx *store.Tx, a Agent, c Cause) (Agent, error) {
-	if c.Rule != ruleLease || a.Standing != act.Active {
+	if c.Rule != ruleLease && c.Rule != ruleProcess || a.Standing != act.Active {
 		return a, act.Errorf(act.Conflict, "the agent is %s", a.Standing).WithRule("standing." + a.Standing.String()).WithHint("only an active agent that was silent is paused")
 	}
 	if err := l.become(tx, &a, act.Paused, c.Rule+": "+c.Evidence); err != nil {
 		return a, err
+	}
+	if err := ordered(tx, a, a.Reason); err != nil {
+		return a, err
+	}
+	if c.Rule == ruleLease {
+		if err := l.died(tx, a); err != nil {
+			return a, err
+		}
 	}
 	return a, l.haltLine(tx, a, 0, c.Rule)
 }
@@ -280,11 +288,17 @@ func (l *Lifecycle) bury(tx *store.Tx, a Agent) error {
 
 // unbind is what of bury has to do with an agent's bond.
 func (l *Lifecycle) unbind(tx *store.Tx, agent act.ID) error {
+	if err := tx.Batch(qNoticeDrop, agent); err != nil {
+		return err
+	}
 	b, err := readBound(&tx.View, agent)
 	if err != nil || b.class == 0 {
 		return err
 	}
 	if err := tx.Batch(qLeaseDrop, agent); err != nil {
+		return err
+	}
+	if err := tx.Batch(qHostedDrop, agent); err != nil {
 		return err
 	}
 	heir := b.parent
@@ -323,6 +337,9 @@ func (l *Lifecycle) relet(tx *store.Tx, a Agent) error {
 	if b == nil {
 		return nil
 	}
+	if err := tx.Batch(qHostedDrop, a.ID); err != nil { // its process says again that it holds it
+		return err
+	}
 	c := l.charters.Load().classes[b.class]
 	if c == nil || c.Document.Heartbeat == 0 || a.Standing.Final() {
 		return nil
@@ -344,7 +361,7 @@ type candidate struct {
 
 // candidates lists where to look for agents that a rule stops.
 func (l *Lifecycle) candidates(v *store.View, now int64) (list []candidate, err error) {
-	list = append(list, candidate{q: qOverLife, first: now})
+	list = append(list, candidate{q: qOverLife, first: now}, candidate{q: qNoticeEnds, first: int64(1) << 62, plain: true})
 	if err := v.All(qHalts, func(r *store.Row) error {
 		target, label := r.ID(1), r.Text(2)
 		switch ScopeKind(r.Int(0)) {
@@ -409,9 +426,9 @@ func (l *Lifecycle) Sweep(ctx context.Context) (ended int, err error) {
 	return ended, nil
 }
 
-// sweepLeases looks at the leases that are over.
+// sweepLeases looks at the leases of agents and of processes that are over.
 func (l *Lifecycle) sweepLeases(ctx context.Context, now int64, ended *int) error {
-	return l.eachPage(ctx, candidate{q: qLapsed, first: now, plain: true}.page, func(id act.ID) error {
+	late := func(id act.ID) error {
 		if s, _ := l.rowStanding(id); s == act.Active {
 			_, err := l.lapse.Do(ctx, act.SystemPrincipal(reaper), Expiry{Agent: id})
 			if err := mended(err); err != nil {
@@ -419,7 +436,11 @@ func (l *Lifecycle) sweepLeases(ctx context.Context, now int64, ended *int) erro
 			}
 		}
 		return l.endTree(ctx, id, now, ended)
-	})
+	}
+	if err := l.eachPage(ctx, candidate{q: qLapsed, first: now, plain: true}.page, late); err != nil {
+		return err
+	}
+	return l.eachPage(ctx, candidate{q: qHostLost, first: now, plain: true}.page, late)
 }
 
 // rowStanding is what memory has of an agent's row, whatever halts there are.
@@ -509,7 +530,7 @@ func (l *Lifecycle) causes(v *store.View, in CauseQuery) (list []Cause, err erro
 	}
 	now := act.Micros(l.db.Clock()())
 	where, err := l.candidates(v, now)
-	where = append(where, candidate{q: qLapsed, first: now, plain: true})
+	where = append(where, candidate{q: qLapsed, first: now, plain: true}, candidate{q: qHostLost, first: now, plain: true})
 	if err != nil {
 		return nil, err
 	}
@@ -541,7 +562,8 @@ func (l *Lifecycle) causes(v *store.View, in CauseQuery) (list []Cause, err erro
 			}
 		}
 	}
-	return list, nil
+	idle, err := l.idle(v, in.Limit-len(list), now)
+	return append(list, idle...), err
 }
 
 // SweepEvery is how often the server calls Sweep.

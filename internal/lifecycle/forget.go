@@ -70,6 +70,8 @@ func (l *Lifecycle) runForget(ctx context.Context, tx *store.Tx, _ act.Principal
 		{qForgetInvites, []any{before, int64(act.Requested), int64(forgetRows)}},
 		{qForgetClaims, []any{before, int64(act.Requested), int64(forgetRows)}},
 		{qForgetSeats, []any{int64(forgetRows)}},
+		{qForgetProcesses, []any{before, int64(forgetRows)}},
+		{qForgetDeaths, []any{tx.Now() - KeepDeaths.Microseconds()}},
 	} {
 		n, err := tx.Exec(one.q, one.args...)
 		if err != nil {
@@ -147,6 +149,12 @@ func (l *Lifecycle) forgettable(ctx context.Context) (due bool, err error) {
 			return err
 		}
 		if due, err = v.One(qDueSeat, nothing); err != nil || due {
+			return err
+		}
+		if due, err = v.One(qDueProcess, nothing, before); err != nil || due {
+			return err
+		}
+		if due, err = v.One(qDueDeath, nothing, act.Micros(l.db.Clock()())-KeepDeaths.Microseconds()); err != nil || due {
 			return err
 		}
 		due, err = l.ids.Forgettable(v, before)

@@ -126,6 +126,7 @@ func open(t testing.TB, cfg store.Config, p plan) *house {
 		}
 		return err
 	}
+	p.life.Answers, p.life.Refusals = h.net.Answers, audit.Refusals
 	h.life = lifecycle.New(h.gate, h.db, h.ids, p.life)
 	issuer, err := identity.NewIssuer(h.gate, h.ids, identity.IssuerConfig{Codec: codec, URL: func() string { return "http://network.example" }, Agents: h.life, Domain: "network.example"})
 	must("issuer")

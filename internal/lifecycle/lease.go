@@ -13,7 +13,7 @@ import (
 )
 
 // An agent lease is the right to go on, given by a class that asks for heartbeats. Any
-// act that the gate admits renews it: here in memory, and in the database by the next
+// act that the gate admits renews it; that of a process is renewed by process.renew: here in memory, and in the database by the next
 // RenewLeases of the node that saw it, which is far more often than leases are short.
 const (
 	qLeasePut   store.Q = `INSERT INTO lease (agent, until_at) VALUES ($1, $2) ON CONFLICT (agent) DO UPDATE SET until_at = $2`
@@ -48,13 +48,17 @@ func (l *Lifecycle) Seen(agent act.ID) {
 	if c == nil || c.Document.Heartbeat == 0 {
 		return
 	}
-	now := act.Micros(l.db.Clock()())
-	l.alive.mu.Lock()
-	defer l.alive.mu.Unlock()
-	if l.alive.seen == nil {
-		l.alive.seen = make(map[act.ID]int64)
+	l.alive.note(agent, act.Micros(l.db.Clock()()))
+}
+
+// note keeps that an agent or a process was alive at a time, Unix microseconds.
+func (a *alive) note(id act.ID, now int64) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.seen == nil {
+		a.seen = make(map[act.ID]int64)
 	}
-	l.alive.seen[agent] = now // at most one entry for each agent that acts within a second
+	a.seen[id] = now // at most one entry for each within a second
 }
 
 // RenewLeases writes down who was seen. A lease that was lost meanwhile is not given back:
@@ -74,6 +78,12 @@ func (l *Lifecycle) RenewLeases(ctx context.Context) error {
 	for page := range slices.Chunk(agents, renewPage) {
 		if err := l.db.Write(ctx, func(tx *store.Tx) error {
 			for _, id := range page {
+				if id.Kind() == act.KindProcess {
+					if err := tx.Batch(qProcessRenew, id, seen[id]); err != nil {
+						return err
+					}
+					continue
+				}
 				b := l.bondOf(id)
 				if b == nil || classes[b.class] == nil {
 					continue

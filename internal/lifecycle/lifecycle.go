@@ -13,6 +13,7 @@ import (
 	"github.com/reefwarden/reefwarden/internal/act"
 	"github.com/reefwarden/reefwarden/internal/gate"
 	"github.com/reefwarden/reefwarden/internal/identity"
+	"github.com/reefwarden/reefwarden/internal/lifecycle/conduct"
 	"github.com/reefwarden/reefwarden/internal/store"
 )
 
@@ -86,6 +87,14 @@ type Config struct {
 
 	// Flying counts what those agents have under way for whom in is true. Optional.
 	Flying func(v *store.View, in func(agent act.ID) bool) (Flying, error)
+
+	// Answers says whom a comment or a message answers, and in which thread, for rules that
+	// cap turns. Optional.
+	Answers func(v *store.View, made act.ID) (thread, whom act.ID, err error)
+
+	// Refusals calls each with the rule of every refusal and failure among some numbers of
+	// the record, and how many it stands for. Without it none is counted.
+	Refusals func(v *store.View, after, upTo int64, each func(seq int64, rule string, count int64)) error
 
 	// Mail sends a message to an agent's human; nil when the network sends none.
 	Mail func(context.Context, Mail) error
@@ -183,6 +192,26 @@ type Lifecycle struct {
 	ListCauses *gate.ReadAct[CauseQuery, []Cause]
 	Adopt      *gate.WriteAct[Adoption, Agent]
 
+	StartRollout  *gate.WriteAct[NewRollout, Rollout]
+	PauseRollout  *gate.WriteAct[ClassOrder, Rollout]
+	ResumeRollout *gate.WriteAct[ClassOrder, Rollout]
+	AbortRollout  *gate.WriteAct[ClassOrder, Rollout]
+	ShowRollout   *gate.ReadAct[NamedClass, Rollout]
+
+	rebind *gate.WriteAct[Rebinding, Agent] // see RollOut
+	widen  *gate.WriteAct[NamedClass, Rollout]
+	revert *gate.WriteAct[NamedClass, Rollout]
+
+	OpenProcess   *gate.WriteAct[NewProcess, Process]
+	RenewProcess  *gate.ReadAct[act.ID, Process]
+	ListProcesses *gate.ReadAct[struct{}, []Process]
+
+	Appeal      *gate.WriteAct[Order, Agent]
+	ListNotices *gate.ReadAct[NoticeQuery, []Notice]
+
+	alert  *gate.WriteAct[conduct.Finding, Agent] // see Watch
+	arrest *gate.WriteAct[conduct.Finding, Agent]
+
 	lapse *gate.WriteAct[Expiry, Agent] // see SweepScopes
 	stop  *gate.WriteAct[Expiry, Agent]
 
@@ -216,6 +245,9 @@ type Lifecycle struct {
 	charters atomic.Pointer[charters]
 	grants   interned
 	alive    alive
+	watch    watch
+	paces    paces
+	rolled   rolled
 
 	killLog *killLog // nil without one; set by Start
 	logging sync.Mutex
@@ -276,6 +308,9 @@ func New(g *gate.Gate, db *store.DB, ids *identity.Service, c Config) *Lifecycle
 	l.registerBudgets(g)
 	l.registerEndings(g)
 	l.registerAdopt(g)
+	l.registerHealth(g)
+	l.registerRollouts(g)
+	l.registerProcesses(g)
 	g.OnFence(act.KindAgent, l.reload)
 	g.OnFence(act.KindClass, l.reloadCharters)
 	g.OnFence(act.KindMandate, l.reloadCharters)

@@ -52,21 +52,43 @@ type transition struct {
 const qAgentChange store.Q = `UPDATE agent SET state = $2, epoch = epoch + 1, reason = $3, changed_at = $4, beneath = $6 WHERE id = $1 AND epoch = $5`
 
 func (l *Lifecycle) registerOrders(g *gate.Gate) {
-	l.Pause = l.registerOrder(g, transition{
+	l.Pause = l.registerOrder(g, pauseOrder())
+	l.Resume = l.registerOrder(g, resumeOrder())
+	l.Quarantine = l.registerOrder(g, quarantineOrder())
+	l.Release = l.registerOrder(g, releaseOrder())
+	l.Kill = l.registerOrder(g, transition{
+		name: "agent.kill", doc: "End an agent for good and revoke its credentials.",
+		to: func(s standings) (standings, bool) {
+			return standings{top: act.Killed}, s.top != act.Expired
+		},
+		hint: "the agent has ended already", revoke: true,
+	})
+}
+
+// The orders that the rules of classes give, too, and that an appeal takes back.
+
+func pauseOrder() transition {
+	return transition{
 		name: "agent.pause", doc: "Stop an active agent until it is resumed.",
 		to: func(s standings) (standings, bool) {
 			return s.with(act.Paused), s.own() == act.Active || s.own() == act.Paused
 		},
 		hint: "only an active agent can be paused; one that is not claimed cannot do anything yet, and can be killed",
-	})
-	l.Resume = l.registerOrder(g, transition{
+	}
+}
+
+func resumeOrder() transition {
+	return transition{
 		name: "agent.resume", doc: "Let a paused agent act again; a quarantine stays.",
 		to: func(s standings) (standings, bool) {
 			return s.with(act.Active), s.own() == act.Active || s.own() == act.Paused
 		},
 		hint: "only a paused agent can be resumed; a requested one has to be claimed",
-	})
-	l.Quarantine = l.registerOrder(g, transition{
+	}
+}
+
+func quarantineOrder() transition {
+	return transition{
 		name: "agent.quarantine", doc: "Hold an agent for examination: it may do nothing, and what it wrote is marked.",
 		to: func(s standings) (standings, bool) {
 			switch s.top {
@@ -79,21 +101,17 @@ func (l *Lifecycle) registerOrders(g *gate.Gate) {
 			return s, false
 		},
 		hint: "only an agent that was claimed and has not ended can be quarantined; one that is not claimed cannot do anything yet, and can be killed",
-	})
-	l.Release = l.registerOrder(g, transition{
+	}
+}
+
+func releaseOrder() transition {
+	return transition{
 		name: "agent.release", doc: "End a quarantine: the agent is again what it was, paused if it was paused.",
 		to: func(s standings) (standings, bool) {
 			return standings{top: s.own()}, !s.top.Final() && s.top != act.Requested
 		},
 		hint: "only a quarantined agent can be released; a requested one has to be claimed",
-	})
-	l.Kill = l.registerOrder(g, transition{
-		name: "agent.kill", doc: "End an agent for good and revoke its credentials.",
-		to: func(s standings) (standings, bool) {
-			return standings{top: act.Killed}, s.top != act.Expired
-		},
-		hint: "the agent has ended already", revoke: true,
-	})
+	}
 }
 
 func (l *Lifecycle) registerOrder(g *gate.Gate, t transition) *gate.WriteAct[Order, Agent] {
@@ -152,7 +170,12 @@ func (l *Lifecycle) order(tx *store.Tx, t transition, p act.Principal, in Order)
 	case !ok:
 		return a, fx, act.Errorf(act.Conflict, "the agent is %s", a.Standing).
 			WithRule("standing." + a.Standing.String()).WithHint(t.hint)
-	case after != before:
+	case after != before && t.name == "agent.resume":
+		if err := revivable(&tx.View, a, tx.Now()); err != nil {
+			return a, fx, err
+		}
+	}
+	if after != before {
 		changed, err := tx.Exec(qAgentChange, a.ID, int64(after.top), reason, tx.Now(), a.Epoch, int64(after.beneath))
 		if err != nil {
 			return a, fx, err
@@ -170,6 +193,9 @@ func (l *Lifecycle) order(tx *store.Tx, t transition, p act.Principal, in Order)
 		return a, fx, err
 	}
 	if err := l.relet(tx, a); err != nil {
+		return a, fx, err
+	}
+	if err := ordered(tx, a, reason); err != nil {
 		return a, fx, err
 	}
 	if t.revoke {

@@ -45,7 +45,7 @@ func TestDefaultBundleOnOperators(t *testing.T) {
 		"class.put": admin, "class.retire": admin, "class.list": oversees, "class.show": oversees,
 		"mandate.open": decides, "mandate.revise": decides, "mandate.close": decides, "mandate.attest": decides,
 		"mandate.list": oversees, "mandate.show": oversees, "outcome.list": oversees,
-		"agent.request": decides, "agent.adopt": decides, "agent.orphans": oversees, "agent.line": oversees, "budget.show": oversees,
+		"agent.request": decides, "agent.adopt": decides, "agent.orphans": oversees, "process.list": oversees, "rollout.start": admin, "rollout.resume": admin, "rollout.pause": stops, "rollout.abort": stops, "rollout.show": oversees, "agent.appeal": stops, "notice.list": oversees, "agent.line": oversees, "budget.show": oversees,
 
 		"claim.show": decides | owner, "owner.list": oversees,
 		"agent.claim": decides, "approval.approve": decides, "approval.deny": decides, "dm.approve": decides, "dm.reject": decides, "dm.unblock": decides,
@@ -64,7 +64,7 @@ func TestDefaultBundleOnOperators(t *testing.T) {
 	theirs := []string{ // of one's own agents, by who has the role owner
 		"agent.list", "agent.show", "approval.list", "approval.show", "dm.survey", "identity.inventory",
 		"agent.claim", "agent.pause", "approval.approve", "approval.deny", "credential.recover", "dm.approve", "dm.reject", "dm.unblock",
-		"mandate.open", "mandate.revise", "mandate.close", "mandate.attest", "mandate.show", "mandate.list", "outcome.list", "agent.line", "budget.show",
+		"mandate.open", "mandate.revise", "mandate.close", "mandate.attest", "mandate.show", "mandate.list", "outcome.list", "agent.line", "budget.show", "agent.appeal", "notice.list",
 	}
 	own := []string{"session.close", "token.assert", "token.refresh", "token.revoke", "credential.revoke"} // without any role
 	for _, i := range registry() {

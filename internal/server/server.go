@@ -164,7 +164,9 @@ func assemble(ctx context.Context, c Config, log *slog.Logger) (_ *Server, err e
 		Place:   func(id act.ID) string { return s.Network.PlaceName(context.WithoutCancel(ctx), id) },
 		KillLog: c.KillLogPath(), Network: networkCode(s.Keys.Check()), Codec: s.Codec, Copies: s.copies(),
 		Community: func(v *store.View, name string) (act.ID, error) { return s.Network.CommunityID(v, name) }, Flying: s.flying, Canary: s.canary,
-		Mail: mailDir(c.MailDir, c.MailFrom, s.DB.Clock()), URL: s.URL, Log: log,
+		Answers:  func(v *store.View, made act.ID) (thread, whom act.ID, err error) { return s.Network.Answers(v, made) },
+		Refusals: audit.Refusals,
+		Mail:     mailDir(c.MailDir, c.MailFrom, s.DB.Clock()), URL: s.URL, Log: log,
 	})
 	issuing, err := s.issuer()
 	if err != nil {
@@ -252,6 +254,9 @@ func (s *Server) begin(ctx context.Context) (err error) {
 		chore{name: "keys", every: min(keysEvery, cmp.Or(s.Config.KeyRefresh, keysEvery)), limit: time.Minute, do: s.renewKeys},
 		chore{name: "issuer", every: time.Minute, limit: time.Minute, do: s.Issuer.RotateDue},
 		chore{name: "reaper", every: s.Lifecycle.ReapEvery(), limit: time.Minute, do: s.reap},
+		chore{name: "conduct", every: lifecycle.WatchEvery, limit: time.Minute, do: s.Lifecycle.Watch},
+		chore{name: "rollouts", every: lifecycle.RolloutEvery, limit: time.Minute, do: s.Lifecycle.RollOut},
+		chore{name: "idle", every: lifecycle.IdleEvery, limit: time.Minute, do: s.Lifecycle.TellIdle},
 		chore{name: "sweeper", every: lifecycle.SweepEvery, limit: time.Minute, do: s.sweep},
 	)
 	s.Metrics.WatchWriteQueue(s.DB.QueueDepth)

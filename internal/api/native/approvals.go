@@ -47,6 +47,14 @@ type approval struct {
 	Input     map[string]any `json:"input,omitempty"`
 	Quorum    int            `json:"quorum"`  // how many different people have to approve; 0 is one
 	Assents   []assent       `json:"assents"` // who has so far
+	Alike     int64          `json:"alike"`   // open ones of the same agent, act and policy; this and the next for what waits for a human
+	Past      past           `json:"past"`    // what was decided about the same act of the same agent in 30 days
+}
+
+type past struct {
+	Approved int64 `json:"approved"`
+	Denied   int64 `json:"denied"`
+	Expired  int64 `json:"expired"` // nobody decided in time, and nothing was done
 }
 
 type assent struct {
@@ -60,7 +68,7 @@ func (d *door) wireApproval(a lifecycle.Approval) approval {
 		ID: d.codec.String(a.ID), Act: a.Act, AgentID: d.codec.String(a.Agent), Agent: a.AgentName, Target: d.ref(a.Target),
 		Demand: a.Demand.Name, Asks: a.Demand.Arg, Policy: a.Policy, Risk: a.Risk.String(), State: a.State.String(), Owner: a.OwnerName, Reason: a.Reason,
 		Made: d.ref(a.Made), Code: a.Code, Rule: a.Rule, CreatedAt: wireTime(a.CreatedAt), ExpiresAt: wireTime(a.ExpiresAt),
-		DecidedAt: wireTime(a.DecidedAt), EndedAt: wireTime(a.EndedAt), Quorum: a.Quorum, Assents: []assent{},
+		DecidedAt: wireTime(a.DecidedAt), EndedAt: wireTime(a.EndedAt), Quorum: a.Quorum, Assents: []assent{}, Alike: a.Alike, Past: past(a.Past),
 	}
 	for _, one := range a.Assents {
 		out.Assents = append(out.Assents, assent{one.Name, one.Reason, wireTime(one.At)})

@@ -22,6 +22,11 @@ func (d *door) birthRoutes() []api.Route {
 		{Method: get, Path: "/agents/{agent}/budget", Act: "budget.show", Handle: d.showBudget, Gives: list[budget]{}},
 		{Method: post, Path: "/budget", Act: "budget.report", Handle: d.report, Takes: usage{}, Gives: list[budget]{}},
 		{Method: get, Path: "/orphans", Act: "agent.orphans", Handle: d.orphans, Gives: list[orphan]{}, Query: []string{"limit"}},
+		{Method: post, Path: "/processes", Act: "process.open", Handle: d.openProcess, Takes: newProcess{}, Gives: process{}},
+		{Method: post, Path: "/processes/{process}/renew", Act: "process.renew", Handle: d.renewProcess, Gives: process{}},
+		{Method: get, Path: "/processes", Act: "process.list", Handle: d.processes, Gives: list[process]{}},
+		{Method: get, Path: "/notices", Act: "notice.list", Handle: d.notices, Gives: list[notice]{}, Query: []string{"limit"}},
+		{Method: post, Path: "/agents/{agent}/appeal", Act: "agent.appeal", Handle: d.order(d.lifecycle.Appeal), Takes: newOrder{}, Gives: agent{}},
 		{Method: post, Path: "/agents/{agent}/adopt", Act: "agent.adopt", Handle: d.adopt, Takes: newAdoption{}, Gives: agent{}},
 	}
 }
@@ -159,6 +164,34 @@ func (d *door) orphans(ctx context.Context, c *api.Call) error {
 	out := list[orphan]{Items: make([]orphan, 0, len(causes))}
 	for _, one := range causes {
 		out.Items = append(out.Items, orphan{d.codec.String(one.Agent), d.lifecycle.Name(one.Agent), one.Rule, one.Evidence, wireTime(one.Since), wireTime(one.EndsAt)})
+	}
+	return d.send(c, http.StatusOK, out)
+}
+
+// notice is what a rule of an agent's class has found about it.
+type notice struct {
+	AgentID  string  `json:"agent_id"`
+	Agent    string  `json:"agent"`
+	Rule     string  `json:"rule"`
+	Does     string  `json:"does"` // alert, pause, quarantine or terminate
+	Evidence string  `json:"evidence"`
+	At       *string `json:"at"`
+	EndsAt   *string `json:"ends_at"` // when it is ended unless somebody lets it go on; null never
+}
+
+// GET /notices?limit
+func (d *door) notices(ctx context.Context, c *api.Call) error {
+	limit, err := api.Number("limit", c.R.URL.Query().Get("limit"), 1, lifecycle.MaxNotices)
+	if err != nil {
+		return err
+	}
+	found, err := d.lifecycle.ListNotices.Do(ctx, c.Principal, lifecycle.NoticeQuery{Limit: limit})
+	if err != nil {
+		return err
+	}
+	out := list[notice]{Items: make([]notice, 0, len(found))}
+	for _, n := range found {
+		out.Items = append(out.Items, notice{d.codec.String(n.Agent), d.lifecycle.Name(n.Agent), n.Rule, string(n.Does), n.Evidence, wireTime(n.At), wireTime(n.EndsAt)})
 	}
 	return d.send(c, http.StatusOK, out)
 }

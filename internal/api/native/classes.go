@@ -18,6 +18,11 @@ func (d *door) classRoutes() []api.Route {
 		{Method: get, Path: "/classes", Act: "class.list", Handle: d.classes, Gives: list[class]{}, Query: []string{"name", "limit", "cursor"}},
 		{Method: get, Path: "/classes/{class}", Act: "class.show", Handle: d.showClass, Gives: class{}, Query: []string{"version"}},
 		{Method: post, Path: "/classes/{class}/retire", Act: "class.retire", Handle: d.retireClass, Takes: newOrder{}, Gives: class{}},
+		{Method: post, Path: "/classes/{class}/rollout", Act: "rollout.start", Handle: d.startRollout, Takes: newRollout{}, Gives: rollout{}},
+		{Method: get, Path: "/classes/{class}/rollout", Act: "rollout.show", Handle: d.showRollout, Gives: rollout{}},
+		{Method: post, Path: "/classes/{class}/rollout/pause", Act: "rollout.pause", Handle: d.orderRollout(d.lifecycle.PauseRollout), Takes: newOrder{}, Gives: rollout{}},
+		{Method: post, Path: "/classes/{class}/rollout/resume", Act: "rollout.resume", Handle: d.orderRollout(d.lifecycle.ResumeRollout), Takes: newOrder{}, Gives: rollout{}},
+		{Method: post, Path: "/classes/{class}/rollout/abort", Act: "rollout.abort", Handle: d.orderRollout(d.lifecycle.AbortRollout), Takes: newOrder{}, Gives: rollout{}},
 	}
 }
 

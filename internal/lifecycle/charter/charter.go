@@ -22,6 +22,10 @@ type Class struct {
 	Grace     Duration `json:"grace,omitempty"`     // from the pause of who is late to its end; Lease if 0
 
 	Approval Approval `json:"approval,omitzero"`
+
+	Health Health `json:"health,omitzero"`
+	Rates  []Rate `json:"rates,omitempty"`
+	WarnAt []int  `json:"warn_at,omitempty"` // percent of a budget at which owner and operators are told; DefaultWarning if empty
 }
 
 // Grant is what an agent may do at most. Policy decides within it.
@@ -194,6 +198,9 @@ func (c Class) Check() error {
 		return fmt.Errorf("approval: risk is normal or high, not %.40q", c.Approval.Risk)
 	case c.Approval.Asks != "" && c.Approval.Asks != "approver" && c.Approval.Asks != "owner":
 		return fmt.Errorf("approval: asks is approver or owner, not %.40q", c.Approval.Asks)
+	}
+	if err := c.checkConduct(); err != nil {
+		return err
 	}
 	return c.Grant.Check()
 }
