@@ -196,7 +196,7 @@ type docket struct {
 }
 
 // Facts implements policy.Directory.
-func (c *court) Facts(p act.Principal) policy.PrincipalFacts { return c.facts[p.ID] }
+func (c *court) Facts(agent act.ID) policy.PrincipalFacts { return c.facts[agent] }
 
 // hold makes the policies, sees that all engines decide alike, and measures them in turns.
 func (c *court) hold(ctx context.Context, o *office) error {
