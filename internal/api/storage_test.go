@@ -174,7 +174,7 @@ func stoppedStorage(t *testing.T, s *servertest.Server) {
 	approval, given := nobodys(act.KindApproval), nobodys(act.KindDelivery)
 	paths := strings.NewReplacer("{$}", "", "/comments/{id}", "/comments/"+comment, "{comment}", comment, "/approvals/{id}", "/approvals/"+approval,
 		"{approval}", approval, "{webhook}", nobodys(act.KindWebhook), "{image}", nobodys(act.KindImage), "{label}", nobodys(act.KindLabel), "{version}", "1",
-		"{credential}", nobodys(act.KindCredential), "{mandate}", nobodys(act.KindMandate), "{class}", "monitor", "{kind}", "Class",
+		"{credential}", nobodys(act.KindCredential), "{process}", nobodys(act.KindProcess), "{mandate}", nobodys(act.KindMandate), "{class}", "monitor", "{kind}", "Class",
 		"{id}", post, "{post}", post, "{agent}", agent, "{scope}", "community:general", "{name}", "general", "{community}", "general")
 	own := map[string]any{ // of the native door, with ids
 		"kill.note":    map[string]any{"agent": agent, "name": "late", "reason": "x"},

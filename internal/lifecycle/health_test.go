@@ -118,8 +118,8 @@ func TestT39_LoopsAreStopped(t *testing.T) {
 	})
 }
 
-// Repeated denials quarantine, and a rule that ends gives the owner the time of grace. A
-// node that begins later finds the same and does nothing twice.
+// Repeated denials quarantine, a rule that ends gives the owner the time of grace, and an
+// alert stops nobody. What was dealt with is not dealt with twice.
 func TestHealthRulesStop(t *testing.T) {
 	eachAt(t, func(t *testing.T, h *house, w *watch) {
 		h.class("prober", `{"grant":{"acts":["agent.me","agent.update"]},"health":{"denials":{"limit":8,"window":"10m","does":"quarantine"}}}`)

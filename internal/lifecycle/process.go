@@ -155,7 +155,7 @@ func (l *Lifecycle) openProcess(tx *store.Tx, p act.Principal, in NewProcess) (o
 	for _, id := range agents {
 		b := l.bondOf(id)
 		if state, _ := l.rowStanding(id); b == nil || b.class == 0 || l.Facts(id).Owner != owner || state != act.Active {
-			return out, fx, act.Errorf(act.Denied, "%s is not an active agent of a class and of your owner's", cmpName(l.Name(id))).WithRule("process.agent").
+			return out, fx, act.Errorf(act.Denied, "%s is not an active agent of a class and of your owner's", called(l.Name(id))).WithRule("process.agent").
 				WithHint("a process holds agents of one owner that have classes, and that may act")
 		}
 	}
@@ -183,8 +183,8 @@ func (l *Lifecycle) openProcess(tx *store.Tx, p act.Principal, in NewProcess) (o
 	return out, gate.Effects{Out: act.Ref{ID: out.ID}}, err
 }
 
-// cmpName is how an agent that may be unknown is called.
-func cmpName(name string) string {
+// called is how an agent that may be unknown is called.
+func called(name string) string {
 	if name == "" {
 		return "one of them"
 	}

@@ -21,6 +21,8 @@ import (
 const (
 	watchPage = 1000
 	watchBack = 200_000
+
+	watchBehind = 5 * time.Second // whoever is further behind only reads, until it is not
 )
 
 // watch is how far this node has followed the record, and what it has counted.
@@ -67,16 +69,29 @@ func (l *Lifecycle) Watch(ctx context.Context) error {
 		}
 		w.due = append(w.due, w.conduct.Found()...)
 		l.weighBudgets(&page)
-		for len(w.due) > 0 {
-			if err := l.respond(ctx, w.due[0]); err != nil {
-				return err
-			}
-			w.due = w.due[1:]
+		now := act.Micros(l.db.Clock()())
+		if n := len(page.events); n == watchPage && page.events[n-1].At < now-watchBehind.Microseconds() {
+			continue // what comes next may say that somebody has let the agent go on
 		}
-		if len(page.events) < watchPage {
-			return nil
+		if err := l.respondAll(ctx, now); err != nil || len(page.events) < watchPage {
+			return err
 		}
 	}
+}
+
+// respondAll does what is due. What was found longer ago than its rule looks is no news:
+// another node has dealt with it. The caller holds mu.
+func (l *Lifecycle) respondAll(ctx context.Context, now int64) error {
+	w := &l.watch
+	for len(w.due) > 0 {
+		if f := w.due[0]; f.At == 0 || f.At+f.Quiet.Microseconds() >= now {
+			if err := l.respond(ctx, f); err != nil {
+				return err
+			}
+		}
+		w.due = w.due[1:]
+	}
+	return nil
 }
 
 // respond does what a rule says. Who is stopped already is not stopped again.
@@ -199,7 +214,7 @@ func (l *Lifecycle) watchFrom(v *store.View, longest time.Duration) (seq int64, 
 // freed are the acts after which an agent begins anew.
 var freed = []string{"agent.resume", "agent.release", "agent.appeal"}
 
-// takeIn counts one event.
+// takeIn counts one event. The caller holds mu.
 func (l *Lifecycle) takeIn(e store.NumberedEvent, page *look) {
 	w := &l.watch
 	done := gate.Outcome(e.Outcome) == gate.Done
@@ -235,7 +250,7 @@ func (l *Lifecycle) takeIn(e store.NumberedEvent, page *look) {
 }
 
 // weighBudgets looks at what those who acted have used up: how fast, and whether so much
-// that somebody is told before it is all.
+// that somebody is told before it is all. The caller holds mu.
 func (l *Lifecycle) weighBudgets(page *look) {
 	w := &l.watch
 	if len(w.warned) > watchBack {

@@ -48,6 +48,7 @@ type Finding struct {
 	Does     charter.Response
 	Evidence string
 	Quiet    time.Duration // an alert is not said again for so long
+	At       int64         // of what shows it, Unix microseconds; 0 for what is so now
 }
 
 // The rules' names.
@@ -343,7 +344,7 @@ func (w *Watcher) find(s Subject, rule string, r *charter.Rule, what string, fir
 	}
 	of.quiet[rule] = by.at + window.Microseconds()
 	w.found = append(w.found, Finding{
-		Agent: s.Agent, Rule: rule, Does: r.Does, Quiet: window,
+		Agent: s.Agent, Rule: rule, Does: r.Does, Quiet: window, At: by.at,
 		Evidence: fmt.Sprintf("%s within %s (numbers %d to %d of the record)", what, brief(window), first, by.seq),
 	})
 }
