@@ -103,7 +103,7 @@ func parseCharter(text string) (charter.Class, error) {
 	c, err := charter.Parse([]byte(text))
 	if err != nil {
 		return c, act.Errorf(act.Invalid, "the class is not in order: %w", err).WithRule("class.document").
-			WithHint("nothing has changed; correct it and send it again; docs/workloads.md shows its form")
+			WithHint("nothing has changed; correct it and send it again (reef manifest schema Class shows its form)")
 	}
 	return c, nil
 }
