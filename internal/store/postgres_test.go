@@ -293,19 +293,20 @@ func TestConnectionIsLost(t *testing.T) {
 // A request's deadline ends the wait for a connection, not a running act.
 func TestPoolIsExhausted(t *testing.T) {
 	cfg := storetest.Config(t, store.Postgres)
-	cfg.Readers = 2
+	cfg.Readers = 4
+	const acts = 3 // of them may be held by acts at a time
 	l := newLedger(t, storetest.OpenConfig(t, cfg))
-	out, in := make(chan struct{}), make(chan struct{}, cfg.Readers)
+	out, in := make(chan struct{}), make(chan struct{}, acts)
 	free := sync.OnceFunc(func() { close(out) })
 	t.Cleanup(free)
-	held := make(chan error, cfg.Readers)
-	for range cfg.Readers {
+	held := make(chan error, acts)
+	for range acts {
 		go func() {
 			held <- l.db.Write(context.WithoutCancel(t.Context()), func(*store.Tx) error { in <- struct{}{}; <-out; return nil })
 		}()
 	}
-	for range cfg.Readers {
-		soon(t, "take every connection", in)
+	for range acts {
+		soon(t, "take every connection that acts may have", in)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 	defer cancel()
@@ -315,7 +316,7 @@ func TestPoolIsExhausted(t *testing.T) {
 		t.Errorf("%v: want its deadline as the cause", err)
 	}
 	free()
-	for range cfg.Readers {
+	for range acts {
 		if err := soon(t, "end a held write", held); err != nil {
 			t.Errorf("a held write: %v", err)
 		}

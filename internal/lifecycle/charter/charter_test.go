@@ -105,18 +105,18 @@ func TestParse(t *testing.T) {
 		t.Errorf("%+v", c)
 	}
 	for text, want := range map[string]string{
-		`{"grants":{}}`:                                        "unknown field",
-		`{"model":1}`:                                          "cannot be read",
-		`{} {}`:                                                "follows",
-		`{"skills":["md5:x"]}`:                                 "digest",
-		`{"heartbeat":"1s"}`:                                   "heartbeat",
-		`{"grant":{"acts":["po*st"]}}`:                         "no name",
-		`{"grant":{"acts":"post.create"}}`:                     "list of names",
-		`{"grant":{"budget":{"tokens":-1}}}`:                   "negative",
-		`{"grant":{"clearance":"secret"}}`:                     "clearance",
-		`{"grant":{"spawn":{"depth":6}}}`:                      "depth",
-		`{"approval":{"quorum":9}}`:                            "quorum",
-		`{"health":[{"on":"denials","limit":1,"do":"pause"}]}`: "unknown field", // nothing obeys it
+		`{"grants":{}}`:                      "unknown field",
+		`{"model":1}`:                        "cannot be read",
+		`{} {}`:                              "follows",
+		`{"skills":["md5:x"]}`:               "digest",
+		`{"heartbeat":"1s"}`:                 "heartbeat",
+		`{"grant":{"acts":["po*st"]}}`:       "no name",
+		`{"grant":{"acts":"post.create"}}`:   "list of names",
+		`{"grant":{"budget":{"tokens":-1}}}`: "negative",
+		`{"grant":{"clearance":"secret"}}`:   "clearance",
+		`{"grant":{"spawn":{"depth":6}}}`:    "depth",
+		`{"approval":{"quorum":9}}`:          "quorum",
+		`{"health":{"silence":{"limit":1}}}`: "unknown field", // nothing obeys it
 		`{"model":"` + strings.Repeat("x", charter.MaxDocument) + `"}`: "allowed",
 	} {
 		if _, err := charter.Parse([]byte(text)); err == nil || !strings.Contains(err.Error(), want) {
