@@ -19,6 +19,7 @@ var exempt = []string{
 	"GET /healthz", "GET /readyz", "GET /metrics", "GET /v1/acts", "GET /v1/whoami", "GET /v1/trust-bundle", "POST /v1/commands",
 	"GET /about", "GET /about.json", "GET /about.md", "GET /about.atom", "GET /leave", "GET /sign-in", "GET /claim/{token}", "GET /assets/{file}",
 	"GET /.well-known/oauth-authorization-server", "GET /.well-known/oauth-protected-resource", "GET /oauth/authorize",
+	"GET /v1/manifest/schemas", "GET /v1/manifest/schemas/{kind}",
 }
 
 // GET /v1/acts shows the registry as it is.
@@ -83,8 +84,9 @@ func TestRoutesNameRegisteredActs(t *testing.T) {
 					registered[other] = true
 				}
 				// A proof, a key and a token travel in a body, not in an address that is logged, and
-				// so do policies, for which an address has no room.
-				asks := []string{"identity.verify", "token.inspect", "policy.check", "policy.diff", "policy.dryrun"}
+				// so do policies and files, for which an address has no room. Renewing changes only memory
+				// and leases, and leaves no leaf.
+				asks := []string{"identity.verify", "token.inspect", "policy.check", "policy.diff", "policy.dryrun", "manifest.plan", "process.renew"}
 				if read := r.Method == http.MethodGet || slices.Contains(asks, r.Act); read == writes[r.Act] {
 					t.Errorf("%s has the wrong method for %s", name, r.Act)
 				}
@@ -98,7 +100,9 @@ func TestRoutesNameRegisteredActs(t *testing.T) {
 		// What the server alone does in its own name has no route; what the word of an
 		// identity provider does has one where there is such a provider.
 		own := name == "session.lapse" || name == "scope.finish" || strings.HasPrefix(name, "system.") || strings.HasPrefix(name, "drill.") ||
-			slices.Contains([]string{"agent.expire", "agent.lapse", "agent.end", "network.restore", "key.activate"}, name)
+			slices.Contains([]string{
+				"agent.expire", "agent.lapse", "agent.end", "agent.rebind", "health.alert", "health.stop", "rollout.step", "rollout.revert", "network.restore", "key.activate",
+			}, name)
 		if !served && !own {
 			t.Errorf("no door serves %s", name)
 		}
