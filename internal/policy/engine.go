@@ -329,9 +329,9 @@ func (e *Engine) answer(s *snapshot, x *sample) *gate.Decision {
 			return m.answer
 		}
 	}
-	found := &gate.Decision{Policy: DefaultDeny, Bundle: s.version, Hint: "No policy lets anyone do " + x.act.name + " on such a thing."}
-	if k, ok := e.keyNow(s, x); ok {
-		found = e.cached(s, x.act, k)
+	found := e.decided(s, x)
+	if place == nil && e.keeper == nil {
+		return found
 	}
 	m := &met{meeting: at, sample: *x, answer: found}
 	if e.keeper != nil {
@@ -341,6 +341,15 @@ func (e *Engine) answer(s *snapshot, x *sample) *gate.Decision {
 		place.Store(m)
 	}
 	return found
+}
+
+// decided answers a question that was not met lately.
+func (e *Engine) decided(s *snapshot, x *sample) *gate.Decision {
+	k, ok := e.keyNow(s, x)
+	if !ok {
+		return &gate.Decision{Policy: DefaultDeny, Bundle: s.version, Hint: "No policy lets anyone do " + x.act.name + " on such a thing."}
+	}
+	return e.cached(s, x.act, k)
 }
 
 // cached answers a key from what is remembered, or evaluates it.
