@@ -30,7 +30,7 @@ test: ## Vet, staticcheck and every test on both databases; fails if any was ski
 
 .PHONY: soak
 soak: ## The same tests at full counts and against the real Vault, then every fuzz target for FUZZTIME
-	tools/vaultpeer.sh
+	tools/peer.sh vault
 	REEF_VAULT_PEER=$(CURDIR)/bin/vaultpeer REEF_SOAK=1 TEST_TIMEOUT=3h tools/test.sh
 	tools/fuzz.sh
 
@@ -40,7 +40,7 @@ fuzz: ## Only the fuzz targets, FUZZTIME (60s) each
 
 .PHONY: bench
 bench: build ## Measure every scenario against its baselines, as JSON lines
-	@tools/opapeer.sh >/dev/null || true # without it the bench has one peer less, and says so
+	@tools/peer.sh opa >/dev/null || true # without it the bench has one peer less, and says so
 	@for name in post feed votes home search messages token revoke kill gate spawn plan start; do bin/reef bench $$name -o json || exit 1; done
 
 .PHONY: lint

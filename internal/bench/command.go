@@ -97,7 +97,7 @@ func scenarioCommand(out, diag io.Writer, name, short string, scenario func(*run
 		f.Lookup("scale").DefValue, scales = "1", "1"
 		f.Lookup("db").DefValue, db = dbSQLite, dbSQLite
 		f.IntVar(&o.policies, "policies", maxPolicies, "the most policies, from 10 on ten times as many each time")
-		f.StringVar(&o.opa, "opa", "bin/opapeer", "program of the OPA peer; tools/opapeer.sh builds it")
+		f.StringVar(&o.opa, "opa", "bin/opapeer", "program of the OPA peer; tools/peer.sh opa builds it")
 	case "spawn":
 		f.Lookup("base").Usage, f.Lookup("base").DefValue, o.base = "the least number of agents with a lease", "16000", 16_000
 	case "token":

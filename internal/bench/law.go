@@ -143,7 +143,7 @@ type peerAnswer struct {
 // openPeer starts the peer, nil where there is none.
 func (r *runner) openPeer(ctx context.Context) (*peer, error) {
 	if _, err := os.Stat(r.opa); errors.Is(err, os.ErrNotExist) {
-		r.say("no OPA peer at %s; tools/opapeer.sh builds one", r.opa)
+		r.say("no OPA peer at %s; tools/peer.sh opa builds one", r.opa)
 		return nil, nil //nolint:nilnil // it is not needed
 	}
 	p := &peer{cmd: exec.CommandContext(ctx, r.opa)} //nolint:gosec // whoever runs the bench names it

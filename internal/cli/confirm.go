@@ -180,8 +180,11 @@ func (a *app) killAgain(ctx context.Context, api *client.Client, path string) (e
 
 // containAgain kills the scopes that were killed after the backup.
 func (a *app) containAgain(ctx context.Context, api *client.Client, scopes []scopeLine) error {
+	if len(scopes) == 0 {
+		return nil
+	}
 	now, err := api.Network(ctx)
-	if err != nil || len(scopes) == 0 {
+	if err != nil {
 		return err
 	}
 	list, err := api.Scopes(ctx)

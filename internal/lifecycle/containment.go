@@ -82,6 +82,28 @@ func (h *halts) contain(classes map[act.ID]*Class, s Scope, does act.Standing) {
 	h.add(classes, halt{Scope: s, does: does})
 }
 
+// killedScopes lists the kills of scopes that are in force, as of now. each, if not nil, is
+// called with every containment.
+func killedScopes(v *store.View, each func(Containment)) (list []scopeKill, err error) {
+	if err := v.All(qContained, func(r *store.Row) error {
+		c := scanContainment(r)
+		if each != nil {
+			each(c)
+		}
+		if c.Does == act.Killed {
+			list = append(list, scopeKill{on: c.on(), reason: c.Reason, at: c.At})
+		}
+		return nil
+	}); err != nil || len(list) == 0 {
+		return nil, err
+	}
+	seq, err := v.LastSequence()
+	for i := range list {
+		list[i].seq = seq
+	}
+	return list, err
+}
+
 // count is how many scopes are stopped.
 func (h *halts) count() int64 {
 	n := len(h.lineages) + len(h.classes) + len(h.owners) + len(h.communities) + len(h.mandates) + len(h.lines)

@@ -151,11 +151,16 @@ func (l *Lifecycle) classOver(_ *store.View, b bound, _ int64) (c Cause, found b
 	if k == nil || !k.Retired {
 		return c, false, nil
 	}
-	grace := k.Document.GraceTime()
-	if grace == 0 {
-		grace = DefaultGrace
+	return Cause{Rule: ruleClass, Evidence: "the class " + k.Name + " is retired", Since: k.ChangedAt, EndsAt: k.ChangedAt + l.graceOf(k.ID).Microseconds()}, true, nil
+}
+
+// graceOf is how long who is stopped by a rule waits for its end: as its class says, else
+// DefaultGrace.
+func (l *Lifecycle) graceOf(class act.ID) time.Duration {
+	if k := l.charters.Load().classes[class]; k != nil && k.Document.GraceTime() > 0 {
+		return k.Document.GraceTime()
 	}
-	return Cause{Rule: ruleClass, Evidence: "the class " + k.Name + " is retired", Since: k.ChangedAt, EndsAt: k.ChangedAt + grace.Microseconds()}, true, nil
+	return DefaultGrace
 }
 
 func (l *Lifecycle) leaseOver(v *store.View, b bound, now int64) (c Cause, found bool, err error) {

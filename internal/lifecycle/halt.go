@@ -114,7 +114,8 @@ func (l *Lifecycle) reloadHalts(ctx context.Context, _ []act.ID) error {
 		communities: make(map[act.ID]act.Standing), mandates: make(map[act.ID]halt),
 		lines: make(map[act.ID]act.Standing),
 	}
-	classes, killed := l.charters.Load().classes, false
+	classes := l.charters.Load().classes
+	var killed []scopeKill
 	if err := l.db.Snapshot(ctx, func(v *store.View) (err error) {
 		if h.n, err = haltsNow(v); err != nil {
 			return err
@@ -125,20 +126,13 @@ func (l *Lifecycle) reloadHalts(ctx context.Context, _ []act.ID) error {
 		}); err != nil {
 			return err
 		}
-		return v.All(qContained, func(r *store.Row) error {
-			c := scanContainment(r)
-			h.contain(classes, c.Scope, c.Does)
-			killed = killed || c.Does == act.Killed
-			return nil
-		})
+		killed, err = killedScopes(v, func(c Containment) { h.contain(classes, c.Scope, c.Does) })
+		return err
 	}); err != nil {
 		return err
 	}
 	l.halts.Store(h)
-	if !killed {
-		return nil
-	}
-	return l.db.View(ctx, l.logScopes)
+	return l.logScopes(killed)
 }
 
 // add takes a halt in. One of a class or a skill is kept by the versions that it means;

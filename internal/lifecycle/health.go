@@ -73,17 +73,8 @@ func (l *Lifecycle) registerHealth(g *gate.Gate) {
 		},
 	})
 	l.Appeal = gate.RegisterWrite(g, gate.Write[Order, Agent]{
-		Info: gate.Info{Name: "agent.appeal", Doc: "Let an agent go on that a rule of its class has stopped.", On: act.KindAgent, Quota: gate.QuotaNone},
-		Resolve: func(_ context.Context, v *store.View, p act.Principal, in Order) (gate.Resource, error) {
-			if _, err := checkReason(in.Reason); err != nil {
-				return gate.Resource{}, err
-			}
-			a, err := l.agent(v, in.Agent)
-			if err != nil {
-				return gate.Resource{}, err
-			}
-			return l.answered(v, p, a)
-		},
+		Info:    gate.Info{Name: "agent.appeal", Doc: "Let an agent go on that a rule of its class has stopped.", On: act.KindAgent, Quota: gate.QuotaNone},
+		Resolve: l.aimed,
 		Run: func(_ context.Context, tx *store.Tx, p act.Principal, in Order) (Agent, gate.Effects, error) {
 			return l.appeal(tx, p, in)
 		},
@@ -146,11 +137,7 @@ func (l *Lifecycle) runHealthStop(tx *store.Tx, p act.Principal, in conduct.Find
 	case charter.Quarantine:
 		t = quarantineOrder()
 	case charter.Terminate:
-		grace := DefaultGrace
-		if c := l.charters.Load().classes[a.class]; c != nil && c.Document.GraceTime() > 0 {
-			grace = c.Document.GraceTime()
-		}
-		ends = tx.Now() + grace.Microseconds()
+		ends = tx.Now() + l.graceOf(a.class).Microseconds()
 	case charter.Alert, charter.Pause:
 	}
 	if a, fx, err = l.order(tx, t, p, Order{Agent: in.Agent, Reason: cutReason(in.Rule+": ", in.Evidence)}); err != nil {

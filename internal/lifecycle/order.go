@@ -116,17 +116,8 @@ func releaseOrder() transition {
 
 func (l *Lifecycle) registerOrder(g *gate.Gate, t transition) *gate.WriteAct[Order, Agent] {
 	return gate.RegisterWrite(g, gate.Write[Order, Agent]{
-		Info: gate.Info{Name: t.name, Doc: t.doc, On: act.KindAgent, Quota: gate.QuotaNone},
-		Resolve: func(_ context.Context, v *store.View, p act.Principal, in Order) (gate.Resource, error) {
-			if _, err := checkReason(in.Reason); err != nil {
-				return gate.Resource{}, err
-			}
-			a, err := l.agent(v, in.Agent)
-			if err != nil {
-				return gate.Resource{}, err
-			}
-			return l.answered(v, p, a)
-		},
+		Info:    gate.Info{Name: t.name, Doc: t.doc, On: act.KindAgent, Quota: gate.QuotaNone},
+		Resolve: l.aimed,
 		Run: func(_ context.Context, tx *store.Tx, p act.Principal, in Order) (Agent, gate.Effects, error) {
 			return l.order(tx, t, p, in)
 		},
@@ -134,6 +125,18 @@ func (l *Lifecycle) registerOrder(g *gate.Gate, t transition) *gate.WriteAct[Ord
 			return l.shown(v, made.ID)
 		},
 	})
+}
+
+// aimed resolves an order: the agent that it is about, with whether p answers for it.
+func (l *Lifecycle) aimed(_ context.Context, v *store.View, p act.Principal, in Order) (gate.Resource, error) {
+	if _, err := checkReason(in.Reason); err != nil {
+		return gate.Resource{}, err
+	}
+	a, err := l.agent(v, in.Agent)
+	if err != nil {
+		return gate.Resource{}, err
+	}
+	return l.answered(v, p, a)
 }
 
 // shown is an agent with the epoch of its kill.

@@ -11,6 +11,7 @@ import (
 const (
 	paceShards = 32
 	paceMost   = 1 << 14 // of a shard, before those that have nothing to wait for are dropped
+	paceSweep  = time.Second
 )
 
 // paces hold agents to the rates of their classes by the generic cell rate algorithm: of
@@ -19,8 +20,9 @@ const (
 type paces [paceShards]paceShard
 
 type paceShard struct {
-	mu sync.Mutex
-	at map[paceKey]int64 // guarded by mu: Unix microseconds
+	mu    sync.Mutex
+	at    map[paceKey]int64 // guarded by mu: Unix microseconds
+	sweep int64             // guarded by mu: not looked for those before; Unix microseconds
 }
 
 // paceKey is a rate of an agent, by its place in the version of its class.
@@ -47,7 +49,8 @@ func (p *paces) take(k paceKey, r charter.Rate, now int64) (wait time.Duration) 
 	if s.at == nil {
 		s.at = make(map[paceKey]int64)
 	}
-	if len(s.at) >= paceMost {
+	if len(s.at) >= paceMost && now >= s.sweep {
+		s.sweep = now + paceSweep.Microseconds()
 		for other, until := range s.at {
 			if until <= now {
 				delete(s.at, other)

@@ -200,10 +200,7 @@ func (l *Lifecycle) processOver(v *store.View, b bound, now int64) (c Cause, fou
 	if found, err = v.One(qHostOf, func(r *store.Row) error { name, c.Since = r.Text(0), r.Int(1); return nil }, b.id); err != nil || !found || c.Since > now {
 		return c, false, err
 	}
-	grace := DefaultGrace
-	if k := l.charters.Load().classes[b.class]; k != nil && k.Document.GraceTime() > 0 {
-		grace = k.Document.GraceTime()
-	}
-	c.Rule, c.Evidence, c.EndsAt = ruleProcess, fmt.Sprintf("the process %s was silent until its lease ended at %s", name, wireTime(c.Since)), c.Since+grace.Microseconds()
+	c.Rule, c.Evidence = ruleProcess, fmt.Sprintf("the process %s was silent until its lease ended at %s", name, wireTime(c.Since))
+	c.EndsAt = c.Since + l.graceOf(b.class).Microseconds()
 	return c, true, nil
 }

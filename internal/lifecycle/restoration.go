@@ -255,43 +255,20 @@ func (l *Lifecycle) took(c Condition) {
 }
 
 // logScopes appends to the kill log the kills of scopes that it lacks.
-func (l *Lifecycle) logScopes(v *store.View) error {
+func (l *Lifecycle) logScopes(list []scopeKill) error {
 	l.logging.Lock()
 	defer l.logging.Unlock()
 	if l.killLog == nil {
 		return nil
 	}
-	list, err := killedScopes(v)
-	if err != nil {
-		return err
-	}
 	return l.killLog.addScopes(list)
-}
-
-// killedScopes lists the kills of scopes that are in force, as of now.
-func killedScopes(v *store.View) (list []scopeKill, err error) {
-	seq, err := v.LastSequence()
-	if err != nil {
-		return nil, err
-	}
-	err = v.All(qContained, func(r *store.Row) error {
-		if c := scanContainment(r); c.Does == act.Killed {
-			list = append(list, scopeKill{on: c.on(), reason: c.Reason, at: c.At, seq: seq})
-		}
-		return nil
-	})
-	return list, err
 }
 
 // unknownScopes lists the kills of scopes that the log has and the database has not, and
 // never had: one that was released is no longer there either, but its release is an
-// event that came later than the kill.
-func (l *Lifecycle) unknownScopes(v *store.View, logged map[string]scopeKill, last Restoration) (list []scopeKill, err error) {
+// event that came later than the kill. now are those that the database has.
+func (l *Lifecycle) unknownScopes(v *store.View, logged map[string]scopeKill, now []scopeKill, last Restoration) (list []scopeKill, err error) {
 	newest, err := v.LastSequence()
-	if err != nil {
-		return nil, err
-	}
-	now, err := killedScopes(v)
 	if err != nil {
 		return nil, err
 	}
@@ -357,13 +334,17 @@ func (l *Lifecycle) startKills(ctx context.Context) error {
 		if c, err = condition(v); err != nil {
 			return err
 		}
+		var now []scopeKill
+		if now, err = killedScopes(v, nil); err != nil {
+			return err
+		}
 		if l.killLog != nil {
-			if l.behindScopes, err = l.unknownScopes(v, scopes, c.Restored); err != nil {
+			if l.behindScopes, err = l.unknownScopes(v, scopes, now, c.Restored); err != nil {
 				return err
 			}
 		}
 		if err = l.logKills(v); err == nil {
-			err = l.logScopes(v)
+			err = l.logScopes(now)
 		}
 		return err
 	}); err != nil {

@@ -82,7 +82,7 @@ type Config struct {
 	Directory Directory
 	Acts      []ActInfo
 	Log       *slog.Logger
-	CacheSize int // decisions kept, DefaultCacheSize if 0, none below 0; a decision takes about 300 bytes
+	CacheSize int // decisions kept by key, DefaultCacheSize if 0, none below 0; what was met lately (front) is beside them, and bounded by itself
 
 	Clock act.Clock     // act.RealClock if nil
 	Fresh time.Duration // how long operators are fresh after they proved who they are; DefaultFresh if 0

@@ -13,7 +13,7 @@ import (
 // shared by what falls into them, and the last one has it.
 type front [1 << frontBits]atomic.Pointer[met]
 
-const frontBits = 16 // places; one that is taken holds some 500 bytes
+const frontBits = 16 // places; one that is taken holds 320 bytes and a counter
 
 // meeting is under what a question was met; where that is another, it is met anew.
 type meeting struct {

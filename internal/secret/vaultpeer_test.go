@@ -46,7 +46,7 @@ func realVault(t *testing.T) string {
 	t.Helper()
 	program := os.Getenv("REEF_VAULT_PEER")
 	if program == "" && os.Getenv("REEF_SOAK") == "1" {
-		t.Fatal("a run at full counts needs the real Vault: tools/vaultpeer.sh builds it, and REEF_VAULT_PEER names it")
+		t.Fatal("a run at full counts needs the real Vault: tools/peer.sh vault builds it, and REEF_VAULT_PEER names it")
 	}
 	return program
 }
