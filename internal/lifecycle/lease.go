@@ -13,8 +13,9 @@ import (
 )
 
 // An agent lease is the right to go on, given by a class that asks for heartbeats. Any
-// act that the gate admits renews it; that of a process is renewed by process.renew: here in memory, and in the database by the next
-// RenewLeases of the node that saw it, which is far more often than leases are short.
+// act that the gate admits renews it; that of a process is renewed by process.renew. Both
+// are noted in memory, and in the database by the next RenewLeases of the node that saw it,
+// which is far more often than leases are short.
 const (
 	qLeasePut   store.Q = `INSERT INTO lease (agent, until_at) VALUES ($1, $2) ON CONFLICT (agent) DO UPDATE SET until_at = $2`
 	qLeaseRenew store.Q = `UPDATE lease SET until_at = $2 WHERE agent = $1 AND until_at < $2 AND until_at > $3`

@@ -31,13 +31,12 @@ const (
 
 	ruleUnhealthy = "rollout.unhealthy"
 
-	qBoundClass  store.Q = `SELECT class, granted, state FROM agent WHERE id = $1`
-	qRebind      store.Q = `UPDATE agent SET class = $3, granted = $4, epoch = epoch + 1 WHERE id = $1 AND epoch = $2`
-	qRebindPut   store.Q = `INSERT INTO rebinding (agent, name, was, granted, bound_at, fault, fault_at) VALUES ($1, $2, $3, $4, $5, '', 0)`
-	qRebindOf    store.Q = `SELECT was, granted FROM rebinding WHERE agent = $1 AND name = $2`
-	qRebindDrop  store.Q = `DELETE FROM rebinding WHERE agent = $1`
-	qRebindLeft  store.Q = `SELECT r.agent FROM rebinding AS r JOIN agent AS a ON a.id = r.agent WHERE r.name = $1 AND r.agent > $2 AND a.state <> $4 AND a.state <> $5 ORDER BY r.agent LIMIT $3`
-	qAnyLivingOf store.Q = `SELECT id FROM agent WHERE parent = $1 AND parent <> 0 AND state <> $2 AND state <> $3 ORDER BY id LIMIT 1`
+	qBoundClass store.Q = `SELECT class, granted, state FROM agent WHERE id = $1`
+	qRebind     store.Q = `UPDATE agent SET class = $3, granted = $4, epoch = epoch + 1 WHERE id = $1 AND epoch = $2`
+	qRebindPut  store.Q = `INSERT INTO rebinding (agent, name, was, granted, bound_at, fault, fault_at) VALUES ($1, $2, $3, $4, $5, '', 0)`
+	qRebindOf   store.Q = `SELECT was, granted FROM rebinding WHERE agent = $1 AND name = $2`
+	qRebindDrop store.Q = `DELETE FROM rebinding WHERE agent = $1`
+	qRebindLeft store.Q = `SELECT r.agent FROM rebinding AS r JOIN agent AS a ON a.id = r.agent WHERE r.name = $1 AND r.agent > $2 AND a.state <> $4 AND a.state <> $5 ORDER BY r.agent LIMIT $3`
 )
 
 // rolled remembers for which step of which roll-out nobody is left to be bound, so that a
@@ -189,7 +188,7 @@ func (l *Lifecycle) pinned(v *store.View, agent act.ID, r Rollout) (why, granted
 	if err != nil || string(text) == granted {
 		return "", granted, err
 	}
-	parent, err := v.One(qAnyLivingOf, func(*store.Row) error { return nil }, agent, int64(act.Killed), int64(act.Expired))
+	parent, err := hasChildren(v, agent)
 	if parent {
 		why = "it has children, who would have more than it"
 	}

@@ -11,8 +11,8 @@ import (
 
 // An agent that falls silent again and again is broken, and bringing it back makes it
 // worse (T35). Two deaths within a day are its last: it is not resumed, and ends when its
-// grace is over. That its whole process was lost is no death of its own. A parent whose children die waits before it has the next one, longer each
-// time.
+// grace is over. That its whole process was lost is no death of its own. A parent whose
+// children die waits before it has the next one, longer each time.
 const (
 	deathsMost    = 2
 	deathsWithin  = 24 * time.Hour
