@@ -13,7 +13,7 @@ import (
 )
 
 // classes are kept by class.put and class.retire. A change is a new version: agents keep
-// the one that they were made of.
+// the one that they have until a roll-out binds them to another.
 func (m *Manifests) classes() *kind {
 	there := func(c lifecycle.Class) (thing, error) {
 		spec, err := said(c.Document)
@@ -98,10 +98,11 @@ func (m *Manifests) classEffects(s *scene, w work) error {
 			}
 		}
 		agents := s.bound().classes[w.Name]
-		why := fmt.Sprintf("version %d; those that are there keep the version that they were made of", w.there.version+1)
-		for what, acts := range map[string][]string{Gains: gains, Loses: loses} {
-			if len(acts) > 0 {
-				s.effect(Effect{Object: w.title(), What: what, Who: "agents of the class that are made from now on", Acts: acts, Why: why}, agents)
+		why := fmt.Sprintf("version %d; those that are there keep theirs until a roll-out binds them to it", w.there.version+1)
+		for _, e := range []Effect{{What: Gains, Acts: gains}, {What: Loses, Acts: loses}} {
+			if len(e.Acts) > 0 {
+				e.Object, e.Who, e.Why = w.title(), "agents of the class that are made from now on", why
+				s.effect(e, agents)
 			}
 		}
 	case OpCreate, OpOwn, OpRelease:
