@@ -176,6 +176,28 @@ func idempotencyKey(c *Call) (gate.Key, error) {
 	return key, nil
 }
 
+// contextHeader is in which an agent says, with a write, what went into it.
+const contextHeader = "Reef-Context"
+
+// stated reads what the caller says went into its act: ids with commas between.
+func (k *Kernel) stated(c *Call) (things []act.ID, err error) {
+	for _, line := range c.R.Header[contextHeader] {
+		for text := range strings.SplitSeq(line, ",") {
+			if len(things) == gate.MaxContext {
+				return nil, act.Errorf(act.TooLarge, "%s names more than %d things", contextHeader, gate.MaxContext).WithRule("context.size").
+					WithHint("name what was in the context when you acted, each once")
+			}
+			id, err := k.Codec.Parse(strings.TrimSpace(text))
+			if err != nil {
+				return nil, act.Errorf(act.Invalid, "%s holds %.60q, which is no id", contextHeader, text).WithRule("context.id").
+					WithHint("send ids as they were shown to you, with commas between")
+			}
+			things = append(things, id)
+		}
+	}
+	return things, nil
+}
+
 // late turns a deadline that passed inside an act into what it is.
 func late(err error) *act.Error {
 	e := act.AsError(err)

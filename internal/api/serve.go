@@ -21,7 +21,7 @@ type Call struct {
 	R         *http.Request
 	Route     *Route
 	Principal act.Principal
-	Key       gate.Key // of a write that was sent with an Idempotency-Key
+	Key       gate.Key // of a write: its Idempotency-Key and what went into it, as far as they were sent
 	Body      []byte   // decompressed; gone when the handler returns
 
 	kernel *Kernel
@@ -63,6 +63,9 @@ func (k *Kernel) run(ctx context.Context, c *Call) error {
 	}
 	var err error
 	if c.Key, err = idempotencyKey(c); err != nil {
+		return err
+	}
+	if c.Key.Context, err = k.stated(c); err != nil {
 		return err
 	}
 	if c.Route.Act != "" {

@@ -124,6 +124,10 @@ var nativeBodies = map[string]any{
 	"manifest.plan":     map[string]any{"manager": "x", "files": []any{declared}},
 	"manifest.apply":    map[string]any{"manager": "x", "files": []any{declared}, "digest": "x"},
 	"community.provide": map[string]any{"name": "provided"},
+
+	"community.classify": map[string]any{"classification": "internal", "reason": "x"},
+	"taint.flag":         map[string]any{"reason": "x"},
+	"taint.clear":        map[string]any{"reason": "x"},
 }
 
 // declared is a file with one object.

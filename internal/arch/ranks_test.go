@@ -39,7 +39,7 @@ var house = map[string]room{
 
 	"identity/token": {rank: 1, budget: 3500}, // below the gate, which looks at scopes, and below clients, which make proofs
 
-	"gate":   {rank: 2, budget: 3800}, // ADR 28: what an agent's grant bounds
+	"gate":   {rank: 2, budget: 4100}, // ADR 28, 40: what an agent's grant bounds, what clings to it
 	"egress": {rank: 2, budget: 3000},
 	"backup": {rank: 2, budget: 1000},
 
@@ -52,9 +52,12 @@ var house = map[string]room{
 
 	"audit":      {rank: 3, budget: 3000},
 	"provenance": {rank: 3, budget: 5000},
-	"network":    {rank: 3, budget: 12500},                              // ADR 22: it wraps anew what it has wrapped; ADR 31: what is under way
-	"lifecycle":  {rank: 3, budget: 11500, peers: []string{"identity"}}, // ADR 28, 31, 33: classes, mandates, lines, halts, scopes and their log, health
-	"secret":     {rank: 3, budget: 3000, peers: []string{"identity"}},
+
+	"provenance/gain": {rank: 1, budget: 500}, // ADR 41: hides how likenesses are weighed
+
+	"network":   {rank: 3, budget: 12700},                              // ADR 22: it wraps anew what it has wrapped; ADR 31: what is under way; ADR 40: classification
+	"lifecycle": {rank: 3, budget: 11500, peers: []string{"identity"}}, // ADR 28, 31, 33: classes, mandates, lines, halts, scopes and their log, health
+	"secret":    {rank: 3, budget: 3000, peers: []string{"identity"}},
 
 	"detect":   {rank: 4, budget: 6000},
 	"site":     {rank: 4, budget: 3000},

@@ -99,6 +99,8 @@ var tables = map[string]table{
 
 	"exposure":   {owner: "provenance", unique: []string{"pos"}},
 	"derivation": {owner: "provenance", unique: []string{"pos, ord"}},
+	"taint":      {owner: "provenance", unique: []string{"subject"}},
+	"likeness":   {owner: "provenance", unique: []string{"id"}, small: "one row"},
 	"segment":    {owner: "provenance", unique: []string{"id"}},
 
 	"policy_bundle":   {owner: "policy", unique: []string{"version"}, small: "a row for each bundle ever activated"},
@@ -138,6 +140,7 @@ var crossings = map[string]string{
 	"provenance.qCheckLabels label":           "verifying that every edge ends in something",
 	"provenance.qCheckImages image":           "verifying that every edge ends in something",
 	"provenance.qCheckApprovals approval":     "verifying that every edge ends in something",
+	"provenance.qWrote event":                 "likenesses follow the record in its order, with positions",
 	"provenance.qCheckActs event":             "verifying that every edge belongs to an act",
 	"provenance.qCheckEvents event":           "verifying that what was dropped by retention is in the record",
 	"audit.qVerifyNumbered event":             "verifying compares every leaf with its event, in the order of the sequence",
@@ -186,6 +189,7 @@ var scans = map[string]string{
 	"network.qFindSQLite findable":        "full-text index: MATCH and LIMIT bound it",
 	"network.qUnindexSQLite findable":     "full-text index: found by rowid",
 	"network.qAliasAny alias":             "LIMIT 1: asks whether anything was ever imported",
+	"network.qClassified community":       "the index has classified communities only, which are few",
 	"provenance.qTailOf exposure":         "the log is short: what is full or old of it is sealed",
 	"provenance.qSegmentHeads segment":    "asks each head whether it has the reader; a head stands for thousands of pages",
 	"network.qCommunitiesPosts community": "sums one number over the communities, of which there are thousands at most, for community.list",

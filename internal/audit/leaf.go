@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"crypto/sha256"
 	"encoding/hex"
 	"strconv"
 	"unicode/utf8"
@@ -21,8 +22,11 @@ const Version = 1
 //	at         Unix microseconds
 //	chain      outside ids of the delegation chain, outermost first
 //	code       why not, unless outcome is done
+//	context    {n, sha256} of the things that the caller says went into it, see digestOf
 //	count      how many alike the leaf stands for, when more than one
 //	in         hex of the salted hash of the input
+//	labels     what was in force for the principal, where it had been shown more than comes
+//	           with what it is: words in their order, see gate.Label
 //	out        {id, kind, version} of what was made or changed
 //	outcome    "done", "denied" or "failed"
 //	policy     {bundle, id, obligations: [{arg, name}], place} that decided
@@ -34,7 +38,7 @@ const Version = 1
 //	trace      W3C trace id
 //	v          1
 //
-// Mandates and labels join when there are any.
+// Mandates join when there are any.
 func AppendLeaf(dst []byte, c *act.Codec, e *gate.Entry) []byte {
 	dst = append(dst, `{"act":`...)
 	dst = appendString(dst, e.Act)
@@ -57,6 +61,11 @@ func AppendLeaf(dst []byte, c *act.Codec, e *gate.Entry) []byte {
 		dst = append(dst, `,"code":`...)
 		dst = appendString(dst, e.Code.String())
 	}
+	if len(e.Context) > 0 {
+		dst = strconv.AppendInt(append(dst, `,"context":{"n":`...), int64(len(e.Context)), 10)
+		sum := digestOf(c, e.Context)
+		dst = append(hex.AppendEncode(append(dst, `,"sha256":"`...), sum[:]), `"}`...)
+	}
 	if e.Count > 1 {
 		dst = append(dst, `,"count":`...)
 		dst = strconv.AppendInt(dst, e.Count, 10)
@@ -66,6 +75,7 @@ func AppendLeaf(dst []byte, c *act.Codec, e *gate.Entry) []byte {
 		dst = hex.AppendEncode(dst, e.In[:])
 		dst = append(dst, '"')
 	}
+	dst = appendLabels(dst, e.Labels)
 	dst = appendRef(dst, c, `,"out":`, e.Out)
 	dst = append(dst, `,"outcome":`...)
 	dst = appendString(dst, e.Outcome.String())
@@ -77,6 +87,19 @@ func AppendLeaf(dst []byte, c *act.Codec, e *gate.Entry) []byte {
 	dst = appendRef(dst, c, `,"target":`, e.Target)
 	dst = appendText(dst, `,"trace":`, e.Trace)
 	return append(dst, `,"v":1}`...)
+}
+
+// digestOf is the digest of a statement: SHA-256 of a line "id@version" for each thing, with
+// outside ids, in its order.
+func digestOf(c *act.Codec, things []act.Ref) [sha256.Size]byte {
+	h := sha256.New()
+	var line []byte
+	for _, ref := range things {
+		line = append(c.Append(line[:0], ref.ID), '@')
+		line = append(strconv.AppendInt(line, ref.Version, 10), '\n')
+		h.Write(line)
+	}
+	return [sha256.Size]byte(h.Sum(nil))
 }
 
 func appendPrincipal(dst []byte, c *act.Codec, p *act.Principal) []byte {
@@ -179,6 +202,23 @@ func appendText(dst []byte, member, s string) []byte {
 		return dst
 	}
 	return appendString(append(dst, member...), s)
+}
+
+// appendLabels appends the words of a label, unless there are none.
+func appendLabels(dst []byte, l gate.Label) []byte {
+	if l == (gate.Label{}) {
+		return dst
+	}
+	dst = append(dst, `,"labels":[`...)
+	first := true
+	for w := range l.Words {
+		if !first {
+			dst = append(dst, ',')
+		}
+		first = false
+		dst = appendString(dst, w)
+	}
+	return append(dst, ']')
 }
 
 const hexDigits = "0123456789abcdef"

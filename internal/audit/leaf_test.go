@@ -2,10 +2,13 @@ package audit
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"fmt"
 	"math/rand/v2"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -43,8 +46,9 @@ func fullEntry() gate.Entry {
 			Obligations: []gate.Obligation{{Name: "notify", Arg: "owner"}, {Name: "hold"}},
 		},
 		Rule: "quota.comment", In: [32]byte{1, 2, 255}, Reason: "because\n\u2028so", Count: 7,
-		Approval: idOf(act.KindApproval, 22),
-		Trace:    "4bf92f3577b34da6a3ce929d0e0e4736",
+		Approval: idOf(act.KindApproval, 22), Labels: gate.Label{Integrity: gate.Outside, Secrecy: gate.Internal},
+		Context: []act.Ref{{ID: idOf(act.KindPost, 23), Version: 1}, {ID: idOf(act.KindMessage, 24)}},
+		Trace:   "4bf92f3577b34da6a3ce929d0e0e4736",
 	}
 }
 
@@ -99,6 +103,16 @@ func value(c *act.Codec, e gate.Entry) map[string]any {
 	put(m, "reason", e.Reason)
 	put(m, "rule", e.Rule)
 	put(m, "trace", e.Trace)
+	if len(e.Context) > 0 {
+		text := ""
+		for _, ref := range e.Context {
+			text += fmt.Sprintf("%s@%d\n", c.String(ref.ID), ref.Version)
+		}
+		m["context"] = map[string]any{"n": len(e.Context), "sha256": fmt.Sprintf("%x", sha256.Sum256([]byte(text)))}
+	}
+	if words := slices.Collect(e.Labels.Words); len(words) > 0 {
+		m["labels"] = words
+	}
 	if d := e.Decision; d.Policy != "" {
 		q := map[string]any{"id": d.Policy}
 		put(q, "bundle", d.Bundle)
@@ -148,9 +162,10 @@ func TestLeafIsWhatItSays(t *testing.T) {
 	e := fullEntry()
 	checkLeaf(t, c, e)
 	got := string(AppendLeaf(nil, c, &e))
+	stated := fmt.Sprintf("%x", digestOf(c, e.Context))
 	want := `{"act":"comment.create","approval":"` + c.String(e.Approval) + `","at":1790000000123456,"chain":["` + c.String(e.Principal.Chain[0]) + `","` + c.String(e.Principal.Chain[1]) +
-		`"],"code":"unavailable","count":7,"in":"0102ff` + strings.Repeat("00", 29) +
-		`","out":{"id":"` + c.String(e.Out.ID) + `","kind":"comment","version":1},"outcome":"failed",` +
+		`"],"code":"unavailable","context":{"n":2,"sha256":"` + stated + `"},"count":7,"in":"0102ff` + strings.Repeat("00", 29) +
+		`","labels":["internal","organisation","public"],"out":{"id":"` + c.String(e.Out.ID) + `","kind":"comment","version":1},"outcome":"failed",` +
 		`"policy":{"bundle":4,"id":"members-comment","obligations":[{"arg":"owner","name":"notify"},{"name":"hold"}],"place":"default.cedar:12"},` +
 		`"principal":{"binding":"dpop","credential":"` + c.String(e.Principal.Credential) + `","epoch":3,"grant":"` + c.String(e.Principal.Grant) + `","id":"` + c.String(e.Principal.ID) +
 		`","kind":"agent","name":"Nörd \"q\""},"reason":"because\n` + "\u2028" + `so","rule":"quota.comment",` +
@@ -200,7 +215,7 @@ func FuzzLeaf(f *testing.F) {
 			for _, drop := range []func(){
 				func() { e.Out = act.Ref{} }, func() { e.Target = act.Ref{} }, func() { e.In = [32]byte{} },
 				func() { e.Decision.Policy = "" }, func() { e.Decision.Obligations = nil }, func() { e.Principal.Chain = nil }, func() { e.Principal.Grant = 0 },
-				func() { e.Count = 1 }, func() { e.Principal.Credential = 0 }, func() { e.Trace = "" }, func() { e.Out.Version = maxExact },
+				func() { e.Count = 1 }, func() { e.Principal.Credential = 0 }, func() { e.Trace = "" }, func() { e.Out.Version = maxExact }, func() { e.Context = nil },
 			} {
 				if r.IntN(2) == 0 {
 					drop()
@@ -255,7 +270,8 @@ func TestParseRefusesOtherForms(t *testing.T) {
 func TestRenderingDoesNotAllocate(t *testing.T) {
 	c := testCodec(t)
 	e := fullEntry()
-	const ids = 8 // two in the chain, credential, grant, principal, out, target, approval
+	e.Context = nil // a digest is made of it
+	const ids = 8   // two in the chain, credential, grant, principal, out, target, approval
 	buf := make([]byte, 0, 4096)
 	codec := testing.AllocsPerRun(100, func() { buf = c.Append(buf[:0], e.Out.ID) })
 	if n := testing.AllocsPerRun(100, func() { buf = AppendLeaf(buf[:0], c, &e) }); n > ids*codec {

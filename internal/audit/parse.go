@@ -14,8 +14,10 @@ type Leaf struct {
 	At        int64 // Unix microseconds
 	Chain     []string
 	Code      string
+	Context   LeafContext
 	Count     int64 // 0 stands for one act
 	In        string
+	Labels    []string
 	Out       LeafRef
 	Outcome   string
 	Policy    LeafPolicy
@@ -24,6 +26,12 @@ type Leaf struct {
 	Rule      string
 	Target    LeafRef
 	Trace     string
+}
+
+// LeafContext is what a caller has stated to have gone into its act.
+type LeafContext struct {
+	N      int64
+	SHA256 string
 }
 
 // LeafRef is a thing as a leaf names it.
@@ -63,19 +71,25 @@ func Parse(body []byte) (Leaf, error) {
 	p.want(`,"at":`)
 	l.At = p.number(0)
 	if p.has(`,"chain":[`) {
-		for more := true; more; more = p.has(`,`) {
-			l.Chain = append(l.Chain, p.text())
-		}
-		p.want(`]`)
+		l.Chain = p.words()
 	}
 	if p.has(`,"code":`) {
 		l.Code = p.text()
+	}
+	if p.has(`,"context":{"n":`) {
+		l.Context.N = p.number(1)
+		p.want(`,"sha256":`)
+		l.Context.SHA256 = p.text()
+		p.want(`}`)
 	}
 	if p.has(`,"count":`) {
 		l.Count = p.number(2)
 	}
 	if p.has(`,"in":`) {
 		l.In = p.text()
+	}
+	if p.has(`,"labels":[`) {
+		l.Labels = p.words()
 	}
 	l.Out = p.ref(`,"out":{"id":`)
 	p.want(`,"outcome":`)
@@ -140,6 +154,15 @@ func (p *parser) number(least int64) int64 {
 	}
 	p.rest = p.rest[n:]
 	return v
+}
+
+// words reads the rest of a list of texts, of one at least.
+func (p *parser) words() (list []string) {
+	for more := true; more; more = p.has(`,`) {
+		list = append(list, p.text())
+	}
+	p.want(`]`)
+	return list
 }
 
 func (p *parser) optional(member string) string {

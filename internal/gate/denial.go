@@ -58,7 +58,7 @@ func (d *denials) add(ctx context.Context, p act.Principal, name string, o Outco
 	now := d.gate.clock()
 	entry := Entry{
 		Act: name, At: act.Micros(now), Principal: p, Outcome: o, Code: e.Code, Rule: e.Rule,
-		Count: 1, Trace: act.TraceOf(ctx),
+		Labels: d.gate.labels(p), Count: 1, Trace: act.TraceOf(ctx),
 	}
 	key := denialKey{p.Kind, p.ID, p.Source, name, e.Rule, e.Code, o}
 	burst := denialBurst

@@ -31,6 +31,7 @@ type Ports struct {
 
 	Credentials Credentials // nil takes every credential for good, where nobody has any
 	Bounds      Bounds      // nil bounds nobody
+	Labels      Labels      // nil labels nothing
 }
 
 // Config tunes a gate.
@@ -201,7 +202,13 @@ type Effects struct {
 type Key struct {
 	Name string
 	Hash [32]byte
+
+	// Context is what the caller says went into what it does: things that it was shown.
+	Context []act.ID
 }
+
+// MaxContext bounds how many things a caller can say to have gone into one act.
+const MaxContext = 512
 
 // WriteAct is a registered write.
 type WriteAct[In, Out any] struct {
@@ -305,8 +312,14 @@ func (a *WriteAct[In, Out]) once(ctx context.Context, p act.Principal, pass *pas
 			return out, err
 		}
 	}
+	if err := g.marked(ctx, &target); err != nil {
+		return out, err
+	}
 	d, err := g.decide(p, a.w.Info, target.Facts, chain)
 	if err != nil {
+		return out, err
+	}
+	if pass.stated, err = g.stated(ctx, p, pass.key.Context); err != nil {
 		return out, err
 	}
 	d.Obligations = append(slices.Clip(d.Obligations), target.Demands...)
@@ -379,9 +392,9 @@ func (a *WriteAct[In, Out]) once(ctx context.Context, p act.Principal, pass *pas
 		}
 		e := Entry{
 			Act: a.w.Name, At: tx.Now(), Principal: p, Target: target.Ref, Out: fx.Out,
-			Outcome: Done, Decision: d, In: fx.In, Reason: fx.Reason, Approval: pass.via, Count: 1, Trace: act.TraceOf(ctx),
+			Outcome: Done, Decision: d, In: fx.In, Reason: fx.Reason, Approval: pass.via, Count: 1, Trace: act.TraceOf(ctx), Context: pass.stated,
 		}
-		if err := g.record(tx, e, fx.Edges); err != nil {
+		if err := g.record(tx, e, append(fx.Edges, contextEdges(pass.stated)...)); err != nil {
 			return err
 		}
 		return g.notify(tx, e)
@@ -432,6 +445,7 @@ func (g *Gate) record(tx *store.Tx, e Entry, edges []Edge) error {
 	if g.bare {
 		return nil
 	}
+	e.Labels = g.labels(e.Principal)
 	if err := g.Recorder.Record(tx, e); err != nil {
 		return err
 	}
@@ -571,7 +585,7 @@ func (g *Gate) decide(p act.Principal, i Info, f Facts, chain []Facts) (Decision
 			}
 		}
 		return d, act.Errorf(act.Denied, "the policy does not allow %s here", i.Name).
-			WithRule(d.Policy).WithHint(d.Hint)
+			WithRule(d.Policy).WithHint(d.Hint + g.whence(p, &d))
 	}
 	if len(p.Chain) > 0 {
 		if err := g.decideChain(p, i, f, chain, &d); err != nil {

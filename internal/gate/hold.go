@@ -99,6 +99,8 @@ type passage struct {
 	met  string  // the demand that the approval meets
 	made act.Ref // what came of it
 
+	stated []act.Ref // what the caller says went into it
+
 	spend func(*store.Tx) error // uses up what was shown for the act, see DoSpending; nil for others
 }
 
@@ -217,10 +219,10 @@ func (a *WriteAct[In, Out]) keep(ctx context.Context, p act.Principal, pass *pas
 		if waits.Known {
 			return nil
 		}
-		return g.Recorder.Record(tx, Entry{
+		return g.record(tx, Entry{
 			Act: holdAct, At: tx.Now(), Principal: p, Target: target.Ref, Out: act.Ref{ID: waits.Approval, Version: waits.Epoch},
-			Outcome: Done, Decision: *d, Count: 1, Trace: act.TraceOf(ctx),
-		})
+			Outcome: Done, Decision: *d, Count: 1, Trace: act.TraceOf(ctx), Context: pass.stated,
+		}, contextEdges(pass.stated))
 	})
 	switch {
 	case err != nil:

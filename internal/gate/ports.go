@@ -86,8 +86,9 @@ type Facts struct {
 	Origin         act.Origin
 	Visibility     Visibility
 	Classification Classification
-	Own            bool // the principal is the author, a party to it, or the thing itself; writes only
-	Role           Role // of the principal in the community; writes only
+	Integrity      Integrity // how far it is to be relied on; the gate sets it
+	Own            bool      // the principal is the author, a party to it, or the thing itself; writes only
+	Role           Role      // of the principal in the community; writes only
 	Locked         bool
 	Answered       bool // the principal is the human who answers for the agent that this is, or is about; operators only
 	Risk           Risk // of a held act that is decided about; writes only
@@ -162,6 +163,7 @@ type Decision struct {
 	Place       string // file:line of the policy
 	Bundle      int64  // version of the bundle that decided
 	Hint        string // what the caller can do about a denial
+	Labels      bool   // the policy looks at what the caller was shown
 	Obligations []Obligation
 }
 
@@ -218,8 +220,10 @@ type Entry struct {
 	In        [32]byte // salted hash of the input; zero when the act carries no content
 	Reason    string   // operator's stated reason, never an agent's text
 	Approval  act.ID   // under which a kept call was done; 0 for other acts
+	Labels    Label    // in force for the principal, where they are raised
 	Count     int64    // how many alike this entry stands for; 1 unless coalesced
 	Trace     string
+	Context   []act.Ref // what the caller says went into it, each shown to it before
 }
 
 // Outcome is how an act ended.
@@ -250,7 +254,10 @@ type Tracer interface {
 	// Expose commits that the items were shown to the principal and returns
 	// only then. recheck runs inside the recording transaction, before it.
 	Expose(ctx context.Context, x Exposure) error
-	// Derive adds the act's explicit edges to its transaction.
+	// Shown returns things as they were shown to the principal, and fails with Invalid when
+	// one of them never was.
+	Shown(ctx context.Context, p act.Principal, things []act.ID) ([]act.Ref, error)
+	// Derive adds the act's edges to its transaction.
 	Derive(tx *store.Tx, p act.Principal, out act.Ref, edges []Edge) error
 }
 
@@ -262,7 +269,9 @@ type Exposure struct {
 	Trace     string
 }
 
-// Edge says that what an act made came from something, explicitly (level L3).
+// Edge says that what an act made came from something: the act itself says so (level L3),
+// its caller states it (EdgeContext, level L4), or a text was found to say it again (EdgeGain,
+// level L2).
 type Edge struct {
 	From act.Ref
 	Kind EdgeKind
@@ -271,7 +280,7 @@ type Edge struct {
 // EdgeKind says how one thing came from another.
 type EdgeKind uint8
 
-// The explicit edges that exist so far. Numbers are stored.
+// The edges that exist so far. Numbers are stored.
 const (
 	EdgeReply EdgeKind = 1 // a comment under a post or comment
 	EdgeVote  EdgeKind = 2 // a vote on a post or comment
@@ -281,4 +290,6 @@ const (
 	EdgeMessage EdgeKind = 5 // a message, from the one it answers or from the request
 	EdgeTask    EdgeKind = 6 // a task handed over, and its progress and result
 	EdgePrompt  EdgeKind = 7 // a role's prompt delivered to a holder of the role
+	EdgeContext EdgeKind = 8 // what was in the caller's context when it acted, by its own statement
+	EdgeGain    EdgeKind = 9 // what its author had been shown and a text says again; found afterwards (L2)
 )

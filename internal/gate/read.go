@@ -1,6 +1,7 @@
 package gate
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -104,6 +105,9 @@ func (a *ReadAct[In, Out]) once(ctx context.Context, p act.Principal, in In, i I
 			if target, err = a.r.Target(ctx, v, p, in); err != nil {
 				return err
 			}
+			if target.Facts, err = g.placed(ctx, target.Facts); err != nil {
+				return err
+			}
 			if chain, err = a.factsOfChain(ctx, v, p, in); err != nil {
 				return err
 			}
@@ -121,7 +125,13 @@ func (a *ReadAct[In, Out]) once(ctx context.Context, p act.Principal, in In, i I
 		return out, err
 	}
 	var shown, hidden []act.Ref
+	var met Label   // of all that is seen
+	var from act.ID // what last made it worse
 	if a.r.Shown != nil {
+		mark, err := a.marker(ctx, p, &out)
+		if err != nil {
+			return out, err
+		}
 		filter := itemFilter{ask: func(f Facts) sight {
 			d, err := g.decide(p, a.r.Info, f, nil)
 			switch {
@@ -133,6 +143,7 @@ func (a *ReadAct[In, Out]) once(ctx context.Context, p act.Principal, in In, i I
 			return seen
 		}}
 		out = a.r.Shown(p, out, func(ref act.Ref, f Facts) bool {
+			f = mark(ref, f)
 			switch filter.look(g.Decider.Fold(a.r.Name, f)) {
 			case unseen:
 				return false
@@ -144,6 +155,9 @@ func (a *ReadAct[In, Out]) once(ctx context.Context, p act.Principal, in In, i I
 			if shown == nil {
 				shown = make([]act.Ref, 0, usualPage)
 			}
+			if now := met.Join(Label{f.Integrity, f.Classification}); now != met {
+				met, from = now, ref.ID
+			}
 			shown = append(shown, ref)
 			return true
 		})
@@ -152,6 +166,12 @@ func (a *ReadAct[In, Out]) once(ctx context.Context, p act.Principal, in In, i I
 		out = a.r.Redact(out, func(id act.ID) bool {
 			return slices.ContainsFunc(hidden, func(r act.Ref) bool { return r.ID == id })
 		})
+	}
+	// What clings to the page clings to its reader before the bytes leave.
+	if p.Kind == act.Agent && g.Labels != nil && !g.bare {
+		if raised, err := g.raise(ctx, p, met, from); err != nil || raised {
+			return out, cmp.Or(err, errMoved)
+		}
 	}
 	for _, x := range []Exposure{{Channel: a.r.Name, Items: shown}, {Channel: a.r.Name + redactedShown, Items: hidden}} {
 		if len(x.Items) == 0 || g.bare {
@@ -173,6 +193,19 @@ func (a *ReadAct[In, Out]) once(ctx context.Context, p act.Principal, in In, i I
 		return out, errMoved
 	}
 	return out, g.touch(p) // a page that took long must not outlive what this node knows
+}
+
+// marker returns a function that puts what is known of the items of a page into their
+// facts. Where storage has to be asked it lists them, and takes nothing out that would
+// have stayed.
+func (a *ReadAct[In, Out]) marker(ctx context.Context, p act.Principal, out *Out) (func(act.Ref, Facts) Facts, error) {
+	if a.g.Labels == nil || a.g.bare {
+		return func(_ act.Ref, f Facts) Facts { return f }, nil
+	}
+	return a.g.Labels.Marker(ctx, func() (things []act.Ref) {
+		*out = a.r.Shown(p, *out, func(ref act.Ref, _ Facts) bool { things = append(things, ref); return true })
+		return things
+	})
 }
 
 // narrowed is what p may read of what it has asked for, where policy has denied the

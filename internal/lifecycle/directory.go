@@ -210,6 +210,16 @@ func (l *Lifecycle) Facts(agent act.ID) Facts {
 	return f
 }
 
+// Governed reports whether an agent is of a class.
+func (l *Lifecycle) Governed(agent act.ID) bool {
+	s := l.agents.look(agent)
+	if s == nil {
+		return false
+	}
+	b := s.record.bond.Load()
+	return b != nil && b.class != 0
+}
+
 // Each calls do with every agent that memory knows, in no order, until it says no.
 func (l *Lifecycle) Each(do func(agent act.ID) bool) {
 	l.agents.each(func(id act.ID, _ *record, _ act.Standing) bool { return do(id) })

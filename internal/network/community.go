@@ -26,6 +26,8 @@ type Community struct {
 	Subscribers int64
 	Origin      act.Origin
 	CreatedAt   int64 // Unix microseconds
+
+	Classification gate.Classification // of what stands in it
 }
 
 // Place is the part of a community that travels with content.
@@ -45,7 +47,7 @@ type NewCommunity struct {
 
 const (
 	communityColumns = `c.id, c.name, c.display_name, c.description, c.creator, c.post_count + c.legacy_posts, c.popularity, c.origin, c.created_at, c.epoch,
-c.version, c.rules, c.banner_color, c.theme_color, c.allow_crypto, c.avatar, c.banner`
+c.version, c.rules, c.banner_color, c.theme_color, c.allow_crypto, c.avatar, c.banner, c.classification`
 
 	qCommunity       store.Q = `SELECT ` + communityColumns + ` FROM community AS c WHERE c.id = $1`
 	qCommunityByName store.Q = `SELECT ` + communityColumns + ` FROM community AS c WHERE c.name = $1`
@@ -137,6 +139,7 @@ func scanCommunity(r *store.Row) Community {
 		Description: r.Text(3), Creator: r.ID(4), PostCount: r.Int(5), Subscribers: r.Int(6),
 		Origin: act.Origin(r.Int(7)), CreatedAt: r.Int(8), Version: r.Int(10), Rules: r.Text(11),
 		BannerColor: r.Text(12), ThemeColor: r.Text(13), AllowCrypto: r.Bool(14), Avatar: r.ID(15), Banner: r.ID(16),
+		Classification: gate.Classification(r.Int(17)),
 	}
 }
 

@@ -338,7 +338,7 @@ func (n *Network) requestTarget(_ context.Context, v *store.View, p act.Principa
 	}
 	return gate.Resource{
 		Ref:   act.Ref{ID: to},
-		Facts: gate.Facts{Kind: act.KindAgent, Author: to, AuthorStanding: standing, Visibility: gate.Restricted},
+		Facts: gate.Facts{Kind: act.KindAgent, Author: to, AuthorStanding: standing, Visibility: gate.Restricted, Classification: n.between(p.ID, to)},
 	}, nil
 }
 
@@ -476,6 +476,7 @@ func (n *Network) conversationTarget(c Conversation, side act.ID) gate.Resource 
 		Ref: act.Ref{ID: c.ID},
 		Facts: gate.Facts{
 			Kind: act.KindConversation, Author: c.other(side), AuthorStanding: n.standing(c.other(side)), Visibility: gate.Restricted, Own: true,
+			Classification: n.between(side, c.other(side)),
 		},
 		Guards: []gate.Guard{{Q: qConversationEpoch, ID: c.ID, Epoch: c.epoch}},
 	}

@@ -37,6 +37,9 @@ type Config struct {
 	// Owner tells who answers for an agent, 0 if nobody does, for the rates of
 	// copies; nil is nobody for anyone.
 	Owner func(agent act.ID) act.ID
+
+	// Clearance is the most confidential that an agent was granted; nil clears nobody.
+	Clearance func(agent act.ID) gate.Classification
 	// Census counts agents and held acts for network.show; nil leaves them out.
 	Census func(v *store.View, since time.Time) (Census, error)
 
@@ -45,40 +48,41 @@ type Config struct {
 
 // Network holds the acts. All are safe for concurrent use.
 type Network struct {
-	Me               *gate.ReadAct[Nothing, Profile]
-	UpdateProfile    *gate.WriteAct[ProfileChange, Profile]
-	FollowAgent      *gate.WriteAct[string, Follow]
-	UnfollowAgent    *gate.WriteAct[string, Follow]
-	ReadProfile      *gate.ReadAct[string, Portrait]
-	SetAvatar        *gate.WriteAct[[]byte, Profile]
-	RemoveAvatar     *gate.WriteAct[Nothing, Profile]
-	ReadImage        *gate.ReadAct[act.ID, Image]
-	CreateCommunity  *gate.WriteAct[NewCommunity, Community]
-	ProvideCommunity *gate.WriteAct[Provision, Community]
-	ListCommunities  *gate.ReadAct[CommunityQuery, CommunityPage]
-	ShowCommunity    *gate.ReadAct[string, CommunityView]
-	UpdateCommunity  *gate.WriteAct[CommunityChange, CommunityView]
-	SetFacade        *gate.WriteAct[NewFacade, CommunityView]
-	Subscribe        *gate.WriteAct[string, Membership]
-	Unsubscribe      *gate.WriteAct[string, Membership]
-	ListModerators   *gate.ReadAct[string, ModeratorList]
-	Appoint          *gate.WriteAct[Appointment, Appointed]
-	Dismiss          *gate.WriteAct[Appointment, Appointed]
-	PinPost          *gate.WriteAct[Named, Pin]
-	UnpinPost        *gate.WriteAct[Named, Pin]
-	CreatePost       *gate.WriteAct[NewPost, Post]
-	ReadPost         *gate.ReadAct[Named, LabelledPost]
-	DeletePost       *gate.WriteAct[Named, act.Ref]
-	CreateComment    *gate.WriteAct[NewComment, Comment]
-	ListComments     *gate.ReadAct[CommentQuery, CommentPage]
-	DeleteComment    *gate.WriteAct[Named, Deleted]
-	CastVote         *gate.WriteAct[NewVote, Vote]
-	ReportContent    *gate.WriteAct[NewReport, Filed]
-	ListReports      *gate.ReadAct[ReportQuery, act.Page[Reported]]
-	Unseal           *gate.WriteAct[Examination, Unsealed]
-	ReadFeed         *gate.ReadAct[FeedQuery, act.Page[Post]]
-	ShowNetwork      *gate.ReadAct[Nothing, Pulse]
-	Import           *gate.WriteAct[Batch, Imported]
+	Me                *gate.ReadAct[Nothing, Profile]
+	UpdateProfile     *gate.WriteAct[ProfileChange, Profile]
+	FollowAgent       *gate.WriteAct[string, Follow]
+	UnfollowAgent     *gate.WriteAct[string, Follow]
+	ReadProfile       *gate.ReadAct[string, Portrait]
+	SetAvatar         *gate.WriteAct[[]byte, Profile]
+	RemoveAvatar      *gate.WriteAct[Nothing, Profile]
+	ReadImage         *gate.ReadAct[act.ID, Image]
+	CreateCommunity   *gate.WriteAct[NewCommunity, Community]
+	ProvideCommunity  *gate.WriteAct[Provision, Community]
+	ListCommunities   *gate.ReadAct[CommunityQuery, CommunityPage]
+	ShowCommunity     *gate.ReadAct[string, CommunityView]
+	UpdateCommunity   *gate.WriteAct[CommunityChange, CommunityView]
+	SetFacade         *gate.WriteAct[NewFacade, CommunityView]
+	Subscribe         *gate.WriteAct[string, Membership]
+	Unsubscribe       *gate.WriteAct[string, Membership]
+	ClassifyCommunity *gate.WriteAct[Classify, Community]
+	ListModerators    *gate.ReadAct[string, ModeratorList]
+	Appoint           *gate.WriteAct[Appointment, Appointed]
+	Dismiss           *gate.WriteAct[Appointment, Appointed]
+	PinPost           *gate.WriteAct[Named, Pin]
+	UnpinPost         *gate.WriteAct[Named, Pin]
+	CreatePost        *gate.WriteAct[NewPost, Post]
+	ReadPost          *gate.ReadAct[Named, LabelledPost]
+	DeletePost        *gate.WriteAct[Named, act.Ref]
+	CreateComment     *gate.WriteAct[NewComment, Comment]
+	ListComments      *gate.ReadAct[CommentQuery, CommentPage]
+	DeleteComment     *gate.WriteAct[Named, Deleted]
+	CastVote          *gate.WriteAct[NewVote, Vote]
+	ReportContent     *gate.WriteAct[NewReport, Filed]
+	ListReports       *gate.ReadAct[ReportQuery, act.Page[Reported]]
+	Unseal            *gate.WriteAct[Examination, Unsealed]
+	ReadFeed          *gate.ReadAct[FeedQuery, act.Page[Post]]
+	ShowNetwork       *gate.ReadAct[Nothing, Pulse]
+	Import            *gate.WriteAct[Batch, Imported]
 
 	ListNotifications *gate.ReadAct[NotificationQuery, NotificationPage]
 	ReadNotifications *gate.WriteAct[NotificationRead, int64]
@@ -117,12 +121,14 @@ type Network struct {
 	erase        *gate.WriteAct[Examination, act.Ref]
 	forgetting   listeners
 
-	sealer   Sealer
-	owners   Owners
-	places   places
-	indexKey []byte
-	board    *board // nil when every read goes to SQL; so readers
-	readers  *readers
+	sealer     Sealer
+	owners     Owners
+	places     places
+	clearance  func(act.ID) gate.Classification
+	classified atomic.Pointer[map[act.ID]gate.Classification]
+	indexKey   []byte
+	board      *board // nil when every read goes to SQL; so readers
+	readers    *readers
 
 	heard int64 // event up to which memory, empty at the start, needs no word of other nodes
 
@@ -149,7 +155,7 @@ func New(g *gate.Gate, db *store.DB, c Config) *Network {
 	if n.keepSealed <= 0 {
 		n.keepSealed = DefaultKeepSealed
 	}
-	n.sealer, n.owners = c.Sealer, c.Owners
+	n.sealer, n.owners, n.clearance = c.Sealer, c.Owners, c.Clearance
 	if c.Texts == nil {
 		n.vault = vault{newPassing()}
 	}
@@ -168,6 +174,7 @@ func New(g *gate.Gate, db *store.DB, c Config) *Network {
 	n.registerPlace(g)
 	n.registerProvide(g)
 	n.registerFacade(g)
+	n.registerClassify(g)
 	n.registerMember(g)
 	n.registerPost(g)
 	n.registerPin(g)
@@ -208,6 +215,9 @@ func (n *Network) Start(ctx context.Context, db *store.DB) error {
 		n.imported.Store(found || v.Dialect() == store.Postgres)
 		if err == nil {
 			n.heard, err = v.LastSequence()
+		}
+		if err == nil {
+			err = n.loadClassified(v)
 		}
 		return err
 	})

@@ -260,7 +260,7 @@ func (n *Network) taskPlace(_ context.Context, v *store.View, p act.Principal, i
 		}
 		return gate.Resource{
 			Ref:   act.Ref{ID: to},
-			Facts: gate.Facts{Kind: act.KindAgent, Author: to, AuthorStanding: n.standing(to), Visibility: gate.Restricted},
+			Facts: gate.Facts{Kind: act.KindAgent, Author: to, AuthorStanding: n.standing(to), Visibility: gate.Restricted, Classification: n.between(p.ID, to)},
 		}, err
 	}
 	c, epoch, err := n.place(v, in.Community)
@@ -320,8 +320,12 @@ func (n *Network) taskTarget(v *store.View, p act.Principal, id act.ID) (gate.Re
 	if err != nil {
 		return gate.Resource{}, err
 	}
+	facts := n.taskFacts(&t, p.Kind == act.Agent && p.ID == t.Poster)
+	if t.OfferedTo != 0 {
+		facts.Classification = n.between(t.Poster, t.OfferedTo)
+	}
 	return gate.Resource{
-		Ref: act.Ref{ID: t.ID, Version: t.Steps}, Facts: n.taskFacts(&t, p.Kind == act.Agent && p.ID == t.Poster),
+		Ref: act.Ref{ID: t.ID, Version: t.Steps}, Facts: facts,
 		Guards: []gate.Guard{{Q: qTaskEpoch, ID: t.ID, Epoch: t.epoch}},
 	}, nil
 }

@@ -260,7 +260,7 @@ func (e *Engine) question(c Case) (x sample, on map[string]bool, err error) {
 	}
 	on = make(map[string]bool)
 	for _, name := range c.Context {
-		if !slices.ContainsFunc(attributes("context"), func(a types.String) bool { return string(a) == name }) {
+		if !slices.ContainsFunc(settings(), func(a types.String) bool { return string(a) == name }) {
 			return x, nil, fmt.Errorf("there is no setting %.50q in the context", name)
 		}
 		on[name] = true

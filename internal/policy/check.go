@@ -212,6 +212,9 @@ func (c *checker) node(n xast.IsNode) {
 		if set, ok := n.Left.(xast.NodeTypeSet); ok && len(set.Elements) > 0 {
 			c.contains(set, n.Right)
 		}
+		if value, ok := n.Right.(xast.NodeValue); ok { // context.labels
+			c.word(n.Left, value.Value)
+		}
 	case xast.NodeTypeExtensionCall:
 		c.problem("%s(…) has nothing to work on: no attribute is of such a type", n.Name)
 	case xast.NodeValue:

@@ -344,7 +344,7 @@ func (c *compiler) add(r *rule) {
 
 // decision is the answer when a rule decides.
 func (s *snapshot) decision(r *rule, o []gate.Obligation) *gate.Decision {
-	d := &gate.Decision{Allow: !r.forbid, Policy: r.id, Place: r.place, Bundle: s.version, Obligations: o}
+	d := &gate.Decision{Allow: !r.forbid, Policy: r.id, Place: r.place, Bundle: s.version, Obligations: o, Labels: r.looks&looksLabels != 0}
 	if r.forbid {
 		if d.Hint = r.hint; d.Hint == "" {
 			d.Hint = "The policy " + r.id + " forbids this; ask an operator about it."

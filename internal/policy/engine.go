@@ -42,6 +42,8 @@ type PrincipalFacts struct {
 	Depth     uint8               // generations below Root
 	Trust     Trust               // what it has earned
 	Clearance gate.Classification // the most confidential that it may see
+	Integrity gate.Integrity      // the least reliable that it was shown
+	Secrecy   gate.Classification // the most confidential that it was shown
 	Fresh     bool                // of an operator: they have proved who they are a short time ago
 	Passkey   bool                // of an operator: they have done so by a passkey
 }
@@ -286,11 +288,14 @@ func (e *Engine) Fold(name string, f gate.Facts) gate.Facts {
 	return f
 }
 
-// fold drops who is behind a thing where no policy for the act asks about them: else every
-// author would make it another thing.
+// fold drops who is behind a thing, and how far it is to be relied on, where no policy for
+// the act asks about that: else every author would make it another thing.
 func (s *snapshot) fold(t *table, f *gate.Facts) {
 	if s.looks[t.index]&looksAuthor == 0 {
 		f.Author = 0
+	}
+	if s.looks[t.index]&looksIntegrity == 0 {
+		f.Integrity = 0
 	}
 }
 
@@ -387,6 +392,7 @@ func (e *Engine) evaluate(s *snapshot, t *table, k key) *gate.Decision {
 // evaluateIn is evaluate in a network of other settings.
 func (e *Engine) evaluateIn(s *snapshot, t *table, k key, context types.Record) *gate.Decision {
 	q := s.request(k)
+	context = q.context(context)
 	found := s.cells[t.index][k.principal].find(s, &k)
 	_, diag := cedar.Authorize(found, q, cedar.Request{
 		Principal: q.principal, Action: t.action, Resource: q.resource, Context: context,

@@ -84,7 +84,8 @@ func registry() []ActInfo {
 		{Name: "policy.dryrun", Read: true}, {Name: "policy.flips", Read: true},
 		{Name: "policy.activate"}, {Name: "policy.revert"}, {Name: "policy.shadow"}, {Name: "policy.unshadow"},
 		{Name: "manifest.plan", Read: true}, {Name: "manifest.list", Read: true}, {Name: "manifest.get", Read: true}, {Name: "manifest.export", Read: true},
-		{Name: "manifest.apply"}, {Name: "community.provide"},
+		{Name: "manifest.apply"}, {Name: "community.provide"}, {Name: "community.classify"},
+		{Name: "taint.raise"}, {Name: "taint.flag"}, {Name: "taint.clear"}, {Name: "taint.list", Read: true}, {Name: "taint.show", Read: true}, {Name: "taint.own", Read: true},
 		{Name: "queue.receive"}, {Name: "queue.ack"}, {Name: "queue.extend"}, {Name: "queue.dead", Read: true}, {Name: "queue.redrive"},
 	}
 }
@@ -224,6 +225,7 @@ func TestDefaultBundle(t *testing.T) {
 		{"keys", shut, act.SystemPrincipal("keys"), true},
 		{"driller", shut, act.SystemPrincipal("drill"), true},
 		{"sweeper", shut, act.SystemPrincipal("containment"), true},
+		{"labels", shut, act.SystemPrincipal("labels"), true},
 		{"other system", shut, act.SystemPrincipal("timer"), true},
 	}
 	actives, operators := []string{"active", "active, own"}, []string{"operator", "operator, own"}
@@ -363,8 +365,9 @@ func TestDefaultBundle(t *testing.T) {
 		"policy.schema": operators, "claim.show": operators, "owner.list": operators, "owner.link": operators,
 		"policy.list": operators, "policy.show": operators, "policy.check": operators, "policy.diff": operators, "policy.dryrun": operators, "policy.flips": operators,
 		"manifest.plan": operators, "manifest.list": operators, "manifest.get": operators, "manifest.export": operators, "manifest.apply": operators,
-		"community.provide": operators,
-		"policy.activate":   operators, "policy.revert": operators, "policy.shadow": operators, "policy.unshadow": operators,
+		"community.provide": operators, "community.classify": operators,
+		"taint.raise": {"labels"}, "taint.flag": operators, "taint.clear": operators, "taint.list": operators, "taint.show": operators, "taint.own": actives,
+		"policy.activate": operators, "policy.revert": operators, "policy.shadow": operators, "policy.unshadow": operators,
 		"passkey.list": operators, "passkey.add": operators, "passkey.remove": operators, "passkey.prove": operators,
 		"token.issue": {"active, own"}, "token.exchange": {"active, own"}, "token.assert": {"active, own", "operator, own"},
 		"token.refresh": {"active, own", "operator, own"}, "token.revoke": append([]string{"active, own"}, operators...), "token.inspect": both,

@@ -50,6 +50,8 @@ type key struct {
 	authorTrust   Trust
 	authorAge     age
 	lineage       lineage
+	integrity     gate.Integrity // of the resource
+	labels        gate.Label     // in force for the principal
 }
 
 const (
@@ -94,7 +96,7 @@ func (s *snapshot) key(x *sample, now int64) (k key, ok bool) {
 	k = key{
 		version: s.version, act: t.index, principal: x.kind, who: s.name(x.who),
 		community: s.name(r.Community), kind: r.Kind, author: r.AuthorStanding,
-		origin: r.Origin, visible: r.Visibility, secrecy: r.Classification,
+		origin: r.Origin, visible: r.Visibility, secrecy: r.Classification, integrity: r.Integrity,
 	}
 	if k.kind == act.KindNone {
 		k.kind = act.KindNetwork // the act has no narrower target
@@ -146,6 +148,7 @@ func (s *snapshot) key(x *sample, now int64) (k key, ok bool) {
 		int(k.standing) < len(standingWords) && int(k.author) < len(standingWords) &&
 		int(k.origin) < len(originWords) && int(k.visible) < len(visibleWords) &&
 		int(k.secrecy) < len(classifiedWords) && int(k.role) < len(roleWords) && int(r.Risk) < len(riskWords) &&
+		int(k.integrity) < len(integrityWords) && int(k.labels.Integrity) < len(integrityWords) && int(k.labels.Secrecy) < len(classifiedWords) &&
 		int(k.clearance) < len(classifiedWords) && int(k.trust) < len(trustWords) && int(k.authorTrust) < len(trustWords)
 	return k, ok
 }
@@ -173,6 +176,9 @@ func (s *snapshot) workload(k *key, x *sample, looks looks, now int64) {
 	}
 	if looks&looksTrust != 0 {
 		k.trust = f.Trust
+	}
+	if looks&looksLabels != 0 {
+		k.labels = gate.Label{Integrity: f.Integrity, Secrecy: f.Secrecy}
 	}
 	if looks&looksAge != 0 {
 		k.age = ageAt(x.who, now)
@@ -323,6 +329,25 @@ func (q *request) record(of types.String, who types.EntityType) types.Record {
 		}
 	}
 	return types.NewRecord(m)
+}
+
+// context adds to the context of the network what is in force for the principal, where a
+// policy asks for it.
+func (q *request) context(of types.Record) types.Record {
+	if q.looks&looksLabels == 0 {
+		return of
+	}
+	m := of.Map()
+	m[attrLabels] = labelSet(q.key.labels)
+	return types.NewRecord(m)
+}
+
+func labelSet(l gate.Label) types.Set {
+	var words []types.Value
+	for w := range l.Words {
+		words = append(words, types.String(w))
+	}
+	return types.NewSet(words...)
 }
 
 func (q *request) makeSubject() types.Entity {

@@ -33,6 +33,7 @@ func TestDefaultBundleOnOperators(t *testing.T) {
 
 		"policy.activate": admin, "policy.revert": admin, "policy.shadow": admin, "policy.unshadow": admin,
 		"manifest.plan": oversees, "manifest.list": oversees, "manifest.get": oversees, "manifest.export": oversees, "manifest.apply": decides, "community.provide": admin,
+		"community.classify": admin, "taint.flag": stops, "taint.clear": decides, "taint.list": all, "taint.show": all,
 
 		"policy.list": oversees, "policy.show": oversees, "policy.check": oversees, "policy.diff": oversees, "policy.dryrun": oversees, "policy.flips": oversees,
 

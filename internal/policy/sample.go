@@ -157,8 +157,13 @@ func kindNamed(name string) (act.PrincipalKind, bool) {
 // contextOf makes the context of a decision from what is switched on.
 func contextOf(on map[string]bool) types.Record {
 	m := make(types.RecordMap)
-	for _, attr := range attributes("context") {
+	for _, attr := range settings() {
 		m[attr] = types.Boolean(on[string(attr)])
 	}
 	return types.NewRecord(m)
+}
+
+// settings lists what of the context is how the network is configured.
+func settings() []types.String {
+	return slices.DeleteFunc(attributes(varContext), func(a types.String) bool { return a == attrLabels })
 }

@@ -59,8 +59,6 @@ func wordOf(v reflect.Value) string {
 	switch v.Interface().(type) {
 	case gate.Visibility:
 		known = visibleWords
-	case gate.Classification:
-		known = classifiedWords
 	case fmt.Stringer:
 		if s := fmt.Sprint(v.Interface()); s != "unknown" {
 			return s

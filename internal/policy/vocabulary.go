@@ -62,6 +62,7 @@ const (
 	attrOwnKeyApproval types.String = "own_key_approval"
 	attrChallenge      types.String = "challenge"
 	attrTwoPersons     types.String = "two_persons"
+	attrLabels         types.String = "labels"
 )
 
 const (
@@ -108,6 +109,7 @@ var vocabulary = []attribute{
 	{of: varResource, name: "origin", typ: "String", words: originWords, doc: "who truly made it", value: word(originWords, func(q *request) act.Origin { return q.key.origin })},
 	{of: varResource, name: "visibility", typ: "String", words: visibleWords, doc: "who it is meant for", value: word(visibleWords, func(q *request) gate.Visibility { return q.key.visible })},
 	{of: varResource, name: "classification", typ: "String", words: classifiedWords, doc: "how confidential it is", value: word(classifiedWords, func(q *request) gate.Classification { return q.key.secrecy })},
+	{of: varResource, name: "integrity", typ: "String", words: integrityWords, doc: "how far it is to be relied on, by who made it and by what they had been shown", value: word(integrityWords, func(q *request) gate.Integrity { return q.key.integrity })},
 	{of: varResource, name: "own", typ: "Bool", write: true, doc: "the principal made it, is a party to it, or is it", value: flagged(flagOwn)},
 	{of: varResource, name: "role", typ: "String", words: roleWords, write: true, doc: "what the principal is in its community", value: word(roleWords, func(q *request) gate.Role { return q.key.role })},
 	{of: varResource, name: "locked", typ: "Bool", doc: "nothing new is written there", value: flagged(flagLocked)},
@@ -130,6 +132,7 @@ var vocabulary = []attribute{
 	{of: varContext, name: attrOwnKeyApproval, typ: "Bool", doc: "an agent's own key approves conversations"},
 	{of: varContext, name: attrChallenge, typ: "Bool", doc: "new content is challenged"},
 	{of: varContext, name: attrTwoPersons, typ: "Bool", doc: "what changes policies, or stops many, wants two persons"},
+	{of: varContext, name: attrLabels, typ: "Set<String>", words: labelWords, doc: "what the agent has been shown at the worst: organisation, public and flagged for how little it can be relied on, internal and confidential for how confidential it is; each with those before it"},
 }
 
 // lookedAt returns the set that holds one attribute.
@@ -151,6 +154,8 @@ var (
 	looksAge         = lookedAt(varPrincipal, "age")
 	looksTrust       = lookedAt(varPrincipal, "trust")
 	looksClearance   = lookedAt(varPrincipal, "clearance")
+	looksLabels      = lookedAt(varContext, attrLabels)
+	looksIntegrity   = lookedAt(varResource, "integrity")
 	looksAuthorClass = lookedAt(varResource, attrAuthorClass)
 	looksAuthorOwner = lookedAt(varResource, attrAuthorOwner)
 	looksAuthorTeam  = lookedAt(varResource, attrAuthorTeam)

@@ -70,10 +70,9 @@ var (
 	visibleWords  = []types.Value{
 		gate.Public: types.String("public"), gate.Restricted: types.String("restricted"),
 	}
-	classifiedWords = []types.Value{
-		gate.Unclassified: types.String("unclassified"), gate.Internal: types.String("internal"),
-		gate.Confidential: types.String("confidential"),
-	}
+	classifiedWords = words(gate.Confidential)
+	integrityWords  = words(gate.Flagged)
+	labelWords      = labelSet(gate.Label{Integrity: gate.Flagged, Secrecy: gate.Confidential}).Slice()
 )
 
 // roleWords are the roles of a principal in a community.

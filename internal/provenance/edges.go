@@ -6,16 +6,33 @@ import (
 	"github.com/reefwarden/reefwarden/internal/store"
 )
 
-// levelExplicit is the evidence level of edges that the act itself states: L3.
-const levelExplicit = 3
+// The evidence levels of what acts have come of. L1 is not stored: it follows from what was
+// shown.
+const (
+	levelLikely   = 2 // L2: it was shown, and stands in what was written then
+	levelExplicit = 3 // L3: the act itself says so
+	levelExact    = 4 // L4: the caller has stated its context
+)
+
+func levelOf(kind gate.EdgeKind) int64 {
+	if kind == gate.EdgeContext {
+		return levelExact
+	}
+	return levelExplicit
+}
 
 const qDerivationAdd store.Q = `INSERT INTO derivation (pos, ord, source, source_version, made, made_version, level, kind)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`
 
-// Derive adds the act's explicit edges to its transaction, under the position of
-// its event, which must have been recorded before. The principal is the event's
-// actor and is not stored again.
-func (t *Tracer) Derive(tx *store.Tx, _ act.Principal, out act.Ref, edges []gate.Edge) error {
+// Derive adds the act's edges to its transaction, under the position of
+// its event, which must have been recorded before, and labels what was made with what
+// its actor was shown. The principal is the event's actor and is not stored again.
+func (t *Tracer) Derive(tx *store.Tx, p act.Principal, out act.Ref, edges []gate.Edge) error {
+	if t.labels != nil {
+		if err := t.labels.carry(tx, p, out); err != nil {
+			return err
+		}
+	}
 	if len(edges) == 0 {
 		return nil
 	}
@@ -25,7 +42,7 @@ func (t *Tracer) Derive(tx *store.Tx, _ act.Principal, out act.Ref, edges []gate
 	}
 	for i, e := range edges {
 		if err := tx.Batch(qDerivationAdd, pos, i, e.From.ID, e.From.Version, out.ID, out.Version,
-			levelExplicit, int64(e.Kind)); err != nil {
+			levelOf(e.Kind), int64(e.Kind)); err != nil {
 			return err
 		}
 	}

@@ -20,6 +20,7 @@ type Config struct {
 	// transaction. Required.
 	Recheck func(tx *store.Tx, agents []act.Principal, verdicts []error) error
 
+	Labels   *Labels       // what is made carries them; nil for none
 	Log      *slog.Logger  // nil discards
 	Remember int           // bytes for what is on record of whom; 64 MiB if 0
 	Queue    int           // pages that may wait for their transaction; 4,096 if 0
@@ -44,6 +45,7 @@ const (
 type Tracer struct {
 	db      *store.DB
 	recheck func(*store.Tx, []act.Principal, []error) error
+	labels  *Labels
 	log     *slog.Logger
 	every   time.Duration
 	memory  *memory
@@ -74,7 +76,7 @@ func New(db *store.DB, c Config) *Tracer {
 		c.Every = defaultEvery
 	}
 	t := &Tracer{
-		db: db, recheck: c.Recheck, log: c.Log, every: min(c.Every, maxEvery), memory: newMemory(int64(c.Remember)),
+		db: db, recheck: c.Recheck, labels: c.Labels, log: c.Log, every: min(c.Every, maxEvery), memory: newMemory(int64(c.Remember)),
 		queue: make(chan *page, c.Queue), crowded: make(chan struct{}, 1),
 		stop: make(chan struct{}), gone: make(chan struct{}), flushed: make(chan struct{}),
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/reefwarden/reefwarden/internal/identity"
 	"github.com/reefwarden/reefwarden/internal/lifecycle"
 	"github.com/reefwarden/reefwarden/internal/policy"
+	"github.com/reefwarden/reefwarden/internal/provenance"
 	"github.com/reefwarden/reefwarden/internal/store"
 )
 
@@ -38,14 +39,19 @@ func (p prover) Proven(token, audience string, now time.Time) (act.ID, time.Time
 
 func (p prover) App(v *store.View, key string) error { return p.s.Identity.CheckAppKey(v, key) }
 
-// directory gives policy the facts that lifecycle keeps in memory.
-type directory struct{ *lifecycle.Lifecycle }
+// directory gives policy the facts that lifecycle and provenance keep in memory.
+type directory struct {
+	*lifecycle.Lifecycle
+	labels *provenance.Labels
+}
 
 func (d directory) Facts(agent act.ID) policy.PrincipalFacts {
 	f := d.Lifecycle.Facts(agent)
+	label := d.labels.Of(agent, f.Class != "")
 	return policy.PrincipalFacts{
 		Standing: f.Standing, Claimed: f.Claimed, Owner: f.Owner, Class: f.Class, Clearance: f.Clearance,
 		Mandate: f.Mandate, Parent: f.Parent, Root: f.Root, Depth: uint8(min(f.Depth, math.MaxUint8)),
+		Integrity: label.Integrity, Secrecy: label.Secrecy,
 	}
 }
 

@@ -51,8 +51,11 @@ type Server struct {
 	Network   *network.Network
 	Manifests *manifest.Manifests
 	Tracer    *provenance.Tracer
-	Metrics   *telemetry.Metrics
-	API       *api.Kernel
+	Labels    *provenance.Labels
+
+	Likenesses *provenance.Likenesses
+	Metrics    *telemetry.Metrics
+	API        *api.Kernel
 
 	log       *slog.Logger
 	keeper    *policy.Keeper
@@ -183,8 +186,14 @@ func assemble(ctx context.Context, c Config, log *slog.Logger) (_ *Server, err e
 		return nil, err
 	}
 	s.Passkeys = passkey.New(passkey.Config{Gate: s.Gate, Identity: s.Identity, URL: s.URL, Clock: s.DB.Clock()})
+	s.Labels = provenance.NewLabels(provenance.LabelsConfig{
+		Gate: s.Gate, DB: s.DB, Codec: s.Codec, Reason: identity.CheckReason,
+		Governed: func(agent act.ID) bool { return s.Lifecycle.Governed(agent) },
+		Place:    func(community act.ID) gate.Classification { return s.Network.Classified(community) },
+	})
 	s.Network = network.New(s.Gate, s.DB, network.Config{
-		Owner: func(agent act.ID) act.ID { return s.Lifecycle.Facts(agent).Owner },
+		Clearance: func(agent act.ID) gate.Classification { return s.Lifecycle.Facts(agent).Clearance },
+		Owner:     func(agent act.ID) act.ID { return s.Lifecycle.Facts(agent).Owner },
 		Census: func(v *store.View, since time.Time) (network.Census, error) {
 			c, err := s.Lifecycle.Census(v, since)
 			return network.Census(c), err
@@ -197,18 +206,19 @@ func assemble(ctx context.Context, c Config, log *slog.Logger) (_ *Server, err e
 	if err = s.openPolicy(ctx); err != nil {
 		return nil, err
 	}
-	s.Tracer = provenance.New(s.DB, provenance.Config{Recheck: s.Lifecycle.Recheck, Log: log})
+	s.Tracer = provenance.New(s.DB, provenance.Config{Recheck: s.Lifecycle.Recheck, Labels: s.Labels, Log: log})
+	s.Likenesses = provenance.NewLikenesses(s.DB, s.Network.Texts)
 	s.Gate.Plug(gate.Ports{
 		Standings: s.Lifecycle, Decider: s.Policy, Tracer: s.Tracer, Meter: s.Metrics,
 		Recorder: audit.New(audit.Config{Codec: s.Codec, Log: log}), Holds: s.Lifecycle,
-		Credentials: s.Identity, Bounds: s.Lifecycle,
+		Credentials: s.Identity, Bounds: s.Lifecycle, Labels: s.Labels,
 	})
 
 	// Memory is loaded between two looks at the fences; then background work.
 	s.started = true
 	s.Tracer.Start(ctx)
 	s.keeper.Start()
-	if err = s.Gate.Start(ctx, s.Policies.Load, s.Issuer.Load, s.Lifecycle.Start, func(ctx context.Context) error { return s.Network.Start(ctx, s.DB) }); err != nil {
+	if err = s.Gate.Start(ctx, s.Policies.Load, s.Issuer.Load, s.Lifecycle.Start, s.Labels.Load, func(ctx context.Context) error { return s.Network.Start(ctx, s.DB) }); err != nil {
 		return nil, err
 	}
 	return s, nil
@@ -251,6 +261,7 @@ func (s *Server) begin(ctx context.Context) (err error) {
 		chore{name: "tasks", every: 15 * time.Second, limit: 10 * time.Second, do: func(ctx context.Context) error { return s.Network.SweepTasks(ctx, s.DB) }},
 		chore{name: "housekeeping", every: housekeepEvery, limit: housekeepEvery, do: s.Housekeep},
 		chore{name: "seal", every: sealEvery, limit: time.Minute, do: seal(sealer)},
+		chore{name: "likeness", every: likenessEvery, limit: time.Minute, do: s.Likenesses.Follow},
 		chore{name: "keys", every: min(keysEvery, cmp.Or(s.Config.KeyRefresh, keysEvery)), limit: time.Minute, do: s.renewKeys},
 		chore{name: "issuer", every: time.Minute, limit: time.Minute, do: s.Issuer.RotateDue},
 		chore{name: "reaper", every: s.Lifecycle.ReapEvery(), limit: time.Minute, do: s.reap},
@@ -275,7 +286,7 @@ func (s *Server) begin(ctx context.Context) (err error) {
 // by then, and puts a bundle in force.
 func (s *Server) openPolicy(ctx context.Context) error {
 	s.Policies = policy.NewOffice(policy.OfficeConfig{
-		Gate: s.Gate, DB: s.DB, Key: s.Keys.PolicyKey, Keeper: s.keeper, Agents: directory{s.Lifecycle}.all, Log: s.log,
+		Gate: s.Gate, DB: s.DB, Key: s.Keys.PolicyKey, Keeper: s.keeper, Agents: directory{s.Lifecycle, s.Labels}.all, Log: s.log,
 	})
 	s.Manifests = manifest.New(manifest.Config{
 		Gate: s.Gate, DB: s.DB, Lifecycle: s.Lifecycle, Network: s.Network, Policies: s.Policies, Codec: s.Codec,
@@ -285,7 +296,7 @@ func (s *Server) openPolicy(ctx context.Context) error {
 		acts = append(acts, policy.InfoOf(a))
 	}
 	s.Policy = policy.New(policy.Config{
-		Key: policyPublic(s.Keys.PolicyKey()), Codec: s.Codec, Directory: directory{s.Lifecycle}, Acts: acts,
+		Key: policyPublic(s.Keys.PolicyKey()), Codec: s.Codec, Directory: directory{s.Lifecycle, s.Labels}, Acts: acts,
 		AnonymousAPI: s.Config.AnonymousAPI, ObserverPages: s.Config.ObserverPages == PagesPublic, OwnKeyApproval: s.Config.OwnKeyApproval, Challenge: s.Config.Challenge, Log: s.log,
 		TwoPersons: s.Config.TwoPerson, Clock: s.DB.Clock(), Fresh: s.Config.StepUp, Keeper: s.keeper,
 	})
@@ -328,7 +339,7 @@ func (s *Server) doors() error {
 			OwnKeyApproval: s.Config.OwnKeyApproval, Challenge: s.Config.Challenge, Heartbeat: cmp.Or(s.Config.Heartbeat, gate.DefaultHeartbeat),
 		},
 	}))
-	own := native.New(native.Config{Kernel: kernel, Network: s.Network, Lifecycle: s.Lifecycle, Issuer: s.Issuer, Passkeys: s.Passkeys, Policies: s.Policies, Manifests: s.Manifests})
+	own := native.New(native.Config{Kernel: kernel, Network: s.Network, Lifecycle: s.Lifecycle, Issuer: s.Issuer, Passkeys: s.Passkeys, Policies: s.Policies, Manifests: s.Manifests, Labels: s.Labels})
 	kernel.Mount(own)
 	kernel.Mount(native.NewDescription(kernel, own, s.URL))
 	var sessions *api.Sessions
@@ -403,6 +414,7 @@ const (
 	housekeepEvery = 10 * time.Minute
 	sweepEvery     = time.Second     // who is left of a scope that was killed
 	lookEvery      = 2 * time.Second // for networks and certificates that were made meanwhile
+	likenessEvery  = 10 * time.Second
 	sealEvery      = 5 * time.Second // what of the log of exposures is full or old
 )
 

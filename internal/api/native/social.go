@@ -115,6 +115,8 @@ type community struct {
 	Subscribers int64   `json:"subscribers"`
 	Origin      string  `json:"origin"`
 	CreatedAt   *string `json:"created_at"`
+
+	Classification string `json:"classification"` // of what stands in it
 }
 
 func (d *door) community(x network.Community) community {
@@ -122,6 +124,7 @@ func (d *door) community(x network.Community) community {
 		place: d.place(x.Place), Version: x.Version, Description: x.Description, Rules: x.Rules,
 		BannerColor: optional(x.BannerColor), ThemeColor: optional(x.ThemeColor), Avatar: d.idOrNull(x.Avatar), Banner: d.idOrNull(x.Banner), AllowCrypto: x.AllowCrypto,
 		Creator: d.codec.String(x.Creator), Posts: x.PostCount, Subscribers: x.Subscribers, Origin: x.Origin.String(), CreatedAt: wireTime(x.CreatedAt),
+		Classification: x.Classification.String(),
 	}
 }
 

@@ -1,0 +1,155 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/reefwarden/reefwarden/internal/client"
+)
+
+// label is how operators see and change how agents and things are labelled.
+func (a *app) label() *cobra.Command {
+	c := &cobra.Command{
+		Use: "label", Short: "See what clings to agents from what they were shown, flag it, and clear it",
+		Args: cobra.NoArgs, RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
+		Long: "Whoever is shown what is confidential, or what anybody could have written, counts as having\n" +
+			"read it, and so does what they write from then on (docs/labels.md).",
+	}
+	a.targetFlags(c)
+	c.AddCommand(
+		a.labelList(), a.labelShow(), a.labelClassify(),
+		a.labelOrder("flag ID|NAME", "Flag an agent or a thing: who is shown it counts as flagged", (*client.Client).Flag),
+		a.labelOrder("clear ID|NAME", "Clear an agent or a thing of the labels that have come to it", (*client.Client).Declassify),
+	)
+	return c
+}
+
+func taintTable(list []client.Taint, whole any) table {
+	t := table{header: []string{"ID", "KIND", "INTEGRITY", "CONFIDENTIALITY", "SINCE", "COMES FROM"}, whole: whole}
+	for _, x := range list {
+		t.rows = append(t.rows, []string{x.ID, x.Kind, x.Integrity, x.Confidentiality, x.At.Format(time.RFC3339), orDash(strings.Join(x.Path, " < "))})
+		t.names = append(t.names, x.ID)
+		t.items = append(t.items, x)
+	}
+	return t
+}
+
+func (a *app) labelList() *cobra.Command {
+	c := &cobra.Command{Use: "list", Short: "List agents and things to which labels have come", Args: cobra.NoArgs}
+	a.outputFlag(c)
+	c.RunE = func(cmd *cobra.Command, _ []string) error {
+		api, err := a.client()
+		if err != nil {
+			return err
+		}
+		all := []client.Taint{}
+		for cursor := ""; ; {
+			page, err := api.Taints(cmd.Context(), cursor)
+			if err != nil {
+				return err
+			}
+			all = append(all, page.Items...)
+			if cursor = page.Next; cursor == "" {
+				return a.print(taintTable(all, all))
+			}
+		}
+	}
+	return c
+}
+
+func (a *app) labelShow() *cobra.Command {
+	c := &cobra.Command{Use: "show ID|NAME", Short: "Show how an agent or a thing is labelled, and where that comes from", Args: cobra.ExactArgs(1)}
+	a.outputFlag(c)
+	c.RunE = func(cmd *cobra.Command, args []string) error {
+		api, err := a.client()
+		if err != nil {
+			return err
+		}
+		id, err := labelledID(cmd.Context(), api, args[0])
+		if err != nil {
+			return err
+		}
+		l, err := api.Labels(cmd.Context(), id)
+		if err != nil {
+			return err
+		}
+		t := table{whole: l, names: []string{l.ID}, items: []any{l}, header: []string{"FIELD", "VALUE"}, rows: [][]string{
+			{"id", l.ID}, {"kind", l.Kind}, {"integrity", l.Integrity}, {"confidentiality", l.Confidentiality}, {"labels", orDash(strings.Join(l.Labels, " "))},
+		}}
+		if l.Taint != nil {
+			t.rows = append(t.rows, []string{"since", l.Taint.At.Format(time.RFC3339)}, []string{"by", orDash(l.Taint.By)})
+			for _, id := range l.Taint.Path {
+				t.rows = append(t.rows, []string{"comes from", id})
+			}
+		}
+		return a.print(t)
+	}
+	return c
+}
+
+// labelOrder flags or clears.
+func (a *app) labelOrder(use, short string, do func(*client.Client, context.Context, string, string) (client.Taint, error)) *cobra.Command {
+	var reason string
+	c := &cobra.Command{Use: use + " --reason TEXT", Short: short, Args: cobra.ExactArgs(1)}
+	a.outputFlag(c)
+	c.Flags().StringVar(&reason, "reason", "", "why; goes on record")
+	c.RunE = func(cmd *cobra.Command, args []string) error {
+		if reason == "" {
+			return usageError{errReason}
+		}
+		api, err := a.client()
+		if err != nil {
+			return err
+		}
+		id, err := labelledID(cmd.Context(), api, args[0])
+		if err != nil {
+			return err
+		}
+		t, err := do(api, cmd.Context(), id, reason)
+		if err != nil {
+			return err
+		}
+		return a.print(taintTable([]client.Taint{t}, t))
+	}
+	return c
+}
+
+func (a *app) labelClassify() *cobra.Command {
+	var reason string
+	c := &cobra.Command{
+		Use: "classify COMMUNITY unclassified|internal|confidential --reason TEXT", Short: "Say how confidential what stands in a community is",
+		Args: cobra.ExactArgs(2), ValidArgs: []string{"unclassified", "internal", "confidential"},
+	}
+	c.Flags().StringVar(&reason, "reason", "", "why; goes on record")
+	c.RunE = func(cmd *cobra.Command, args []string) error {
+		if reason == "" {
+			return usageError{errReason}
+		}
+		api, err := a.client()
+		if err != nil {
+			return err
+		}
+		if err := api.Classify(cmd.Context(), args[0], args[1], reason); err != nil {
+			return err
+		}
+		fmt.Fprintln(a.out, args[0], "is", args[1])
+		return nil
+	}
+	return c
+}
+
+// labelledID is the id of a thing as it is given, or of an agent by its name.
+func labelledID(ctx context.Context, api *client.Client, given string) (string, error) {
+	if given == "" {
+		return "", usageError{errors.New("give an id, or an agent's name")}
+	}
+	if strings.Count(given, "-") == 4 && len(given) == 36 { // the form of every id
+		return given, nil
+	}
+	return agentID(ctx, api, given)
+}

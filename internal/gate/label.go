@@ -1,0 +1,151 @@
+package gate
+
+import (
+	"context"
+
+	"github.com/reefwarden/reefwarden/internal/act"
+)
+
+// Integrity says how far what somebody reads, or has read, is to be relied on.
+type Integrity uint8
+
+// The integrities, the best first.
+const (
+	Trusted      Integrity = iota // the network itself says it
+	Organisation                  // an agent of a class wrote it, who had read nothing worse
+	Outside                       // anybody could have written it
+	Flagged                       // an operator has flagged it, or it came of what was flagged
+)
+
+// String returns the integrity's name as policies and wire forms have it.
+func (i Integrity) String() string {
+	if i > Flagged {
+		return "unknown"
+	}
+	return [...]string{"trusted", "organisation", "public", "flagged"}[i]
+}
+
+// String returns the classification's name as policies and wire forms have it.
+func (c Classification) String() string {
+	if c > Confidential {
+		return "unknown"
+	}
+	return [...]string{"unclassified", "internal", "confidential"}[c]
+}
+
+// ParseClassification reads what String writes.
+func ParseClassification(s string) (Classification, error) {
+	for c := Unclassified; c <= Confidential; c++ {
+		if c.String() == s {
+			return c, nil
+		}
+	}
+	return 0, act.Errorf(act.Invalid, "%.40q is no classification", s).WithRule("classification").
+		WithHint("use unclassified, internal or confidential")
+}
+
+// Label is what clings to content, and from it to who is shown it and to what they make
+// then: how little it can be relied on and how confidential it is.
+type Label struct {
+	Integrity Integrity
+	Secrecy   Classification
+}
+
+// Join is the label of what both labels have gone into.
+func (l Label) Join(o Label) Label {
+	return Label{max(l.Integrity, o.Integrity), max(l.Secrecy, o.Secrecy)}
+}
+
+// Words yields the label as a set of words, each that it has reached, in the order of
+// their letters.
+func (l Label) Words(yield func(string) bool) {
+	for _, w := range [...]struct {
+		word string
+		in   bool
+	}{
+		{"confidential", l.Secrecy >= Confidential}, {"flagged", l.Integrity >= Flagged}, {"internal", l.Secrecy >= Internal},
+		{"organisation", l.Integrity >= Organisation}, {"public", l.Integrity >= Outside},
+	} {
+		if w.in && !yield(w.word) {
+			return
+		}
+	}
+}
+
+// Labels knows what agents have been shown and how things are labelled (package
+// provenance). It errs towards the worse label, never towards the better.
+type Labels interface {
+	// InForce answers from memory; raised says that the agent has been shown, or was told,
+	// more than comes with what it is.
+	InForce(agent act.ID) (l Label, raised bool)
+	// Marker returns a function that puts what is known of a thing into its facts. things
+	// lists what it will be asked about; it is called only where storage has to be asked.
+	Marker(ctx context.Context, things func() []act.Ref) (func(act.Ref, Facts) Facts, error)
+	// Raise lifts what is in force for an agent, because of a thing that it is about to be
+	// shown. When it returns, all nodes know.
+	Raise(ctx context.Context, agent act.ID, to Label, thing act.ID) error
+	// Path names what an agent was shown that its label comes from, the nearest first; ""
+	// when nobody can tell. It is for people.
+	Path(agent act.ID) string
+}
+
+// labels is the label in force for a principal, where it is raised.
+func (g *Gate) labels(p act.Principal) (l Label) {
+	if g.Labels == nil || p.Kind != act.Agent {
+		return l
+	}
+	if l, raised := g.Labels.InForce(p.ID); raised {
+		return l
+	}
+	return Label{}
+}
+
+// marked puts how a thing that an act is aimed at is labelled into its facts. How
+// confidential a place is stays as it is: what is written there is read by all who may
+// read there.
+func (g *Gate) marked(ctx context.Context, t *Resource) error {
+	if g.Labels == nil || g.bare {
+		return nil
+	}
+	mark, err := g.Labels.Marker(ctx, func() []act.Ref { return []act.Ref{t.Ref} })
+	if err == nil {
+		with := mark(t.Ref, t.Facts).Integrity
+		t.Facts = mark(act.Ref{}, t.Facts)
+		t.Facts.Integrity = with
+	}
+	return err
+}
+
+// placed puts how confidential its place is into the facts that a whole read is decided
+// by. Storage is not asked.
+func (g *Gate) placed(ctx context.Context, f Facts) (Facts, error) {
+	if g.Labels == nil || g.bare {
+		return f, nil
+	}
+	mark, err := g.Labels.Marker(ctx, func() []act.Ref { return nil })
+	if err == nil {
+		f = mark(act.Ref{}, f)
+	}
+	return f, err
+}
+
+// raise lifts the label in force for p to what p is about to be shown; true says that the
+// page has to be made again.
+func (g *Gate) raise(ctx context.Context, p act.Principal, met Label, by act.ID) (bool, error) {
+	have, _ := g.Labels.InForce(p.ID)
+	if have.Join(met) == have {
+		return false, nil
+	}
+	return true, g.Labels.Raise(ctx, p.ID, have.Join(met), by)
+}
+
+// whence names what the labels come from that a denial is about.
+func (g *Gate) whence(p act.Principal, d *Decision) string {
+	if !d.Labels || g.Labels == nil || p.Kind != act.Agent {
+		return ""
+	}
+	if path := g.Labels.Path(p.ID); path != "" {
+		return " It comes from what you were shown: " + path + "."
+	}
+	return ""
+}

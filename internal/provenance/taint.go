@@ -1,0 +1,360 @@
+package provenance
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"github.com/maypok86/otter/v2"
+
+	"github.com/reefwarden/reefwarden/internal/act"
+	"github.com/reefwarden/reefwarden/internal/gate"
+	"github.com/reefwarden/reefwarden/internal/store"
+)
+
+// Taint is how an agent or a thing is labelled beyond what comes with who and where it is.
+type Taint struct {
+	Subject act.ID
+	gate.Label
+	Path []act.Ref // what it comes from, the nearest first; at most maxPath
+	At   int64     // Unix microseconds
+	By   act.ID    // the operator who said so, 0 where it was carried over
+}
+
+// LabelsConfig is what labels need.
+type LabelsConfig struct {
+	Gate  *gate.Gate
+	DB    *store.DB
+	Codec *act.Codec
+
+	// Governed reports whether an agent is of a class: what it writes is the
+	// organisation's own, as long as it has read nothing worse.
+	Governed func(agent act.ID) bool
+
+	// Place is how confidential what stands in a community is.
+	Place func(community act.ID) gate.Classification
+
+	Reason func(string) error // says what is wrong with an operator's stated reason
+}
+
+// Labels knows what agents have been shown and how things are labelled; it is the gate's
+// Labels. It is safe for concurrent use.
+//
+// Memory holds the labels of all agents that have one, and of things those that were
+// asked for lately. A thing's label comes with its own transaction; from then on only
+// what makes a fence changes it, as all that changes an agent's does.
+type Labels struct {
+	LabelsConfig
+	raise *gate.WriteAct[raising, Taint]
+	Flag  *gate.WriteAct[TaintOrder, Taint]
+	Clear *gate.WriteAct[TaintOrder, Taint]
+	List  *gate.ReadAct[TaintQuery, act.Page[Taint]]
+	Show  *gate.ReadAct[act.ID, Standing]
+	Own   *gate.ReadAct[struct{}, Standing]
+
+	any    atomic.Bool   // something is, or was, labelled
+	turns  atomic.Uint64 // how often fences have changed what is known of things
+	mu     sync.RWMutex
+	agents map[act.ID]Taint // guarded by mu
+	things *otter.Cache[act.ID, gate.Label]
+	plain  func(act.Ref, gate.Facts) gate.Facts
+}
+
+const (
+	maxPath    = 8
+	maxThings  = 65_536 // things whose labels are remembered
+	taintsAsk  = 32     // asked for at once
+	taintsLoad = 1000
+
+	taintColumns = `subject, integrity, secrecy, path, made_at, made_by`
+
+	qTaint   store.Q = `SELECT ` + taintColumns + ` FROM taint WHERE subject = $1`
+	qTaints  store.Q = `SELECT ` + taintColumns + ` FROM taint WHERE subject > $1 ORDER BY subject LIMIT $2`
+	qTaintIn store.Q = `SELECT ` + taintColumns + ` FROM taint WHERE subject IN (
+$1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16,
+$17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32) ORDER BY subject`
+	qTaintDrop store.Q = `DELETE FROM taint WHERE subject = $1`
+	// Of two labels of a thing, the worse of each is kept, and where it came from last.
+	qTaintPut store.Q = `INSERT INTO taint (subject, integrity, secrecy, path, made_at, made_by) VALUES ($1, $2, $3, $4, $5, $6)
+ON CONFLICT (subject) DO UPDATE SET
+integrity = CASE WHEN taint.integrity < $2 THEN $2 ELSE taint.integrity END,
+secrecy = CASE WHEN taint.secrecy < $3 THEN $3 ELSE taint.secrecy END,
+path = $4, made_at = $5, made_by = $6`
+)
+
+// NewLabels registers the acts on labels. Load fills its memory.
+func NewLabels(c LabelsConfig) *Labels {
+	l := &Labels{
+		LabelsConfig: c, agents: make(map[act.ID]Taint),
+		things: otter.Must(&otter.Options[act.ID, gate.Label]{MaximumSize: maxThings}),
+	}
+	l.plain = func(_ act.Ref, f gate.Facts) gate.Facts {
+		f.Integrity, f.Classification = l.made(f), max(f.Classification, l.Place(f.Community))
+		return f
+	}
+	l.register(c.Gate)
+	c.Gate.OnFence(act.KindAgent, l.reload)
+	for kind := act.KindNone + 1; kind < act.KindCount; kind++ {
+		if carries(kind) && kind != act.KindAgent {
+			c.Gate.OnFence(kind, l.forget)
+		}
+	}
+	return l
+}
+
+// carries reports whether things of a kind carry what their author was shown to others.
+// A child carries it to whom it will speak to.
+func carries(kind act.Kind) bool {
+	switch kind {
+	case act.KindPost, act.KindComment, act.KindMessage, act.KindConversation, act.KindTask, act.KindLabel,
+		act.KindCommunity, act.KindImage, act.KindAgent:
+		return true
+	}
+	return false
+}
+
+// made is how far what is made there is to be relied on, by who made it.
+func (l *Labels) made(f gate.Facts) gate.Integrity {
+	switch {
+	case f.Origin == act.OriginImported:
+		return gate.Outside
+	case f.Author == 0 || f.Author.Kind() != act.KindAgent:
+		return gate.Trusted
+	}
+	return l.base(f.Author)
+}
+
+func (l *Labels) base(agent act.ID) gate.Integrity { return baseOf(l.Governed(agent)) }
+
+// baseOf is what comes with being of a class, or of none.
+func baseOf(governed bool) gate.Integrity {
+	if governed {
+		return gate.Organisation
+	}
+	return gate.Outside
+}
+
+// InForce implements gate.Labels.
+func (l *Labels) InForce(agent act.ID) (in gate.Label, raised bool) {
+	in.Integrity = l.base(agent)
+	t, raised := l.known(agent)
+	return in.Join(t.Label), raised
+}
+
+// Of is InForce for one who knows whether the agent is of a class.
+func (l *Labels) Of(agent act.ID, governed bool) gate.Label {
+	t, _ := l.known(agent)
+	return gate.Label{Integrity: baseOf(governed)}.Join(t.Label)
+}
+
+// known is what memory has of an agent.
+func (l *Labels) known(agent act.ID) (t Taint, found bool) {
+	if !l.any.Load() {
+		return t, false
+	}
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	t, found = l.agents[agent]
+	return t, found
+}
+
+// Path implements gate.Labels.
+func (l *Labels) Path(agent act.ID) string {
+	t, _ := l.known(agent)
+	names := make([]string, 0, len(t.Path))
+	for _, ref := range t.Path {
+		names = append(names, ref.ID.Kind().String()+" "+l.Codec.String(ref.ID))
+	}
+	return strings.Join(names, ", which came of ")
+}
+
+// Marker implements gate.Labels.
+func (l *Labels) Marker(ctx context.Context, things func() []act.Ref) (func(act.Ref, gate.Facts) gate.Facts, error) {
+	if !l.any.Load() {
+		return l.plain, nil
+	}
+	found := make(map[act.ID]gate.Label)
+	var missing []act.ID
+	for _, ref := range things() {
+		if !carries(ref.ID.Kind()) {
+			continue
+		}
+		if label, known := l.things.GetIfPresent(ref.ID); known {
+			found[ref.ID] = label
+		} else if _, twice := found[ref.ID]; !twice {
+			found[ref.ID] = gate.Label{}
+			missing = append(missing, ref.ID)
+		}
+	}
+	if len(missing) > 0 {
+		if err := l.ask(ctx, missing, found); err != nil {
+			return nil, err
+		}
+	}
+	return func(ref act.Ref, f gate.Facts) gate.Facts {
+		f, in := l.plain(ref, f), found[ref.ID]
+		f.Integrity, f.Classification = max(f.Integrity, in.Integrity), max(f.Classification, in.Secrecy)
+		return f
+	}, nil
+}
+
+// ask reads the labels of things that memory does not have, and remembers them unless a
+// fence for any of them came meanwhile.
+func (l *Labels) ask(ctx context.Context, missing []act.ID, found map[act.ID]gate.Label) error {
+	before := l.turns.Load()
+	if err := l.DB.View(ctx, func(v *store.View) error {
+		for some := range slices.Chunk(missing, taintsAsk) {
+			args := make([]any, taintsAsk)
+			for i := range args {
+				args[i] = some[min(i, len(some)-1)] // the last one fills the rest
+			}
+			if err := v.All(qTaintIn, func(r *store.Row) error {
+				t, err := scanTaint(r)
+				found[t.Subject] = t.Label
+				return err
+			}, args...); err != nil {
+				return err
+			}
+		}
+		return nil
+	}); err != nil {
+		return err
+	}
+	for _, id := range missing {
+		l.things.Set(id, found[id])
+	}
+	if l.turns.Load() != before { // what was read may be what the fence has changed
+		l.things.InvalidateAll()
+	}
+	return nil
+}
+
+func scanTaint(r *store.Row) (t Taint, err error) {
+	t = Taint{
+		Subject: r.ID(0), Label: gate.Label{Integrity: gate.Integrity(r.Int(1)), Secrecy: gate.Classification(r.Int(2))},
+		At: r.Int(4), By: r.ID(5),
+	}
+	t.Path, err = DecodeItems(r.Bytes(3))
+	return t, err
+}
+
+// Load reads the labels of all agents.
+func (l *Labels) Load(ctx context.Context) error {
+	agents := make(map[act.ID]Taint)
+	some := false
+	for after := act.ID(0); ; {
+		n := 0
+		if err := l.DB.View(ctx, func(v *store.View) error {
+			n = 0
+			return v.All(qTaints, func(r *store.Row) error {
+				t, err := scanTaint(r)
+				n, after, some = n+1, t.Subject, true
+				if t.Subject.Kind() == act.KindAgent {
+					agents[t.Subject] = t
+				}
+				return err
+			}, after, int64(taintsLoad))
+		}); err != nil {
+			return err
+		}
+		if n < taintsLoad {
+			break
+		}
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.agents = agents
+	if some {
+		l.any.Store(true)
+	}
+	return nil
+}
+
+// reload brings the labels of agents up to date before a fence is acknowledged.
+func (l *Labels) reload(ctx context.Context, agents []act.ID) error {
+	now := make(map[act.ID]Taint)
+	if err := l.DB.View(ctx, func(v *store.View) error {
+		clear(now)
+		for _, id := range agents {
+			t, found, err := taintOf(v, id)
+			if err != nil {
+				return err
+			}
+			if found {
+				now[id] = t
+			}
+		}
+		return nil
+	}); err != nil {
+		return err
+	}
+	l.turns.Add(1)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, id := range agents {
+		l.things.Invalidate(id)
+		if t, found := now[id]; found {
+			l.agents[id] = t
+			l.any.Store(true)
+		} else {
+			delete(l.agents, id)
+		}
+	}
+	return nil
+}
+
+// forget drops what memory has of things before a fence is acknowledged. One that is
+// fenced may be the first that is labelled.
+func (l *Labels) forget(ctx context.Context, things []act.ID) error {
+	l.turns.Add(1)
+	for _, id := range things {
+		l.things.Invalidate(id)
+	}
+	if l.any.Load() {
+		return nil
+	}
+	return l.DB.View(ctx, func(v *store.View) error {
+		for _, id := range things {
+			_, found, err := taintOf(v, id)
+			if err != nil {
+				return err
+			}
+			if found {
+				l.any.Store(true)
+			}
+		}
+		return nil
+	})
+}
+
+func taintOf(v *store.View, subject act.ID) (t Taint, found bool, err error) {
+	found, err = v.One(qTaint, func(r *store.Row) (err error) { t, err = scanTaint(r); return err }, subject)
+	return t, found, err
+}
+
+// put labels a subject in a transaction and makes the fence that tells the nodes.
+func (t *Taint) put(tx *store.Tx) error {
+	t.Path, t.At = t.Path[:min(len(t.Path), maxPath)], tx.Now()
+	return tx.Batch(qTaintPut, t.Subject, int64(t.Integrity), int64(t.Secrecy), AppendItems(nil, t.Path), t.At, t.By)
+}
+
+// carry labels what an act has made with what is in force for its actor. What can have
+// been looked up before the act gets a fence; a new thing cannot.
+func (l *Labels) carry(tx *store.Tx, p act.Principal, out act.Ref) error {
+	if p.Kind != act.Agent || out.ID == p.ID || !carries(out.ID.Kind()) {
+		return nil
+	}
+	of, raised := l.known(p.ID)
+	if !raised {
+		return nil
+	}
+	made := Taint{Subject: out.ID, Label: of.Label, Path: of.Path}
+	switch out.ID.Kind() {
+	case act.KindPost, act.KindComment, act.KindMessage:
+	default:
+		tx.Fence(out.ID.Kind(), out.ID)
+	}
+	return made.put(tx)
+}

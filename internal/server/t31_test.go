@@ -1,0 +1,193 @@
+package server_test
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	mathrand "math/rand/v2"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/reefwarden/reefwarden/internal/act"
+	"github.com/reefwarden/reefwarden/internal/audit"
+	"github.com/reefwarden/reefwarden/internal/network"
+	"github.com/reefwarden/reefwarden/internal/provenance"
+	"github.com/reefwarden/reefwarden/internal/server/servertest"
+	"github.com/reefwarden/reefwarden/internal/store"
+)
+
+// What an agent states to have been in its context is exactly what is on record (L4), and
+// stands in the leaf of its act. What it was never shown, it cannot state.
+func TestT31_StatedContextIsExact(t *testing.T) {
+	servertest.Each(t, func(t *testing.T, s *servertest.Server) {
+		_, writer := s.Agent(t, "writer")
+		key, reader := s.Agent(t, "reader")
+		var posts []act.ID
+		for i := range 210 {
+			made, err := s.Network.CreatePost.Do(t.Context(), writer, network.NewPost{Community: "general", Title: fmt.Sprint("fact ", i), Content: "so it is"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			posts = append(posts, made.ID)
+		}
+		const stated = 200
+		for _, id := range posts[:stated] {
+			if _, err := s.Network.ReadPost.Do(t.Context(), reader, network.Named{ID: id}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		write := func(context []act.ID, more ...string) servertest.Answer {
+			t.Helper()
+			req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, s.URL+"/v1/posts", strings.NewReader(`{"community":"general","title":"so","content":"as I read"}`))
+			if err != nil {
+				t.Fatal(err)
+			}
+			req.Header.Set("Authorization", "Bearer "+key)
+			req.Header.Set("Content-Type", "application/json")
+			for _, id := range context {
+				more = append(more, s.Codec.String(id))
+			}
+			req.Header.Set("Reef-Context", strings.Join(more, ", "))
+			return s.Send(t, req)
+		}
+		if a := write(append(slices.Clone(posts[:3]), posts[stated])); a.Status != http.StatusBadRequest || a.JSON["rule"] != "context.unshown" {
+			t.Fatalf("what was never shown is stated: %d %s", a.Status, a.Raw)
+		}
+		if a := write(nil, "nonsense"); a.Status != http.StatusBadRequest || a.JSON["rule"] != "context.id" {
+			t.Fatalf("what is no id is stated: %d %s", a.Status, a.Raw)
+		}
+		a := write(posts[:stated])
+		if a.Status != http.StatusCreated {
+			t.Fatalf("%d %s", a.Status, a.Raw)
+		}
+		made, err := s.Codec.Parse(a.JSON["id"].(string))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var text string
+		for _, id := range posts[:stated] {
+			n := 0
+			if err := s.DB.View(t.Context(), func(v *store.View) error {
+				return provenance.DerivedFrom(v, id, func(d provenance.Derivation) error {
+					if d.Made.ID == made && d.Level == 4 {
+						n++
+						text += fmt.Sprintf("%s@%d\n", s.Codec.String(id), d.Source.Version)
+					}
+					return nil
+				})
+			}); err != nil || n != 1 {
+				t.Fatalf("%d edges from a stated post (%v), want 1", n, err)
+			}
+		}
+		var leaf audit.Leaf
+		if err := s.DB.View(t.Context(), func(v *store.View) error {
+			_, err := v.One(`SELECT l.body FROM leaf AS l JOIN event AS e ON e.pos = l.pos WHERE e.ref = $1`, func(r *store.Row) (err error) {
+				leaf, err = audit.Parse(r.Bytes(0))
+				return err
+			}, made)
+			return err
+		}); err != nil {
+			t.Fatal(err)
+		}
+		sum := sha256.Sum256([]byte(text))
+		if leaf.Context.N != stated || leaf.Context.SHA256 != hex.EncodeToString(sum[:]) {
+			t.Fatalf("the leaf says %+v of %d edges", leaf.Context, stated)
+		}
+	})
+}
+
+// Texts that say again what their authors had been shown are found (L2) with few errors,
+// and no more of them than is printed; what was said before it was shown, and what was
+// never shown, is no cause.
+func TestT31_LikenessesAreFound(t *testing.T) {
+	servertest.Each(t, func(t *testing.T, s *servertest.Server) {
+		r := mathrand.New(mathrand.NewPCG(31, 2)) //nolint:gosec // a reproducible world
+		agents := make([]act.Principal, 40)
+		for i := range agents {
+			_, agents[i] = s.Agent(t, fmt.Sprint("teller-", i))
+		}
+		facts := 0
+		say := func() string {
+			words := []string{}
+			for range 24 {
+				words = append(words, fmt.Sprint("common", r.IntN(60)))
+			}
+			for range 5 {
+				facts++
+				words[r.IntN(len(words))] = fmt.Sprint("fact", facts)
+			}
+			return strings.Join(words, " ")
+		}
+		write := func(p act.Principal, text string) network.Post {
+			t.Helper()
+			made, err := s.Network.CreatePost.Do(t.Context(), p, network.NewPost{Community: "general", Title: "note", Content: text})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return made
+		}
+		var posts []network.Post
+		for i := range 160 {
+			posts = append(posts, write(agents[i%len(agents)], say()))
+		}
+		causes := make(map[act.ID]act.ID) // what was written, and of what
+		total := len(posts)
+		for i := range 320 {
+			p := agents[r.IntN(len(agents))]
+			var shown network.Post
+			for range 3 {
+				for shown = posts[r.IntN(160)]; shown.Author.ID == p.ID; {
+					shown = posts[r.IntN(160)]
+				}
+				if _, err := s.Network.ReadPost.Do(t.Context(), p, network.Named{ID: shown.ID}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			text := say()
+			if i%2 == 0 {
+				kept := strings.Fields(shown.Content)
+				r.Shuffle(len(kept)/3, func(a, b int) { kept[a], kept[b] = kept[b], kept[a] })
+				text = strings.Join(kept[2:], " ") + " " + strings.Join(strings.Fields(text)[:8], " ")
+			}
+			made := write(p, text)
+			total++
+			if i%2 == 0 {
+				causes[made.ID] = shown.ID
+			}
+		}
+		var l provenance.Likeness
+		soon(t, "all texts are judged", func() bool {
+			if err := s.Likenesses.Follow(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if err := s.DB.View(t.Context(), func(v *store.View) (err error) { l, err = provenance.LikenessOf(v); return err }); err != nil {
+				t.Fatal(err)
+			}
+			return l.Judged+l.Passed == int64(total)
+		})
+		right, wrong := 0, 0
+		for _, post := range posts {
+			if err := s.DB.View(t.Context(), func(v *store.View) error {
+				return provenance.DerivedFrom(v, post.ID, func(d provenance.Derivation) error {
+					switch {
+					case d.Level != 2:
+					case causes[d.Made.ID] == post.ID:
+						right++
+					default:
+						wrong++
+					}
+					return nil
+				})
+			}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		precision, recall := float64(right)/float64(right+wrong), float64(right)/float64(len(causes))
+		t.Logf("%d texts judged, %d passed; precision %.3f, recall %.3f, printed %.3f of %d and %d", l.Judged, l.Passed, precision, recall, float64(l.Rate)/1e6, l.Targets, l.Decoys)
+		if precision < 0.90 || recall < 0.80 || 1-precision > float64(l.Rate)/1e6 {
+			t.Errorf("precision %.3f (bar 0.90), recall %.3f (bar 0.80), %.3f wrong, printed %.3f", precision, recall, 1-precision, float64(l.Rate)/1e6)
+		}
+	})
+}

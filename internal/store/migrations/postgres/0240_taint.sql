@@ -1,0 +1,13 @@
+-- +goose Up
+
+-- How an agent or a thing is labelled, beyond what comes with who and where it is:
+-- integrity and secrecy by number, path what that comes from (a list of items), made_by
+-- the operator who said so, 0 where it was carried over from what was shown.
+CREATE TABLE taint (
+    subject BIGINT PRIMARY KEY,
+    integrity BIGINT NOT NULL,
+    secrecy BIGINT NOT NULL,
+    path BYTEA NOT NULL,
+    made_at BIGINT NOT NULL,
+    made_by BIGINT NOT NULL
+);
