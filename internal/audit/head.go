@@ -23,8 +23,8 @@ const (
 	maxHead  = 64 << 10
 )
 
-// readHead returns the checkpoint that the file has, nil if there is none.
-func readHead(path string) ([]byte, error) {
+// ReadHead returns the checkpoint that a node keeps in a file, nil if there is none.
+func ReadHead(path string) ([]byte, error) {
 	info, err := os.Stat(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
@@ -81,7 +81,7 @@ func (t *Tree) Anchor(ctx context.Context) error {
 				return act.Errorf(act.Conflict, "audit: %w", err).WithRule(ruleForked).WithHint(hintForked)
 			}
 		}
-		raw, err := readHead(t.Head)
+		raw, err := ReadHead(t.Head)
 		if err != nil {
 			return err
 		}
@@ -139,7 +139,7 @@ func follows(r tlog.HashReader, then, now Checkpoint) error {
 // earlier time. It stays as evidence: reef audit verify --checkpoint FILE says what was
 // lost. It returns the name, "" if none was kept.
 func SetAside(path string) (string, error) {
-	raw, err := readHead(path)
+	raw, err := ReadHead(path)
 	if err != nil || raw == nil {
 		return "", err
 	}

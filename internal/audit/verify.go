@@ -13,12 +13,13 @@ const MaxProblems = 100
 
 // Report is what Verify found.
 type Report struct {
-	Leaves      int64     // leaves of numbered events that were looked at
-	Waiting     int64     // committed events that have no sequence number yet (PostgreSQL)
-	Tree        int64     // leaves that the last checkpoint covers
-	Checkpoints int64     // that were looked at
-	Bad         int64     // problems found
-	Problems    []Problem // the first MaxProblems of them
+	Leaves      int64              // leaves of numbered events that were looked at
+	Waiting     int64              // committed events that have no sequence number yet (PostgreSQL)
+	Tree        int64              // leaves that the last checkpoint covers
+	Checkpoints int64              // that were looked at
+	Blocks      map[int64][32]byte // digest of each sealed segment of what was shown, by its number
+	Bad         int64              // problems found
+	Problems    []Problem          // the first MaxProblems of them
 }
 
 // Problem is one place where the record is not as it must be. Seq is the number of the
@@ -41,6 +42,9 @@ func (r Report) First() (first Problem) {
 
 // OK reports whether the record is whole.
 func (r Report) OK() bool { return r.Bad == 0 }
+
+// Add notes a problem that somebody else has found at a leaf.
+func (r *Report) Add(seq int64, format string, args ...any) { r.add(seq, 0, format, args...) }
 
 func (r *Report) add(seq, pos int64, format string, args ...any) {
 	r.Bad++
@@ -83,7 +87,7 @@ type Verifying struct {
 func Verify(ctx context.Context, db *store.DB, with Verifying) (Report, error) {
 	var r Report
 	err := db.Snapshot(ctx, func(v *store.View) error {
-		r = Report{}
+		r = Report{Blocks: make(map[int64][32]byte)}
 		c := check{report: &r, codec: with.Codec}
 		var err error
 		if c.tree, err = newWalk(v, &r, with); err != nil {
@@ -189,6 +193,9 @@ func (c *check) pair(p *pair) {
 	if err != nil {
 		c.report.add(p.seq, p.pos, "%v", err)
 		return
+	}
+	if segment, digest, ok := blockOf(&leaf); ok && p.seq > 0 {
+		c.report.Blocks[segment] = digest
 	}
 	if leaf.Act != p.act {
 		c.report.add(p.seq, p.pos, "the event says act %q, the leaf %q", p.act, leaf.Act)

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/reefwarden/reefwarden/internal/act"
+	"github.com/reefwarden/reefwarden/internal/audit"
 	"github.com/reefwarden/reefwarden/internal/backup"
 	"github.com/reefwarden/reefwarden/internal/identity"
 	"github.com/reefwarden/reefwarden/internal/lifecycle"
@@ -67,6 +68,7 @@ type Restoring struct {
 type Restored struct {
 	Condition lifecycle.Condition
 	Backup    backup.Manifest
+	Head      string // file with the checkpoint that was kept of the record before; "" if there was none
 	Settings  string // file with the settings of that time; "" if the backup had none
 	Items     int    // of the index of words
 }
@@ -231,6 +233,11 @@ func Restore(ctx context.Context, c Config, r Restoring, log *slog.Logger) (out 
 		_ = os.Remove(draft)
 		return out, err
 	}
+	// The restored record may be of an earlier time than what was kept of it: it begins
+	// anew, and what was kept stays beside it.
+	if out.Head, err = audit.SetAside(c.HeadPath()); err != nil {
+		return out, err
+	}
 	finished = true
 	if name == "" {
 		return out, nil
@@ -314,7 +321,10 @@ func Detached(ctx context.Context, c Config, log *slog.Logger) (*Server, error) 
 	if err != nil {
 		return nil, err
 	}
-	if s.sequencer, err = startSequencer(s.DB, s.Bus, log); err == nil {
+	if err = s.Tree.Anchor(ctx); err == nil {
+		s.sequencer, err = startSequencer(s.DB, s.Bus, log)
+	}
+	if err == nil {
 		err = s.Lifecycle.Reconcile(ctx)
 	}
 	if err == nil {
