@@ -410,3 +410,41 @@ func knows(t *testing.T, file, key string) {
 		}
 	}
 }
+
+// T63: what a witness has signed is stored or asked for again, whatever fails on the way.
+func TestT63_CosigningFailsAtEveryStep(t *testing.T) {
+	storetest.EachConfig(t, func(t *testing.T, cfg store.Config) {
+		var failing store.Step
+		var armed bool
+		cfg.Fault = func(s store.Step) error {
+			if armed && s == failing {
+				return errors.New("injected")
+			}
+			return nil
+		}
+		db := storetest.OpenConfig(t, cfg)
+		codec, w := newCodec(t), newWitness(t, "one.test/w")
+		tree := witnessed(t, db, 1, w)
+		size := int64(0)
+		for _, step := range []store.Step{store.StepBegin, store.StepStatement, store.StepCommit, store.StepCommitted} {
+			record(t, db, codec, 7)
+			size += 7
+			integrate(t, tree)
+			failing, armed = step, true
+			err := tree.Cosign(t.Context())
+			armed = false
+			if err == nil {
+				t.Errorf("step %v: no error came back", step)
+			}
+			if served := current(t, tree).Served.Size; served != size-7 && (step != store.StepCommitted || served != size) {
+				t.Errorf("step %v: %d leaves are given out, want %d or, if it was stored, 7 more", step, served, size-7)
+			}
+			if st := cosign(t, tree); st.Served.Size != size {
+				t.Errorf("step %v: the next pass gives %d leaves out, want %d", step, st.Served.Size, size)
+			}
+			if r := verify(t, db, codec); !r.OK() {
+				t.Errorf("step %v: %+v", step, r)
+			}
+		}
+	})
+}
