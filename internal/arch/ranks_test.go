@@ -50,7 +50,7 @@ var house = map[string]room{
 
 	"identity/passkey": {rank: 3, budget: 1000, peers: []string{"identity"}}, // ADR 26: hides WebAuthn and its library
 
-	"audit":      {rank: 3, budget: 3000},
+	"audit":      {rank: 3, budget: 3500}, // ADR 36: the tree, witnesses, what is checked elsewhere
 	"provenance": {rank: 3, budget: 5000},
 	"network":    {rank: 3, budget: 12500},                              // ADR 22: it wraps anew what it has wrapped; ADR 31: what is under way
 	"lifecycle":  {rank: 3, budget: 11500, peers: []string{"identity"}}, // ADR 28, 31, 33: classes, mandates, lines, halts, scopes and their log, health

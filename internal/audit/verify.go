@@ -1,8 +1,11 @@
 package audit
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"slices"
+	"sync"
 
 	"github.com/reefwarden/reefwarden/internal/act"
 	"github.com/reefwarden/reefwarden/internal/store"
@@ -88,7 +91,8 @@ func Verify(ctx context.Context, db *store.DB, with Verifying) (Report, error) {
 	var r Report
 	err := db.Snapshot(ctx, func(v *store.View) error {
 		r = Report{Blocks: make(map[int64][32]byte)}
-		c := check{report: &r, codec: with.Codec}
+		c := check{report: &r, codec: with.Codec, found: Report{Blocks: r.Blocks}}
+		defer c.beside.Wait() // when an error cuts the walk short
 		var err error
 		if c.tree, err = newWalk(v, &r, with); err != nil {
 			return err
@@ -105,6 +109,7 @@ func Verify(ctx context.Context, db *store.DB, with Verifying) (Report, error) {
 				with.Watch(r.Leaves)
 			}
 		}
+		c.join()
 		if err := c.tree.end(c.seq); err != nil {
 			return err
 		}
@@ -117,24 +122,31 @@ func Verify(ctx context.Context, db *store.DB, with Verifying) (Report, error) {
 				break
 			}
 		}
+		c.join()
 		// One page is enough: more orphans than that are not told apart anyway.
 		return v.All(qVerifyOrphans, func(row *store.Row) error {
 			r.add(0, row.Int(0), "a leaf without an event")
 			return nil
 		}, -1, verifyPage)
 	})
+	// By number, those that have one first: not all were found in that order.
+	slices.SortStableFunc(r.Problems, func(a, b Problem) int { return cmp.Compare(uint64(a.Seq-1), uint64(b.Seq-1)) })
 	return r, err
 }
 
-// check is a walk in progress.
+// check is a walk in progress. Leaves are held against their events beside the walk, a
+// page behind it at most.
 type check struct {
-	report  *Report
-	codec   *act.Codec
-	tree    *walk
-	seq     int64 // of the last numbered event
-	pos     int64 // of the last event without a number
-	scratch []byte
-	rows    []pair // of one page
+	report *Report
+	codec  *act.Codec
+	tree   *walk
+	seq    int64     // of the last numbered event
+	pos    int64     // of the last event without a number
+	pages  [2][]pair // one is read while the other is looked at
+
+	beside  sync.WaitGroup
+	scratch []byte // of who is beside
+	found   Report // by who is beside; read when they are done
 }
 
 // pair is an event with its leaf.
@@ -152,7 +164,7 @@ func (c *check) page(ctx context.Context, v *store.View, q store.Q, after *int64
 	if err := ctx.Err(); err != nil {
 		return 0, fmt.Errorf("verify the record: %w", err)
 	}
-	c.rows = c.rows[:0]
+	rows := c.pages[0][:0]
 	if err := v.All(q, func(r *store.Row) error {
 		p := pair{seq: r.Int(0), pos: r.Int(1), act: r.Text(2), ref: r.ID(3), version: r.Int(4), actor: r.ID(5), at: r.Int(6)}
 		if !r.Null(7) {
@@ -160,14 +172,20 @@ func (c *check) page(ctx context.Context, v *store.View, q store.Q, after *int64
 				p.body = []byte{} // it is there, and empty
 			}
 		}
-		c.rows = append(c.rows, p)
+		rows = append(rows, p)
 		return nil
 	}, *after, int64(verifyPage)); err != nil {
 		return 0, err
 	}
-	for i := range c.rows {
-		p := &c.rows[i]
-		c.pair(p)
+	c.join()
+	c.pages[0], c.pages[1] = c.pages[1], rows
+	c.beside.Go(func() {
+		for i := range rows {
+			c.pair(&rows[i])
+		}
+	})
+	for i := range rows {
+		p := &rows[i]
 		if p.seq == 0 {
 			c.pos = p.pos
 			continue
@@ -180,32 +198,42 @@ func (c *check) page(ctx context.Context, v *store.View, q store.Q, after *int64
 			return 0, err
 		}
 	}
-	return int64(len(c.rows)), nil
+	return int64(len(rows)), nil
+}
+
+// join waits for who is beside and takes over what was found there.
+func (c *check) join() {
+	c.beside.Wait()
+	for _, p := range c.found.Problems {
+		c.report.add(p.Seq, p.Pos, "%s", p.What)
+	}
+	c.report.Bad += c.found.Bad - int64(len(c.found.Problems))
+	c.found.Bad, c.found.Problems = 0, nil
 }
 
 // pair compares an event with its leaf.
 func (c *check) pair(p *pair) {
 	if p.body == nil {
-		c.report.add(p.seq, p.pos, "an event without a leaf")
+		c.found.add(p.seq, p.pos, "an event without a leaf")
 		return
 	}
 	leaf, err := Parse(p.body)
 	if err != nil {
-		c.report.add(p.seq, p.pos, "%v", err)
+		c.found.add(p.seq, p.pos, "%v", err)
 		return
 	}
 	if segment, digest, ok := blockOf(&leaf); ok && p.seq > 0 {
-		c.report.Blocks[segment] = digest
+		c.found.Blocks[segment] = digest
 	}
 	if leaf.Act != p.act {
-		c.report.add(p.seq, p.pos, "the event says act %q, the leaf %q", p.act, leaf.Act)
+		c.found.add(p.seq, p.pos, "the event says act %q, the leaf %q", p.act, leaf.Act)
 	}
 	ref := leaf.Out
 	if ref.ID == "" {
 		ref = leaf.Target
 	}
 	if !c.same(p.ref, ref.ID) || p.version != ref.Version || p.ref != 0 && p.ref.Kind().String() != ref.Kind {
-		c.report.add(p.seq, p.pos, "the event says thing %s version %d, the leaf %s version %d",
+		c.found.add(p.seq, p.pos, "the event says thing %s version %d, the leaf %s version %d",
 			c.codec.String(p.ref), p.version, ref.ID, ref.Version)
 	}
 	who := leaf.Principal.ID
@@ -213,10 +241,10 @@ func (c *check) pair(p *pair) {
 		who = ""
 	}
 	if !c.same(p.actor, who) {
-		c.report.add(p.seq, p.pos, "the event says actor %s, the leaf %s", c.codec.String(p.actor), who)
+		c.found.add(p.seq, p.pos, "the event says actor %s, the leaf %s", c.codec.String(p.actor), who)
 	}
 	if p.at != leaf.At {
-		c.report.add(p.seq, p.pos, "the event says time %d, the leaf %d", p.at, leaf.At)
+		c.found.add(p.seq, p.pos, "the event says time %d, the leaf %d", p.at, leaf.At)
 	}
 }
 

@@ -267,6 +267,9 @@ func (a *app) verifyStopped(ctx context.Context, data string, f auditFlags) erro
 		return err
 	}
 	defer db.Close() //nolint:errcheck // nothing was written
+	if len(f.witnesses) > 0 {
+		return usageError{errors.New("with --data the witnesses are those of the network's settings: leave --witness out")}
+	}
 	if err := db.Pin(ctx, "network key", keys.Check()); err != nil {
 		return err
 	}
@@ -282,6 +285,14 @@ func (a *app) verifyStopped(ctx context.Context, data string, f auditFlags) erro
 	}
 	v := verdictOf(report)
 	v.Segments = shown.Segments
+	state, err := server.RecordState(ctx, cfg, keys, db)
+	if err == nil {
+		v.Origin = state.Origin
+	}
+	if f.key != "" && err == nil && state.Key != f.key {
+		v.OK, v.Bad = false, v.Bad+1
+		v.Problems = append(v.Problems, problem{What: "the log's key is " + state.Key + ", and not the one that was given"})
+	}
 	for _, what := range shown.Problems {
 		v.OK, v.Bad = false, v.Bad+1
 		v.Problems = append(v.Problems, problem{What: what})

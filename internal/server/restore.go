@@ -229,13 +229,14 @@ func Restore(ctx context.Context, c Config, r Restoring, log *slog.Logger) (out 
 	if err != nil {
 		return out, err
 	}
-	if err := s.DB.FinishRestore(ctx); err != nil {
-		_ = os.Remove(draft)
-		return out, err
-	}
 	// The restored record may be of an earlier time than what was kept of it: it begins
 	// anew, and what was kept stays beside it.
 	if out.Head, err = audit.SetAside(c.HeadPath()); err != nil {
+		_ = os.Remove(draft)
+		return out, err
+	}
+	if err := s.DB.FinishRestore(ctx); err != nil {
+		_ = os.Remove(draft)
 		return out, err
 	}
 	finished = true
