@@ -7,6 +7,8 @@ import (
 	"slices"
 	"sync"
 
+	"golang.org/x/mod/sumdb/tlog"
+
 	"github.com/reefwarden/reefwarden/internal/act"
 	"github.com/reefwarden/reefwarden/internal/store"
 )
@@ -91,14 +93,14 @@ func Verify(ctx context.Context, db *store.DB, with Verifying) (Report, error) {
 	var r Report
 	err := db.Snapshot(ctx, func(v *store.View) error {
 		r = Report{Blocks: make(map[int64][32]byte)}
-		c := check{report: &r, codec: with.Codec, found: Report{Blocks: r.Blocks}}
+		c := check{report: &r, codec: with.Codec, marks: newMarker(with.Key), found: Report{Blocks: r.Blocks}}
 		defer c.beside.Wait() // when an error cuts the walk short
 		var err error
 		if c.tree, err = newWalk(v, &r, with); err != nil {
 			return err
 		}
-		for {
-			n, err := c.page(ctx, v, qVerifyNumbered, &c.seq)
+		for after := int64(0); ; {
+			n, err := c.page(ctx, v, qVerifyNumbered, &after)
 			if err != nil {
 				return err
 			}
@@ -109,12 +111,14 @@ func Verify(ctx context.Context, db *store.DB, with Verifying) (Report, error) {
 				with.Watch(r.Leaves)
 			}
 		}
-		c.join()
+		if err := c.settle(); err != nil {
+			return err
+		}
 		if err := c.tree.end(c.seq); err != nil {
 			return err
 		}
-		for {
-			n, err := c.page(ctx, v, qVerifyWaiting, &c.pos)
+		for after := int64(0); ; {
+			n, err := c.page(ctx, v, qVerifyWaiting, &after)
 			if err != nil {
 				return err
 			}
@@ -122,7 +126,9 @@ func Verify(ctx context.Context, db *store.DB, with Verifying) (Report, error) {
 				break
 			}
 		}
-		c.join()
+		if err := c.settle(); err != nil {
+			return err
+		}
 		// One page is enough: more orphans than that are not told apart anyway.
 		return v.All(qVerifyOrphans, func(row *store.Row) error {
 			r.add(0, row.Int(0), "a leaf without an event")
@@ -134,19 +140,21 @@ func Verify(ctx context.Context, db *store.DB, with Verifying) (Report, error) {
 	return r, err
 }
 
-// check is a walk in progress. Leaves are held against their events beside the walk, a
-// page behind it at most.
+// check is a walk in progress. While a page is read, the page before it is looked at
+// beside: each leaf against its event, and its hash and mark. What is left, the tree, is
+// walked when that is done.
 type check struct {
 	report *Report
 	codec  *act.Codec
 	tree   *walk
 	seq    int64     // of the last numbered event
-	pos    int64     // of the last event without a number
 	pages  [2][]pair // one is read while the other is looked at
+	last   []pair    // of them, the one that is looked at
 
 	beside  sync.WaitGroup
-	scratch []byte // of who is beside
-	found   Report // by who is beside; read when they are done
+	marks   *marker // of who is beside, as the two below
+	scratch []byte
+	found   Report // read when they are done
 }
 
 // pair is an event with its leaf.
@@ -157,9 +165,11 @@ type pair struct {
 	version    int64
 	at         int64
 	body       []byte // nil: there is no leaf
+	hash       tlog.Hash
+	mark       [markSize]byte
 }
 
-// page looks at the next page of rows after *after and moves it.
+// page reads the page of rows after *after and moves it.
 func (c *check) page(ctx context.Context, v *store.View, q store.Q, after *int64) (n int64, err error) {
 	if err := ctx.Err(); err != nil {
 		return 0, fmt.Errorf("verify the record: %w", err)
@@ -172,43 +182,53 @@ func (c *check) page(ctx context.Context, v *store.View, q store.Q, after *int64
 				p.body = []byte{} // it is there, and empty
 			}
 		}
+		if *after = p.seq; p.seq == 0 {
+			*after = p.pos
+		}
 		rows = append(rows, p)
 		return nil
 	}, *after, int64(verifyPage)); err != nil {
 		return 0, err
 	}
-	c.join()
-	c.pages[0], c.pages[1] = c.pages[1], rows
+	if err := c.settle(); err != nil {
+		return 0, err
+	}
+	c.pages[0], c.pages[1], c.last = c.pages[1], rows, rows
 	c.beside.Go(func() {
 		for i := range rows {
-			c.pair(&rows[i])
+			p := &rows[i]
+			c.pair(p)
+			p.hash = tlog.RecordHash(p.body)
+			copy(p.mark[:], c.marks.mark(p.seq, p.hash))
 		}
 	})
-	for i := range rows {
-		p := &rows[i]
-		if p.seq == 0 {
-			c.pos = p.pos
-			continue
-		}
-		if p.seq != c.seq+1 {
-			c.report.add(c.seq+1, p.pos, "event %d follows event %d", p.seq, c.seq)
-		}
-		c.seq = p.seq
-		if err := c.tree.leaf(p.seq, p.pos, p.body); err != nil {
-			return 0, err
-		}
-	}
 	return int64(len(rows)), nil
 }
 
-// join waits for who is beside and takes over what was found there.
-func (c *check) join() {
+// settle waits for who is beside, takes over what was found there, and walks the tree over
+// the page.
+func (c *check) settle() error {
 	c.beside.Wait()
 	for _, p := range c.found.Problems {
 		c.report.add(p.Seq, p.Pos, "%s", p.What)
 	}
 	c.report.Bad += c.found.Bad - int64(len(c.found.Problems))
 	c.found.Bad, c.found.Problems = 0, nil
+	for i := range c.last {
+		p := &c.last[i]
+		if p.seq == 0 {
+			continue
+		}
+		if p.seq != c.seq+1 {
+			c.report.add(c.seq+1, p.pos, "event %d follows event %d", p.seq, c.seq)
+		}
+		c.seq = p.seq
+		if err := c.tree.leaf(p); err != nil {
+			return err
+		}
+	}
+	c.last = nil
+	return nil
 }
 
 // pair compares an event with its leaf.

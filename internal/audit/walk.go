@@ -16,7 +16,6 @@ import (
 type walk struct {
 	view   *store.View
 	report *Report
-	mark   *marker
 	signer signer
 	by     []*cosigner
 
@@ -38,7 +37,7 @@ type head struct {
 }
 
 func newWalk(v *store.View, r *Report, with Verifying) (*walk, error) {
-	w := &walk{view: v, report: r, mark: newMarker(with.Key)}
+	w := &walk{view: v, report: r}
 	for _, one := range with.Witnesses {
 		w.by = append(w.by, one.by)
 	}
@@ -86,48 +85,43 @@ func (w *walk) wrong(seq, pos int64, format string, args ...any) {
 	w.report.add(seq, pos, format, args...)
 }
 
-// leaf takes the next leaf; body is nil if there is none.
-func (w *walk) leaf(seq, pos int64, body []byte) error {
-	w.lost = w.lost || seq != w.last+1
-	w.last = seq
-	h := tlog.RecordHash(body)
-	if seq <= w.size {
+// leaf takes the next leaf.
+func (w *walk) leaf(p *pair) error {
+	w.lost = w.lost || p.seq != w.last+1
+	w.last = p.seq
+	if p.seq <= w.size {
 		w.report.Tree++
-		if err := w.compare(seq, pos, h); err != nil {
+		if err := w.compare(p); err != nil {
 			return err
 		}
 	}
 	if !w.lost {
-		if err := w.grown.add(h, w.filled); err != nil {
+		if err := w.grown.add(p.hash, w.filled); err != nil {
 			return err
 		}
-		if seq == w.size {
+		if p.seq == w.size {
 			w.margin()
 		}
 	}
-	return w.reached(seq)
+	return w.reached(p.seq)
 }
 
 // compare holds a leaf against the hash in its place.
-func (w *walk) compare(seq, pos int64, h tlog.Hash) error {
-	n, i := (seq-1)>>tileHeight, int((seq-1)%tileWidth)
+func (w *walk) compare(p *pair) error {
+	n, i := (p.seq-1)>>tileHeight, int((p.seq-1)%tileWidth)
 	if i == 0 || w.tile.hashes == nil || w.tile.n != n {
 		var err error
 		if w.tile, err = readTile(w.view, 0, n); err != nil {
 			return err
 		}
 	}
-	if len(w.tile.hashes) < (i+1)*tlog.HashSize || len(w.tile.marks) < (i+1)*markSize {
-		w.wrong(seq, pos, "the tree has no hash in its place")
-		return nil
-	}
-	there := tlog.Hash(w.tile.hashes[i*tlog.HashSize : (i+1)*tlog.HashSize])
-	if there != h {
-		w.wrong(seq, pos, "the leaf is not the one that was taken into the tree")
-		return nil
-	}
-	if !bytes.Equal(w.tile.marks[i*markSize:(i+1)*markSize], w.mark.mark(seq, h)) {
-		w.wrong(seq, pos, "the leaf and its hash in the tree were made anew: the hash has not the network's mark")
+	switch {
+	case len(w.tile.hashes) < (i+1)*tlog.HashSize || len(w.tile.marks) < (i+1)*markSize:
+		w.wrong(p.seq, p.pos, "the tree has no hash in its place")
+	case tlog.Hash(w.tile.hashes[i*tlog.HashSize:(i+1)*tlog.HashSize]) != p.hash:
+		w.wrong(p.seq, p.pos, "the leaf is not the one that was taken into the tree")
+	case !bytes.Equal(w.tile.marks[i*markSize:(i+1)*markSize], p.mark[:]):
+		w.wrong(p.seq, p.pos, "the leaf and its hash in the tree were made anew: the hash has not the network's mark")
 	}
 	return nil
 }
