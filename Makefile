@@ -41,7 +41,7 @@ fuzz: ## Only the fuzz targets, FUZZTIME (60s) each
 .PHONY: bench
 bench: build ## Measure every scenario against its baselines, as JSON lines
 	@tools/peer.sh opa >/dev/null || true # without it the bench has one peer less, and says so
-	@for name in post feed votes home search messages token revoke kill gate spawn plan start; do bin/reef bench $$name -o json || exit 1; done
+	@for name in post feed votes home search messages token revoke kill gate spawn plan audit start; do bin/reef bench $$name -o json || exit 1; done
 
 .PHONY: lint
 lint: $(LINTER) ## golangci-lint with .golangci.yml (builds the linter once, minutes)

@@ -19,6 +19,10 @@ go tool -modfile=tools/go.mod staticcheck ./...
 step 'go test (tools)'
 go -C tools test ./...
 
+step 'a witness'
+REEF_WITNESS_PEER=$(tools/peer.sh witness)
+export REEF_WITNESS_PEER
+
 step 'go test'
 # A test that lacks something it needs fails instead of skipping.
 export REEF_REQUIRE_ALL=1

@@ -50,7 +50,7 @@ var house = map[string]room{
 
 	"identity/passkey": {rank: 3, budget: 1000, peers: []string{"identity"}}, // ADR 26: hides WebAuthn and its library
 
-	"audit":      {rank: 3, budget: 3000},
+	"audit":      {rank: 3, budget: 3500}, // ADR 36: the tree, witnesses, what is checked elsewhere
 	"provenance": {rank: 3, budget: 5000},
 
 	"provenance/gain": {rank: 1, budget: 500}, // ADR 41: hides how likenesses are weighed

@@ -95,7 +95,9 @@ var tables = map[string]table{
 	"attachment":   {owner: "network", unique: []string{"id", "label, target"}},
 	"moderator":    {owner: "network", unique: []string{"community, agent"}},
 
-	"leaf": {owner: "audit", unique: []string{"pos"}},
+	"leaf":       {owner: "audit", unique: []string{"pos"}},
+	"tile":       {owner: "audit", unique: []string{"level, n"}},
+	"checkpoint": {owner: "audit", unique: []string{"size"}},
 
 	"exposure":   {owner: "provenance", unique: []string{"pos"}},
 	"derivation": {owner: "provenance", unique: []string{"pos, ord"}},
@@ -146,6 +148,10 @@ var crossings = map[string]string{
 	"audit.qVerifyNumbered event":             "verifying compares every leaf with its event, in the order of the sequence",
 	"audit.qVerifyWaiting event":              "verifying compares every leaf with its event, in the order of the sequence",
 	"audit.qRefusals event":                   "what was refused is read in the order of the sequence",
+	"audit.qLeavesAfter event":                "the tree takes leaves in the order of the sequence",
+	"audit.qEventAt event":                    "a proof's leaves are found by the time of a thing's id",
+	"audit.qEventsOn event":                   "a proof of a thing has the leaves of the acts on it",
+	"audit.qLeafNumber event":                 "a leaf is asked for by its number",
 	"audit.qVerifyOrphans event":              "verifying compares every leaf with its event, in the order of the sequence",
 	"store.qUnnumberedPostgres exposure":      "the sequencer of the one event sequence gives exposure rows their place in it",
 	"store.qNumberExposuresPostgres exposure": "the sequencer of the one event sequence gives exposure rows their place in it",

@@ -3,10 +3,13 @@
 // position, one leaf: a canonical JSON text (RFC 8785) of who did what to what,
 // under which policy, and how it ended. Both are added to the act's own
 // transaction, so there is no act without its leaf and no leaf without its act.
+// Within seconds the leaves are taken, in the order of the sequence, into a Merkle
+// tree (RFC 6962), of whose head a signed checkpoint is kept.
 //
 // What it hides: the layout of leaf version 1 (leaf.go writes it, parse.go reads
-// it), and that it is rendered by hand, without maps or reflection, because it
-// stands on the path of every write.
+// it), that it is rendered by hand, without maps or reflection, because it
+// stands on the path of every write; how the tree lies in tiles (C2SP tlog-tiles),
+// and how checkpoints are signed, cosigned by witnesses and kept elsewhere.
 //
 // Invariants:
 //   - a leaf holds outside ids, salted hashes and names, never content; its index
@@ -15,11 +18,13 @@
 //   - text that is not valid UTF-8 is mended with U+FFFD, byte by byte, as
 //     encoding/json does: a hostile name cannot make an act unrecordable;
 //   - [Parse] accepts exactly the texts that version 1 can have, so a body that
-//     parses is canonical.
+//     parses is canonical;
+//   - a checkpoint is stored only with its tiles, after these have been read back and
+//     found to be a tree that begins with that of the last one; nothing is signed over
+//     a log that does not agree with its last checkpoint;
+//   - the keys of checkpoints and marks are not in the database: who can change every
+//     row can hide nothing that a checkpoint covers.
 //
-// Not here yet: the Merkle tree over the leaves, checkpoints and proofs. Until
-// they come, [Verify] finds gaps, missing or surplus leaves and leaves that
-// disagree with their event, but not a consistent rewriting of both.
-//
-// Tables: leaf. Entry points: [New], [Log.Record], [Verify].
+// Tables: leaf, tile, checkpoint. Entry points: [New], [Log.Record], [NewTree],
+// [Tree.Integrate], [Verify].
 package audit

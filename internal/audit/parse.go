@@ -253,12 +253,12 @@ func (p *parser) text() string {
 		p.fail("want a string")
 		return ""
 	}
-	end := bytes.IndexAny(p.rest, `"\`)
+	end := bytes.IndexByte(p.rest, '"')
 	if end < 0 {
 		p.fail("a string without an end")
 		return ""
 	}
-	if p.rest[end] == '"' { // the usual case: nothing is escaped
+	if bytes.IndexByte(p.rest[:end], '\\') < 0 { // the usual case: nothing is escaped
 		s := p.rest[:end]
 		if !plainText(s) {
 			p.fail("a character that must be escaped or is not UTF-8")

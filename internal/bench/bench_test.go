@@ -566,3 +566,18 @@ func TestPlan(t *testing.T) {
 		})
 	}
 }
+
+func TestAudit(t *testing.T) {
+	for _, db := range []string{dbSQLite, dbPostgres} {
+		t.Run(db, func(t *testing.T) {
+			args := []string{"audit", "--base", "1000", "--scale", "1", "--reps", "1", "--db", db}
+			if db == dbPostgres {
+				args = append(args, "--db-url", storetest.URL(t))
+			}
+			figures := bench(t, args...)
+			for _, metric := range []string{"leaf_render_us", "event_and_leaf_us", "integrate_per_s", "verify_per_s", "prove_ms"} {
+				want(t, figures, db, "", sideRecord, metric)
+			}
+		})
+	}
+}

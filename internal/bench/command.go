@@ -48,6 +48,7 @@ func Command(out, diag io.Writer) *cobra.Command {
 		scenarioCommand(out, diag, "gate", "Measure what a decision costs with up to 10,000 policies, against cedar-go without an index and OPA", gates),
 		scenarioCommand(out, diag, "spawn", "Measure what it costs to make children, and to look for those whose time is over", spawns),
 		scenarioCommand(out, diag, "plan", "Measure what planning 5, 50 and 500 objects as code costs", plans),
+		scenarioCommand(out, diag, "audit", "Measure what leaves of the record cost to write, to take into the tree, to verify and to prove", records),
 		scenarioCommand(out, diag, "start", "Measure the start of an empty network", start),
 		worldCommand(out, diag),
 		mixCommand(out, diag),
@@ -98,6 +99,8 @@ func scenarioCommand(out, diag io.Writer, name, short string, scenario func(*run
 		f.Lookup("db").DefValue, db = dbSQLite, dbSQLite
 		f.IntVar(&o.policies, "policies", maxPolicies, "the most policies, from 10 on ten times as many each time")
 		f.StringVar(&o.opa, "opa", "bin/opapeer", "program of the OPA peer; tools/peer.sh opa builds it")
+	case "audit":
+		f.Lookup("base").Usage, f.Lookup("base").DefValue, o.base = "the least number of leaves", "10000", 10_000
 	case "spawn":
 		f.Lookup("base").Usage, f.Lookup("base").DefValue, o.base = "the least number of agents with a lease", "16000", 16_000
 	case "token":

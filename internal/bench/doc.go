@@ -1,6 +1,6 @@
 // Package bench measures Reefwarden beside what it is compared with: `reef
 // bench post`, `feed`, `votes`, `home`, `search`, `messages`, `backup`, `token`, `kill`,
-// `gate`, `spawn` and `start`. It hides how a measurement is kept fair.
+// `gate`, `spawn`, `audit` and `start`. It hides how a measurement is kept fair.
 //
 // A scenario has sides: the governed server and its baselines. Every side is a
 // process of its own on loopback, started for one repetition on its own copy of

@@ -15,7 +15,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/reefwarden/reefwarden/internal/act"
-	"github.com/reefwarden/reefwarden/internal/audit"
 	"github.com/reefwarden/reefwarden/internal/lifecycle"
 	"github.com/reefwarden/reefwarden/internal/network"
 	"github.com/reefwarden/reefwarden/internal/server"
@@ -191,11 +190,11 @@ func (r *runner) checkWorld(ctx context.Context, srv *server.Server) error {
 	if err != nil {
 		return err
 	}
-	report, err := audit.Verify(ctx, srv.DB, srv.Codec)
+	report, shown, err := server.VerifyRecord(ctx, srv.Config, srv.Keys, srv.DB, nil, nil)
 	if err != nil {
 		return err
 	}
-	lines = append(lines, more...)
+	lines = append(append(lines, more...), shown.Problems...)
 	for _, p := range report.Problems {
 		lines = append(lines, fmt.Sprintf("audit log: %+v", p))
 	}

@@ -17,7 +17,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/reefwarden/reefwarden/internal/act"
-	"github.com/reefwarden/reefwarden/internal/audit"
 	"github.com/reefwarden/reefwarden/internal/certificate"
 	"github.com/reefwarden/reefwarden/internal/identity"
 	"github.com/reefwarden/reefwarden/internal/lifecycle"
@@ -43,6 +42,8 @@ const (
 	minDisk     = 1 << 30
 	probeFor    = 2 * time.Second
 	maxFindings = 5
+
+	witnessLate = time.Minute // from when on it is said that witnesses are behind
 )
 
 func (a *app) doctor() *cobra.Command {
@@ -212,11 +213,6 @@ func examineStorage(ctx context.Context, cfg server.Config, add func(check, resu
 	default:
 		add("network key", "ok", "it comes from "+cfg.KeyPlace(), "")
 	}
-	codec, err := act.NewCodec(keys.CodecKey())
-	if err != nil {
-		add("network key", "fail", err.Error(), "")
-		return
-	}
 	db, err := store.Open(ctx, cfg.Store())
 	if errors.Is(err, store.ErrInUse) {
 		add("storage, policy, record, exposures, counters", "skip", "a running server has the database open", "stop it to have them checked")
@@ -246,29 +242,7 @@ func examineStorage(ctx context.Context, cfg server.Config, add func(check, resu
 	}
 	examinePolicies(ctx, cfg, db, keys.PolicyKey(), add)
 	examineDrills(ctx, db, cfg, add)
-	report, err := audit.Verify(ctx, db, codec)
-	switch {
-	case err != nil:
-		add("record", "fail", err.Error(), "")
-	case !report.OK():
-		var lines []string
-		for _, p := range report.Problems[:min(len(report.Problems), maxFindings)] {
-			lines = append(lines, fmt.Sprintf("at %d: %s", p.Seq, p.What))
-		}
-		add("record", "fail", fmt.Sprintf("%d problems: %s", report.Bad, strings.Join(lines, "; ")), "keep a copy before anything else is written")
-	default:
-		add("record", "ok", fmt.Sprintf("%d leaves, dense and whole, %d wait for a number", report.Leaves, report.Waiting), "")
-	}
-	shown, err := provenance.Check(ctx, db)
-	switch {
-	case err != nil:
-		add("exposures", "fail", err.Error(), "")
-	case len(shown.Problems) > 0:
-		add("exposures", "fail", strings.Join(shown.Problems[:min(len(shown.Problems), maxFindings)], "; "), "keep a copy before anything else is written")
-	default:
-		add("exposures", "ok", fmt.Sprintf("%d pages with %d showings in %d segments of %d KiB, %d pages not sealed yet",
-			shown.Pages, shown.Items, shown.Segments, shown.Bytes>>10, shown.Waiting), "")
-	}
+	examineRecord(ctx, cfg, db, keys, add)
 	ends, err := provenance.CheckEnds(ctx, db)
 	switch {
 	case err != nil:
@@ -288,6 +262,53 @@ func examineStorage(ctx context.Context, cfg server.Config, add func(check, resu
 		add("counters", "ok", "they equal their rows", "")
 	}
 	examineGrowth(ctx, db, cfg, add)
+}
+
+// examineRecord says whether the record is whole, what was shown is as it was sealed, and
+// whether witnesses have seen it.
+func examineRecord(ctx context.Context, cfg server.Config, db *store.DB, keys *identity.Keys, add func(check, result, detail, fix string)) {
+	const fix = "keep a copy before anything else is written; reef audit verify says more"
+	report, shown, err := server.VerifyRecord(ctx, cfg, keys, db, nil, nil)
+	if err != nil {
+		add("record", "fail", err.Error(), "")
+		return
+	}
+	if report.OK() {
+		add("record", "ok", fmt.Sprintf("%d leaves, dense and whole, %d under %d signed checkpoints, %d wait for a number",
+			report.Leaves, report.Tree, report.Checkpoints, report.Waiting), "")
+	} else {
+		var lines []string
+		for _, p := range report.Problems[:min(len(report.Problems), maxFindings)] {
+			lines = append(lines, fmt.Sprintf("at %d: %s", p.Seq, p.What))
+		}
+		add("record", "fail", fmt.Sprintf("%d problems: %s", report.Bad, strings.Join(lines, "; ")), fix)
+	}
+	if len(shown.Problems) > 0 {
+		add("exposures", "fail", strings.Join(shown.Problems[:min(len(shown.Problems), maxFindings)], "; "), fix)
+	} else {
+		add("exposures", "ok", fmt.Sprintf("%d pages with %d showings in %d segments of %d KiB, %d of them on record, %d pages not sealed yet",
+			shown.Pages, shown.Items, shown.Segments, shown.Bytes>>10, len(report.Blocks), shown.Waiting), "")
+	}
+	if report.OK() && len(cfg.Witnesses) > 0 {
+		examineWitnesses(ctx, cfg, db, keys, add)
+	}
+}
+
+// examineWitnesses says how far behind the newest checkpoint the witnesses are.
+func examineWitnesses(ctx context.Context, cfg server.Config, db *store.DB, keys *identity.Keys, add func(check, result, detail, fix string)) {
+	state, err := server.RecordState(ctx, cfg, keys, db)
+	late := act.FromMicros(state.Last.At).Sub(act.FromMicros(state.Served.At))
+	switch {
+	case err != nil:
+		add("witnesses", "fail", err.Error(), "")
+	case state.Last.Size > 0 && state.Served.Size == 0:
+		add("witnesses", "warn", "no checkpoint has been cosigned by enough of them", "look into the log for why they do not cosign; the record goes on meanwhile")
+	case late > witnessLate:
+		add("witnesses", "warn", fmt.Sprintf("the last checkpoint that %d of them cosigned is %s older than the newest", state.Quorum, late.Round(time.Second)),
+			"look into the log for why they do not cosign; the record goes on meanwhile")
+	default:
+		add("witnesses", "ok", fmt.Sprintf("%d of %d cosigned a checkpoint of %d leaves", state.Served.Witnesses, len(cfg.Witnesses), state.Served.Size), "")
+	}
 }
 
 // examinePolicies says what is in force, and whether one operator alone can change it.

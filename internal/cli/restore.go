@@ -108,6 +108,10 @@ func (a *app) adviseConfirmation(cfg server.Config, done server.Restored, m back
 		"Whatever else was withdrawn after the backup is as it was before: what was paused,",
 		"quarantined, deleted, erased or revoked. See docs/backup.md.",
 	)
+	if done.Head != "" {
+		lines = append(lines, "", "The checkpoint of the record that was kept here before is in "+done.Head+":",
+			"reef audit verify --data "+cfg.Data+" --checkpoint "+done.Head+" says what was lost.")
+	}
 	if done.Settings != "" {
 		lines = append(lines, "", "The settings of that time are in "+done.Settings+".")
 	}

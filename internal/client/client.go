@@ -141,6 +141,10 @@ func (c conn) once(ctx context.Context, method, target, key string, body []byte,
 	if out == nil {
 		return nil
 	}
+	if plain, ok := out.(*[]byte); ok { // a file, not JSON
+		*plain = raw
+		return nil
+	}
 	if err := json.Unmarshal(raw, out); err != nil {
 		return act.Errorf(act.Internal, "the answer is not what this client expects: %w", err).
 			WithHint("check that the address is a Reefwarden server of the same version")

@@ -33,6 +33,8 @@ const (
 	infoBackup  = "reefwarden/1/backup"
 	infoNonce   = "reefwarden/1/dpop nonce"
 	infoSignIn  = "reefwarden/1/sign-in"
+	infoLog     = "reefwarden/1/log checkpoints"
+	infoLeaf    = "reefwarden/1/log marks"
 )
 
 // Keys are the keys of one network: those that its master key gives, which are
@@ -52,6 +54,8 @@ type Keys struct {
 	proof   *mac        // their digests, questions and answers
 	nonce   []byte      // of the DPoP nonces
 	signIn  []byte
+	log     ed25519.PrivateKey
+	mark    []byte
 	wrap    wraps
 	kept    keeping
 }
@@ -71,6 +75,7 @@ func deriveKeys(from ring) (*Keys, error) {
 		backup: derive(infoBackup, 32),
 		nonce:  derive(infoNonce, 32),
 		signIn: derive(infoSignIn, 32),
+		mark:   derive(infoLeaf, 32),
 		pepper: newMAC(derive(infoPepper, sha256.Size)),
 		tag:    newMAC(derive(infoTag, sha256.Size)),
 		source: newMAC(derive(infoSource, sha256.Size)),
@@ -80,11 +85,11 @@ func deriveKeys(from ring) (*Keys, error) {
 	if failed == nil {
 		k.held, failed = newSeal(held)
 	}
-	outside := derive(infoOutside, ed25519.SeedSize)
+	outside, log := derive(infoOutside, ed25519.SeedSize), derive(infoLog, ed25519.SeedSize)
 	if failed != nil {
 		return nil, fmt.Errorf("identity: derive keys: %w", failed)
 	}
-	k.policy = ed25519.NewKeyFromSeed(seed)
+	k.policy, k.log = ed25519.NewKeyFromSeed(seed), ed25519.NewKeyFromSeed(log)
 	if k.outside, failed = newSigner(ed25519.NewKeyFromSeed(outside)); failed != nil {
 		return nil, fmt.Errorf("identity: signing key: %w", failed)
 	}
@@ -102,6 +107,12 @@ func (k *Keys) IndexKey() []byte { return slices.Clone(k.index) }
 
 // PolicyKey returns the key that signs policy bundles made here.
 func (k *Keys) PolicyKey() ed25519.PrivateKey { return slices.Clone(k.policy) }
+
+// LogKey returns the key that signs the checkpoints of the record.
+func (k *Keys) LogKey() ed25519.PrivateKey { return slices.Clone(k.log) }
+
+// MarkKey returns the key of the marks that the record's tree has beside its hashes.
+func (k *Keys) MarkKey() []byte { return slices.Clone(k.mark) }
 
 // SignInKey returns the key that seals what a browser carries to an identity provider
 // and back.

@@ -22,6 +22,7 @@ func TestDefaultBundleOnOperators(t *testing.T) {
 		admin    = gate.OperatorAdmin
 		stops    = admin | gate.OperatorResponder
 		decides  = admin | gate.OperatorApprover
+		audits   = admin | gate.OperatorAuditor
 		oversees = stops | decides | gate.OperatorAuditor
 		all      = oversees | gate.OperatorObserver
 		owner    = gate.OperatorOwner
@@ -55,6 +56,8 @@ func TestDefaultBundleOnOperators(t *testing.T) {
 		"webhook.create": oversees, "webhook.list": oversees, "webhook.delete": oversees, "webhook.rotate": oversees, "webhook.replay": oversees,
 		"webhook.deliveries": oversees, "dm.survey": oversees, "queue.list": oversees, "scope.list": oversees, "scope.show": oversees, "queue.show": oversees,
 		"token.inspect": oversees, "identity.inventory": oversees,
+
+		"audit.checkpoint": all, "audit.tile": audits, "audit.entries": audits, "audit.prove": audits,
 
 		"agent.list": all, "agent.show": all, "network.condition": all, "post.read": all, "comment.list": all, "feed.read": all, "image.read": all,
 		"agent.profile": all, "community.list": all, "community.show": all, "community.moderators": all, "label.list": all, "label.roles": all,

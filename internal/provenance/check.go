@@ -2,6 +2,7 @@ package provenance
 
 import (
 	"context"
+	"crypto/sha256"
 	"fmt"
 
 	"github.com/reefwarden/reefwarden/internal/store"
@@ -16,9 +17,10 @@ FROM exposure ORDER BY pos`
 
 // Report is what Check found.
 type Report struct {
-	Segments, Pages, Items int64 // sealed; items are showings of one thing each
-	Bytes                  int64 // of the segments
-	Waiting                int64 // pages that are not sealed
+	Segments, Pages, Items int64                       // sealed; items are showings of one thing each
+	Bytes                  int64                       // of the segments
+	Waiting                int64                       // pages that are not sealed
+	Digests                map[int64][sha256.Size]byte // of each segment, by its number, as the record has them
 	Problems               []string
 }
 
@@ -37,7 +39,7 @@ func (r *Report) problem(format string, args ...any) {
 func Check(ctx context.Context, db *store.DB) (Report, error) {
 	var report Report
 	err := db.Snapshot(ctx, func(v *store.View) error {
-		report = Report{}
+		report = Report{Digests: make(map[int64][sha256.Size]byte)}
 		tail := make(map[int64]struct{})
 		lowest := int64(-1)
 		if err := v.All(qCheckTail, func(r *store.Row) error {
@@ -87,6 +89,7 @@ func (c *checker) segment(r *store.Row) error {
 	}
 	c.id = id
 	c.Segments++
+	c.Digests[id] = digestOf(id, head, body)
 	c.Bytes += int64(len(head) + len(body))
 	s, err := openSegment(head)
 	if err != nil {

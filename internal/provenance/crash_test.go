@@ -43,7 +43,7 @@ func sealForKilling() error {
 	if err != nil {
 		return err
 	}
-	s, err := NewSealer(db)
+	s, err := NewSealer(db, nil)
 	if err != nil {
 		return err
 	}

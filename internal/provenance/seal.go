@@ -2,6 +2,8 @@ package provenance
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"slices"
@@ -22,6 +24,7 @@ import (
 // Sealer at a time.
 type Sealer struct {
 	db     *store.DB
+	note   Note
 	packer *packer
 	pages  int // of a full part
 	rows   int
@@ -35,13 +38,23 @@ const (
 	sealTries  = 3 // when others seal, or a late row falls into the part
 )
 
-// NewSealer returns a sealer of a database's log.
-func NewSealer(db *store.DB) (*Sealer, error) {
+// Sealed is what is put on record of a segment.
+type Sealed struct {
+	ID                       int64
+	Digest                   [32]byte
+	FirstSeq, LastSeq, Pages int64
+}
+
+// Note puts a segment on record, in the transaction that adds it.
+type Note func(tx *store.Tx, s Sealed) error
+
+// NewSealer returns a sealer of a database's log. Without a note nothing is put on record.
+func NewSealer(db *store.DB, note Note) (*Sealer, error) {
 	p, err := newPacker()
 	if err != nil {
 		return nil, err
 	}
-	return &Sealer{db: db, packer: p, pages: blockPages, rows: BlockRows}, nil
+	return &Sealer{db: db, note: note, packer: p, pages: blockPages, rows: BlockRows}, nil
 }
 
 // On SQLite positions have the order of the sequence. On PostgreSQL rows that have
@@ -73,6 +86,9 @@ var errMoved = errors.New("the log has changed meanwhile")
 func (s *Sealer) Seal(ctx context.Context) (made int, err error) {
 	for tries := 0; ; {
 		p, err := s.due(ctx)
+		if err == nil && p == nil {
+			err = s.catchUp(ctx)
+		}
 		if err != nil || p == nil {
 			return made, err
 		}
@@ -148,9 +164,82 @@ func (s *Sealer) seal(ctx context.Context, p *part) error {
 		if gone != p.rows {
 			return errMoved
 		}
-		return tx.Batch(qSegmentAdd, id+1, int64(seg.kind), first.AfterSeq, last.AfterSeq, first.At, last.At,
-			int64(seg.rows), int64(seg.items), head, body)
+		if err := tx.Batch(qSegmentAdd, id+1, int64(seg.kind), first.AfterSeq, last.AfterSeq, first.At, last.At,
+			int64(seg.rows), int64(seg.items), head, body); err != nil {
+			return err
+		}
+		return s.record(tx)
 	})
+}
+
+// noted is whose row in the table cursor says which segment was put on record last.
+const noted = "segments on record"
+
+const (
+	noteBatch = 64
+
+	qSegmentsAfter store.Q = `SELECT id, first_seq, last_seq, pages, head, body FROM segment WHERE id > $1 ORDER BY id LIMIT $2`
+)
+
+// record puts segments on record that are not: the one that was just added, and those
+// that earlier releases have made.
+func (s *Sealer) record(tx *store.Tx) error {
+	if s.note == nil {
+		return nil
+	}
+	after, err := tx.Cursor(noted)
+	if err != nil {
+		return err
+	}
+	var list []Sealed
+	if err := tx.All(qSegmentsAfter, func(r *store.Row) error {
+		x := Sealed{ID: r.Int(0), FirstSeq: r.Int(1), LastSeq: r.Int(2), Pages: r.Int(3)}
+		x.Digest = digestOf(x.ID, r.Bytes(4), r.Bytes(5))
+		list = append(list, x)
+		return nil
+	}, after, int64(noteBatch)); err != nil {
+		return err
+	}
+	for _, x := range list {
+		if err := s.note(tx, x); err != nil {
+			return err
+		}
+		after = x.ID
+	}
+	return tx.SaveCursor(noted, after)
+}
+
+// catchUp puts on record what is sealed and is not.
+func (s *Sealer) catchUp(ctx context.Context) error {
+	if s.note == nil {
+		return nil
+	}
+	for {
+		var last, after int64
+		if err := s.db.View(ctx, func(v *store.View) (err error) {
+			if after, err = v.Cursor(noted); err == nil {
+				_, err = v.One(qSegmentLast, func(r *store.Row) error { last = r.Int(0); return nil })
+			}
+			return err
+		}); err != nil || last <= after {
+			return err
+		}
+		if err := s.db.Write(ctx, s.record); err != nil {
+			return err
+		}
+	}
+}
+
+// digestOf is what the record says of a segment: nothing of it can be changed, nor can two
+// change places.
+func digestOf(id int64, head, body []byte) (sum [sha256.Size]byte) {
+	h := sha256.New()
+	_, _ = h.Write(binary.BigEndian.AppendUint64(nil, uint64(id))) // never fails
+	_, _ = h.Write(binary.BigEndian.AppendUint64(nil, uint64(len(head))))
+	_, _ = h.Write(head)
+	_, _ = h.Write(body)
+	h.Sum(sum[:0])
+	return sum
 }
 
 // proveSame opens what has been sealed, as a reader will, and fails unless it has

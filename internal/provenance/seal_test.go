@@ -42,7 +42,7 @@ func sealing(t *testing.T, fn func(t *testing.T, db *store.DB, c *clock)) {
 
 func sealer(t testing.TB, db *store.DB, pages, rows int) *Sealer {
 	t.Helper()
-	s, err := NewSealer(db)
+	s, err := NewSealer(db, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

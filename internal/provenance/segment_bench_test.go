@@ -126,7 +126,7 @@ func BenchmarkExposeWhileSealing(b *testing.B) {
 			b.Run(fmt.Sprintf("%s/sealing=%v", d, sealing), func(b *testing.B) {
 				db := storetest.Open(b, d)
 				tr := start(b, db, Config{Every: time.Minute})
-				s, err := NewSealer(db)
+				s, err := NewSealer(db, nil)
 				if err != nil {
 					b.Fatal(err)
 				}

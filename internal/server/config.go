@@ -66,6 +66,9 @@ type Config struct {
 	KeepDecisions  int      `koanf:"keep-decisions" default:"2" help:"days for which is kept what was decided, and about what, so that other policies can be tried on it"`
 	TwoPerson      bool     `koanf:"two-person" default:"false" help:"what changes the policies, stops the whole network, or ends an owner's agents or a class, waits for somebody else than who asked: a second operator with the role approver or admin"`
 	WebhookAllow   []string `koanf:"webhook-allow" help:"address or CIDR beside the public internet that webhooks may reach, on any port"`
+	AuditHead      string   `koanf:"audit-head" help:"file outside the database in which this node keeps the newest checkpoint of the record, to find out when the database is of an earlier time; on another disk it outlives this one; DATA/audit.head if empty"`
+	Witnesses      []string `koanf:"audit-witnesses" help:"witnesses that cosign the record's checkpoints, so that it cannot be shown differently to different readers: KEY@URL, the key as NAME+HASH+KEY"`
+	Quorum         int      `koanf:"audit-quorum" default:"0" help:"how many of them have to cosign a checkpoint before it is given out; 0 is more than half"`
 	WebhookPorts   []string `koanf:"webhook-ports" help:"ports that webhooks may reach on public addresses; 443 and 80 if empty"`
 	LogLevel       string   `koanf:"log-level" default:"info" help:"debug, info, warn or error"`
 	LogJSON        bool     `koanf:"log-json" default:"false" help:"log JSON lines instead of text"`
@@ -208,7 +211,7 @@ func Load(flags map[string]any) (Config, error) {
 			return c, fmt.Errorf("there is no setting %q: see reef serve --help", key)
 		}
 	}
-	for _, key := range []string{"trusted-proxy", "quotas", "webhook-allow", "webhook-ports", "oauth-clients", "oidc-scopes", "oidc-roles", "oidc-allow"} {
+	for _, key := range []string{"trusted-proxy", "quotas", "webhook-allow", "webhook-ports", "oauth-clients", "oidc-scopes", "oidc-roles", "oidc-allow", "audit-witnesses"} {
 		if list, ok := k.Get(key).(string); ok {
 			_ = k.Set(key, strings.Fields(strings.ReplaceAll(list, ",", " ")))
 		}
@@ -277,6 +280,9 @@ func (c Config) Check() error {
 		return fmt.Errorf("--observer-pages %q is none of operators, public, off", c.ObserverPages)
 	}
 	if _, err := c.clients(); err != nil {
+		return err
+	}
+	if _, err := c.witnesses(); err != nil {
 		return err
 	}
 	if !slices.Contains([]string{"", LegacyOn, LegacyOff}, c.LegacyKeys) {
@@ -359,17 +365,25 @@ func (c Config) KeyPath() string {
 
 // KillLogPath is where the network's kills are noted. With a configured file those
 // of named networks are beside it, as NAME.kills.log.
-func (c Config) KillLogPath() string {
+func (c Config) KillLogPath() string { return c.beside(c.KillLog, "kills.log") }
+
+// beside is where a file of the network is that outlives its database: the one that was
+// configured, or one of a name in the network's own directory.
+func (c Config) beside(configured, name string) string {
 	switch {
-	case c.KillLog != "" && c.Network != "":
-		return filepath.Join(filepath.Dir(c.KillLog), c.Network+".kills.log")
-	case c.KillLog != "":
-		return c.KillLog
+	case configured != "" && c.Network != "":
+		return filepath.Join(filepath.Dir(configured), c.Network+"."+name)
+	case configured != "":
+		return configured
 	case c.Network != "":
-		return filepath.Join(NetworkDir(c.Data, c.Network), "kills.log")
+		return filepath.Join(NetworkDir(c.Data, c.Network), name)
 	}
-	return filepath.Join(c.Data, "kills.log")
+	return filepath.Join(c.Data, name)
 }
+
+// HeadPath is where this node keeps the newest checkpoint of the record. With a configured
+// file those of named networks are beside it, as NAME.audit.head.
+func (c Config) HeadPath() string { return c.beside(c.AuditHead, "audit.head") }
 
 // TokenFile is where the operators' token is.
 func (c Config) TokenFile() string {

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/reefwarden/reefwarden/internal/act"
+	"github.com/reefwarden/reefwarden/internal/audit"
 	"github.com/reefwarden/reefwarden/internal/backup"
 	"github.com/reefwarden/reefwarden/internal/identity"
 	"github.com/reefwarden/reefwarden/internal/lifecycle"
@@ -67,6 +68,7 @@ type Restoring struct {
 type Restored struct {
 	Condition lifecycle.Condition
 	Backup    backup.Manifest
+	Head      string // file with the checkpoint that was kept of the record before; "" if there was none
 	Settings  string // file with the settings of that time; "" if the backup had none
 	Items     int    // of the index of words
 }
@@ -227,6 +229,12 @@ func Restore(ctx context.Context, c Config, r Restoring, log *slog.Logger) (out 
 	if err != nil {
 		return out, err
 	}
+	// The restored record may be of an earlier time than what was kept of it: it begins
+	// anew, and what was kept stays beside it.
+	if out.Head, err = audit.SetAside(c.HeadPath()); err != nil {
+		_ = os.Remove(draft)
+		return out, err
+	}
 	if err := s.DB.FinishRestore(ctx); err != nil {
 		_ = os.Remove(draft)
 		return out, err
@@ -314,7 +322,10 @@ func Detached(ctx context.Context, c Config, log *slog.Logger) (*Server, error) 
 	if err != nil {
 		return nil, err
 	}
-	if s.sequencer, err = startSequencer(s.DB, s.Bus, log); err == nil {
+	if err = s.Tree.Anchor(ctx); err == nil {
+		s.sequencer, err = startSequencer(s.DB, s.Bus, log)
+	}
+	if err == nil {
 		err = s.Lifecycle.Reconcile(ctx)
 	}
 	if err == nil {

@@ -114,6 +114,8 @@ func Retention(c Config) []Kept {
 		{Table: "policy_flip", Owner: "policy", Grows: "what the policies beside those in force decide otherwise", Each: each(policy.MaxRows, "policy_shadow"), Note: "they go with it"},
 		{Table: "manifest", Owner: "manifest", Grows: "an object of a file that is applied", Fixed: manifest.MaxObjects, Note: "one that is taken out of the files goes when what it speaks of has ended"},
 		{Table: "leaf", Owner: "audit", Grows: "every event", Stays: "it is the record", Each: each(1, "event")},
+		{Table: "tile", Owner: "audit", Grows: "256 leaves, 256 tiles", Fixed: 8, Each: each(1, "leaf"), Stays: "proofs are made of it"},
+		{Table: "checkpoint", Owner: "audit", Grows: "a second in which something was recorded", Stays: "it is what was signed", Note: "of an hour the last one, and the last that enough witnesses have cosigned"},
 
 		{Table: "exposure", Owner: "provenance", Grows: "pages that are shown to somebody for the first time", Fixed: 2 * provenance.BlockRows, Note: "it is the part of the log that is not sealed yet; more may wait for seconds"},
 		{Table: "segment", Owner: "provenance", Grows: "a sealed part of the log: a day, or some thousand pages", Stays: "it is the record of who was shown what"},

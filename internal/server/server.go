@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/reefwarden/reefwarden/internal/act"
@@ -54,6 +55,9 @@ type Server struct {
 	Labels    *provenance.Labels
 
 	Likenesses *provenance.Likenesses
+	Record     *audit.Log
+	Tree       *audit.Tree
+	Audit      *audit.Acts
 	Metrics    *telemetry.Metrics
 	API        *api.Kernel
 
@@ -67,6 +71,7 @@ type Server struct {
 	chores    *chores
 	uses      *loop
 	leases    *loop
+	anchor    *loop             // holds the record against the checkpoint that this node keeps
 	drift     *loop             // counts what is not as its files say
 	rings     *loop             // reads the ring of keys again and again
 	looks     *loop             // at the files of door; nil without TLS
@@ -74,6 +79,8 @@ type Server struct {
 	issuing   chan struct{}     // closed when the issuer has its keys
 	started   bool              // the background work of gate and tracer
 	closed    sync.Once
+
+	logTrouble atomic.Pointer[string] // why the record does not go on from what was kept of it; nil while it does
 
 	keyTrouble string // of the goroutine of rings: why the ring could not be read the last time
 }
@@ -203,6 +210,11 @@ func assemble(ctx context.Context, c Config, log *slog.Logger) (_ *Server, err e
 		Sealer: s.Keys.Wrapper(), Owners: owners{s.Lifecycle, s.Identity},
 		Push: s.push(),
 	})
+	s.Record = audit.New(audit.Config{Codec: s.Codec, Log: log})
+	if s.Tree, err = c.tree(s.Keys, s.DB, log); err != nil {
+		return nil, err
+	}
+	s.Audit = audit.NewActs(s.Gate, s.Tree, s.Codec)
 	if err = s.openPolicy(ctx); err != nil {
 		return nil, err
 	}
@@ -210,7 +222,7 @@ func assemble(ctx context.Context, c Config, log *slog.Logger) (_ *Server, err e
 	s.Likenesses = provenance.NewLikenesses(s.DB, s.Network.Texts)
 	s.Gate.Plug(gate.Ports{
 		Standings: s.Lifecycle, Decider: s.Policy, Tracer: s.Tracer, Meter: s.Metrics,
-		Recorder: audit.New(audit.Config{Codec: s.Codec, Log: log}), Holds: s.Lifecycle,
+		Recorder: s.Record, Holds: s.Lifecycle,
 		Credentials: s.Identity, Bounds: s.Lifecycle, Labels: s.Labels,
 	})
 
@@ -227,6 +239,9 @@ func assemble(ctx context.Context, c Config, log *slog.Logger) (_ *Server, err e
 // begin begins a network's work in the background and makes its doors. What the
 // kill log knows and the database does not is applied before anything else.
 func (s *Server) begin(ctx context.Context) (err error) {
+	if err := s.Tree.Anchor(ctx); err != nil {
+		return err
+	}
 	if err := s.Lifecycle.Reconcile(ctx); err != nil {
 		return err
 	}
@@ -250,32 +265,39 @@ func (s *Server) begin(ctx context.Context) (err error) {
 	s.drift = startEvery(time.Minute, s.log, "count what is not as its files say", s.Manifests.Watch)
 	s.uses = startEvery(time.Minute, s.log, "store uses", s.Identity.StoreUses)
 	s.rings = startEvery(cmp.Or(s.Config.KeyRefresh, keyRefresh), s.log, "read the network's key again", s.refreshKeys)
-	sealer, err := provenance.NewSealer(s.DB)
+	s.anchor = startEvery(integrateEvery, s.log, "hold the record against what was kept of it", s.anchored)
+	sealer, err := provenance.NewSealer(s.DB, s.noteSealed)
 	if err != nil {
 		return err
 	}
-	s.chores = startChores(s.DB, s.log,
-		chore{name: "approvals", every: 5 * time.Second, limit: time.Minute, do: s.Lifecycle.Tend}, // half of a lease's life
-		chore{name: "containment", every: sweepEvery, limit: time.Minute, do: s.Lifecycle.SweepScopes},
+	list := []chore{
+		{name: "approvals", every: 5 * time.Second, limit: time.Minute, do: s.Lifecycle.Tend}, // half of a lease's life
+		{name: "containment", every: sweepEvery, limit: time.Minute, do: s.Lifecycle.SweepScopes},
 		s.drill(),
-		chore{name: "tasks", every: 15 * time.Second, limit: 10 * time.Second, do: func(ctx context.Context) error { return s.Network.SweepTasks(ctx, s.DB) }},
-		chore{name: "housekeeping", every: housekeepEvery, limit: housekeepEvery, do: s.Housekeep},
-		chore{name: "seal", every: sealEvery, limit: time.Minute, do: seal(sealer)},
-		chore{name: "likeness", every: likenessEvery, limit: time.Minute, do: s.Likenesses.Follow},
-		chore{name: "keys", every: min(keysEvery, cmp.Or(s.Config.KeyRefresh, keysEvery)), limit: time.Minute, do: s.renewKeys},
-		chore{name: "issuer", every: time.Minute, limit: time.Minute, do: s.Issuer.RotateDue},
-		chore{name: "reaper", every: s.Lifecycle.ReapEvery(), limit: time.Minute, do: s.reap},
-		chore{name: "conduct", every: lifecycle.WatchEvery, limit: time.Minute, do: s.Lifecycle.Watch},
-		chore{name: "rollouts", every: lifecycle.RolloutEvery, limit: time.Minute, do: s.Lifecycle.RollOut},
-		chore{name: "idle", every: lifecycle.IdleEvery, limit: time.Minute, do: s.Lifecycle.TellIdle},
-		chore{name: "sweeper", every: lifecycle.SweepEvery, limit: time.Minute, do: s.sweep},
-	)
+		{name: "tasks", every: 15 * time.Second, limit: 10 * time.Second, do: func(ctx context.Context) error { return s.Network.SweepTasks(ctx, s.DB) }},
+		{name: "housekeeping", every: housekeepEvery, limit: housekeepEvery, do: s.Housekeep},
+		{name: "seal", every: sealEvery, limit: time.Minute, do: seal(sealer)},
+		{name: "tree", every: integrateEvery, limit: time.Minute, do: s.Tree.Integrate},
+		{name: "likeness", every: likenessEvery, limit: time.Minute, do: s.Likenesses.Follow},
+		{name: "keys", every: min(keysEvery, cmp.Or(s.Config.KeyRefresh, keysEvery)), limit: time.Minute, do: s.renewKeys},
+		{name: "issuer", every: time.Minute, limit: time.Minute, do: s.Issuer.RotateDue},
+		{name: "reaper", every: s.Lifecycle.ReapEvery(), limit: time.Minute, do: s.reap},
+		{name: "conduct", every: lifecycle.WatchEvery, limit: time.Minute, do: s.Lifecycle.Watch},
+		{name: "rollouts", every: lifecycle.RolloutEvery, limit: time.Minute, do: s.Lifecycle.RollOut},
+		{name: "idle", every: lifecycle.IdleEvery, limit: time.Minute, do: s.Lifecycle.TellIdle},
+		{name: "sweeper", every: lifecycle.SweepEvery, limit: time.Minute, do: s.sweep},
+	}
+	if len(s.Tree.Witnesses) > 0 {
+		list = append(list, chore{name: "witnesses", every: integrateEvery, limit: time.Minute, do: s.Tree.Cosign})
+	}
+	s.chores = startChores(s.DB, s.log, list...)
 	s.Metrics.WatchWriteQueue(s.DB.QueueDepth)
 	s.Metrics.WatchBus(s.Bus.Connected, s.Bus.Dropped)
 	s.Metrics.WatchFenceAge(s.Gate.FenceAge)
 	s.Metrics.WatchLeases(s.DB.Leads)
 	s.Metrics.WatchDrills(s.drills)
 	s.Metrics.WatchContained(s.Lifecycle.Contained, s.Lifecycle.Sweeping)
+	s.Metrics.WatchRecord(s.recorded)
 	s.Metrics.WatchDrift(s.Manifests.Drift)
 	s.Metrics.WatchKills(s.Lifecycle.KillCount, func() bool { return s.Gate.Barred() == nil })
 
@@ -339,7 +361,7 @@ func (s *Server) doors() error {
 			OwnKeyApproval: s.Config.OwnKeyApproval, Challenge: s.Config.Challenge, Heartbeat: cmp.Or(s.Config.Heartbeat, gate.DefaultHeartbeat),
 		},
 	}))
-	own := native.New(native.Config{Kernel: kernel, Network: s.Network, Lifecycle: s.Lifecycle, Issuer: s.Issuer, Passkeys: s.Passkeys, Policies: s.Policies, Manifests: s.Manifests, Labels: s.Labels})
+	own := native.New(native.Config{Kernel: kernel, Network: s.Network, Lifecycle: s.Lifecycle, Issuer: s.Issuer, Passkeys: s.Passkeys, Policies: s.Policies, Manifests: s.Manifests, Labels: s.Labels, Audit: s.Audit})
 	kernel.Mount(own)
 	kernel.Mount(native.NewDescription(kernel, own, s.URL))
 	var sessions *api.Sessions
@@ -416,6 +438,7 @@ const (
 	lookEvery      = 2 * time.Second // for networks and certificates that were made meanwhile
 	likenessEvery  = 10 * time.Second
 	sealEvery      = 5 * time.Second // what of the log of exposures is full or old
+	integrateEvery = time.Second     // what was recorded into the tree
 )
 
 // Run serves until ctx ends, then lets requests under way finish for a while.
@@ -534,6 +557,9 @@ func (s *Server) Close() {
 		}
 		if s.chores != nil {
 			s.chores.close()
+		}
+		if s.anchor != nil {
+			s.anchor.close()
 		}
 		if s.leases != nil {
 			s.leases.close()

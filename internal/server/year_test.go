@@ -148,7 +148,7 @@ func TestYearStaysBounded(t *testing.T) {
 			y.Server = servertest.Start(t, cfg)
 			y.op = operator(t, y.Server)
 			var err error
-			if y.sealer, err = provenance.NewSealer(y.DB); err != nil {
+			if y.sealer, err = provenance.NewSealer(y.DB, nil); err != nil {
 				t.Fatal(err)
 			}
 			y.busy, y.deaf, y.talks = y.claimed("busy", ""), y.claimed("deaf", ""), y.claimed("talks", "")

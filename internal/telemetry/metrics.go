@@ -42,6 +42,7 @@ type Metrics struct {
 	certUntil, certCurrent                         atomic.Pointer[func() float64]
 	leases                                         leases
 	drills                                         drills
+	record                                         record
 }
 
 type (
@@ -118,6 +119,7 @@ func NewMetrics() *Metrics {
 	m.registry.MustRegister(
 		&m.leases,
 		&m.drills,
+		&m.record,
 		prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "reef_bus_dropped_total", Help: "Signals thrown away on this node."}, pull(&m.busDropped)),
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),

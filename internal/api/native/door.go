@@ -10,6 +10,7 @@ import (
 
 	"github.com/reefwarden/reefwarden/internal/act"
 	"github.com/reefwarden/reefwarden/internal/api"
+	"github.com/reefwarden/reefwarden/internal/audit"
 	"github.com/reefwarden/reefwarden/internal/gate"
 	"github.com/reefwarden/reefwarden/internal/identity"
 	"github.com/reefwarden/reefwarden/internal/identity/passkey"
@@ -30,6 +31,7 @@ type Config struct {
 	Policies  *policy.Office
 	Manifests *manifest.Manifests
 	Labels    *provenance.Labels
+	Audit     *audit.Acts
 }
 
 type door struct {
@@ -41,6 +43,7 @@ type door struct {
 	policies      *policy.Office
 	manifests     *manifest.Manifests
 	provenance    *provenance.Labels
+	audit         *audit.Acts
 	codec         *act.Codec
 	json, problem []string // values of Content-Type, shared and never changed
 }
@@ -55,7 +58,7 @@ const (
 // New returns the door.
 func New(c Config) *api.Door {
 	d := &door{
-		kernel: c.Kernel, network: c.Network, lifecycle: c.Lifecycle, issuer: c.Issuer, passkeys: c.Passkeys, policies: c.Policies, manifests: c.Manifests, provenance: c.Labels, codec: c.Kernel.Codec,
+		kernel: c.Kernel, network: c.Network, lifecycle: c.Lifecycle, issuer: c.Issuer, passkeys: c.Passkeys, policies: c.Policies, manifests: c.Manifests, provenance: c.Labels, audit: c.Audit, codec: c.Kernel.Codec,
 		json: []string{"application/json"}, problem: []string{"application/problem+json"},
 	}
 	return &api.Door{
@@ -65,7 +68,7 @@ func New(c Config) *api.Door {
 		Instead: map[string]string{
 			"DELETE /agents/{agent}": "send a POST to /v1/agents/{id}/kill with a reason",
 		},
-		Routes: slices.Concat(d.operatorRoutes(), d.ownerRoutes(), d.scopeRoutes(), d.classRoutes(), d.mandateRoutes(), d.birthRoutes(), d.schemaRoutes(), d.policyRoutes(), d.manifestRoutes(), d.credentialRoutes(), d.commandRoutes(), d.svidRoutes(), d.newcomerRoutes(), d.socialRoutes(), d.placeRoutes(), d.labelRoutes(), d.taintRoutes(), d.pictureRoutes(), d.postRoutes(),
+		Routes: slices.Concat(d.operatorRoutes(), d.ownerRoutes(), d.scopeRoutes(), d.classRoutes(), d.mandateRoutes(), d.birthRoutes(), d.schemaRoutes(), d.policyRoutes(), d.manifestRoutes(), d.logRoutes(), d.credentialRoutes(), d.commandRoutes(), d.svidRoutes(), d.newcomerRoutes(), d.socialRoutes(), d.placeRoutes(), d.labelRoutes(), d.taintRoutes(), d.pictureRoutes(), d.postRoutes(),
 			d.dayRoutes(), d.conversationRoutes(), d.taskRoutes(), d.eventRoutes(), d.queueRoutes()),
 	}
 }

@@ -33,7 +33,7 @@ func NewDescription(k *api.Kernel, native *api.Door, url func() string) *api.Doo
 
 type object = map[string]any
 
-var pathParameter = regexp.MustCompile(`\{([a-z_]+)\}`)
+var pathParameter = regexp.MustCompile(`\{([a-z_]+)(?:\.\.\.)?\}`)
 
 // openAPI makes the description (OpenAPI 3.1.0).
 func openAPI(k *api.Kernel, d *api.Door, url string) object {
@@ -77,10 +77,11 @@ func openAPI(k *api.Kernel, d *api.Door, url string) object {
 		if r.Anonymous {
 			op["security"] = []object{}
 		}
-		item, ok := paths[r.Path].(object)
+		path := strings.ReplaceAll(r.Path, "...}", "}")
+		item, ok := paths[path].(object)
 		if !ok {
 			item = object{}
-			paths[r.Path] = item
+			paths[path] = item
 		}
 		item[strings.ToLower(r.Method)] = op
 	}
@@ -136,7 +137,7 @@ type schemas struct {
 	asked bool // types of bodies that are sent here: the act says what may not be left out
 }
 
-// content describes a body: JSON, or bytes, an image's or a backup's, which have no
+// content describes a body: JSON, or bytes, of an image, a backup or a log, which have no
 // schema (OpenAPI 3.1.0 §4.8.14.3).
 func (s *schemas) content(body any) object {
 	switch body.(type) {
@@ -144,6 +145,8 @@ func (s *schemas) content(body any) object {
 		return object{"image/*": object{}}
 	case archive:
 		return object{BackupType: object{}}
+	case logFile:
+		return object{logText[0]: object{}, logBytes[0]: object{}}
 	}
 	return object{"application/json": object{"schema": s.of(reflect.TypeOf(body))}}
 }

@@ -15,7 +15,6 @@ import (
 	"testing"
 
 	"github.com/reefwarden/reefwarden/internal/act"
-	"github.com/reefwarden/reefwarden/internal/audit"
 	"github.com/reefwarden/reefwarden/internal/identity"
 	"github.com/reefwarden/reefwarden/internal/lifecycle"
 	"github.com/reefwarden/reefwarden/internal/network"
@@ -199,9 +198,12 @@ func Violations(t testing.TB, s *server.Server) (lines []string) {
 	if err != nil {
 		t.Fatalf("check the network: %v", err)
 	}
-	report, err := audit.Verify(ctx, s.DB, s.Codec)
+	if err := s.Tree.Integrate(ctx); err != nil {
+		t.Fatalf("take the leaves into the tree: %v", err)
+	}
+	report, shown, err := server.VerifyRecord(ctx, s.Config, s.Keys, s.DB, nil, nil)
 	if err != nil {
-		t.Fatalf("verify the log: %v", err)
+		t.Fatalf("verify the record: %v", err)
 	}
 	for _, p := range report.Problems {
 		lines = append(lines, fmt.Sprintf("audit log: %+v", p))
@@ -216,10 +218,6 @@ func Violations(t testing.TB, s *server.Server) (lines []string) {
 		t.Fatalf("check the grants: %v", err)
 	}
 	lines = append(lines, grants...)
-	shown, err := provenance.Check(ctx, s.DB)
-	if err != nil {
-		t.Fatalf("check what was shown: %v", err)
-	}
 	ends, err := provenance.CheckEnds(ctx, s.DB)
 	if err != nil {
 		t.Fatalf("check the ends of edges: %v", err)
