@@ -23,11 +23,13 @@ var house = map[string]room{
 
 	"store":     {rank: 1, budget: 5000}, // ADR 11: dumps and restores
 	"bus":       {rank: 1, budget: 1000},
-	"telemetry": {rank: 1, budget: 1000},
+	"telemetry": {rank: 1, budget: 1100}, // ADR 39: what callers' traces are, how exports stand
 	"picture":   {rank: 1, budget: 1000},
 	"legible":   {rank: 1, budget: 500},
 	"skill":     {rank: 1, budget: 1500},
 	"client":    {rank: 1, budget: 4500, peers: []string{"identity/token"}}, // ADR 23, 28: it holds keys and makes proofs
+
+	"telemetry/otlp": {rank: 1, budget: 1400}, // ADR 39: hides the OpenTelemetry SDK and what products want of it
 
 	"certificate": {rank: 1, budget: 500},
 
@@ -79,10 +81,11 @@ var house = map[string]room{
 	"cmd/reef": {rank: 8, budget: 100},
 
 	// For tests only.
-	"secret/secrettest": {rank: 3, budget: 1000, tests: true}, // the doubles of stores: for secret's conformance test and the server's rotation under load
-	"store/storetest":   {rank: 1, budget: 1000, peers: []string{"store"}, tests: true},
-	"server/servertest": {rank: 6, budget: 1000, peers: []string{"server"}, tests: true},
-	"arch":              {rank: 8, budget: 100, tests: true},
+	"secret/secrettest":       {rank: 3, budget: 1000, tests: true}, // the doubles of stores: for secret's conformance test and the server's rotation under load
+	"telemetry/otlp/otlptest": {rank: 1, budget: 500, tests: true},  // a double of OTLP intakes: for otlp's tests and the server's
+	"store/storetest":         {rank: 1, budget: 1000, peers: []string{"store"}, tests: true},
+	"server/servertest":       {rank: 6, budget: 1000, peers: []string{"server"}, tests: true},
+	"arch":                    {rank: 8, budget: 100, tests: true},
 }
 
 // drawers are names that say nothing about what is inside.

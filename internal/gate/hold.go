@@ -8,6 +8,7 @@ import (
 
 	"github.com/reefwarden/reefwarden/internal/act"
 	"github.com/reefwarden/reefwarden/internal/store"
+	"github.com/reefwarden/reefwarden/internal/telemetry"
 )
 
 // The obligations that keep an act waiting. Both are met once, for one call.
@@ -98,6 +99,8 @@ type passage struct {
 	via  act.ID  // the approval under which a kept call is done; 0 for others
 	met  string  // the demand that the approval meets
 	made act.Ref // what came of it
+
+	ended *Ended // what the witness is told; nil without one
 
 	spend func(*store.Tx) error // uses up what was shown for the act, see DoSpending; nil for others
 }
@@ -219,7 +222,7 @@ func (a *WriteAct[In, Out]) keep(ctx context.Context, p act.Principal, pass *pas
 		}
 		return g.Recorder.Record(tx, Entry{
 			Act: holdAct, At: tx.Now(), Principal: p, Target: target.Ref, Out: act.Ref{ID: waits.Approval, Version: waits.Epoch},
-			Outcome: Done, Decision: *d, Count: 1, Trace: act.TraceOf(ctx),
+			Outcome: Done, Decision: *d, Count: 1, Trace: act.TraceOf(ctx), Caller: telemetry.CallerOf(ctx),
 		})
 	})
 	switch {

@@ -28,6 +28,7 @@ import (
 	"github.com/reefwarden/reefwarden/internal/identity/svid"
 	"github.com/reefwarden/reefwarden/internal/policy"
 	"github.com/reefwarden/reefwarden/internal/store"
+	"github.com/reefwarden/reefwarden/internal/telemetry/otlp"
 )
 
 // Config is everything that can be set. Each field's tags give the key (flag
@@ -69,6 +70,8 @@ type Config struct {
 	WebhookPorts   []string `koanf:"webhook-ports" help:"ports that webhooks may reach on public addresses; 443 and 80 if empty"`
 	LogLevel       string   `koanf:"log-level" default:"info" help:"debug, info, warn or error"`
 	LogJSON        bool     `koanf:"log-json" default:"false" help:"log JSON lines instead of text"`
+	OTLP           string   `koanf:"otlp" help:"preset for traces, metrics and logs that go out: datadog:https://HOST, splunk:REALM or elastic:URL; the standard OTEL_* variables count more, and nothing is sent without either"`
+	OTLPKey        string   `koanf:"otlp-key-file" help:"file with the key that the preset's product wants"`
 
 	Quotas       []string      `koanf:"quotas" help:"rates that differ from the profile's: NAME=LIMIT/WINDOW or NAME=off, like post=1/10m; NAME.new is for new agents"`
 	NewAgent     time.Duration `koanf:"new-agent" default:"24h" help:"how long an agent is held to the rates of new ones; at least 1s"`
@@ -110,6 +113,9 @@ type Config struct {
 	// Bare switches decisions, leaves and edges off for the ungoverned side of
 	// `reef bench`; nothing else may set it.
 	Bare bool `koanf:"-"`
+	// Out sends traces, metrics and logs of the process, nil if nothing is sent. Who opened
+	// it closes it, after the server.
+	Out *otlp.Out `koanf:"-"`
 	// Clock and Fault are for tests.
 	Clock act.Clock              `koanf:"-"`
 	Fault func(store.Step) error `koanf:"-"`
@@ -341,6 +347,11 @@ func parsePrefix(s string) (netip.Prefix, error) {
 		return netip.PrefixFrom(ip, ip.BitLen()), nil
 	}
 	return netip.ParsePrefix(s)
+}
+
+// Telemetry makes a plan of what is sent out, of the settings and the standard variables.
+func (c Config) Telemetry(getenv func(string) string) (otlp.Plan, error) {
+	return otlp.Read(otlp.Config{Preset: c.OTLP, KeyFile: c.OTLPKey, Service: "reefwarden", Version: c.Program}, getenv)
 }
 
 // KeyPath is where the network's key is. Nodes that share a key file find the

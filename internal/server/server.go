@@ -20,6 +20,7 @@ import (
 	"github.com/reefwarden/reefwarden/internal/bus"
 	"github.com/reefwarden/reefwarden/internal/certificate"
 	"github.com/reefwarden/reefwarden/internal/console"
+	"github.com/reefwarden/reefwarden/internal/export"
 	"github.com/reefwarden/reefwarden/internal/gate"
 	"github.com/reefwarden/reefwarden/internal/identity"
 	"github.com/reefwarden/reefwarden/internal/identity/passkey"
@@ -56,7 +57,8 @@ type Server struct {
 
 	log       *slog.Logger
 	keeper    *policy.Keeper
-	networks  *networks // beside this one; nil in a named network
+	spans     *export.Spans // nil when none are sent
+	networks  *networks     // beside this one; nil in a named network
 	listener  net.Listener
 	http      *http.Server
 	handler   http.Handler // of this network alone
@@ -201,7 +203,7 @@ func assemble(ctx context.Context, c Config, log *slog.Logger) (_ *Server, err e
 	s.Gate.Plug(gate.Ports{
 		Standings: s.Lifecycle, Decider: s.Policy, Tracer: s.Tracer, Meter: s.Metrics,
 		Recorder: audit.New(audit.Config{Codec: s.Codec, Log: log}), Holds: s.Lifecycle,
-		Credentials: s.Identity, Bounds: s.Lifecycle,
+		Credentials: s.Identity, Bounds: s.Lifecycle, Witness: s.witness(),
 	})
 
 	// Memory is loaded between two looks at the fences; then background work.
@@ -266,6 +268,7 @@ func (s *Server) begin(ctx context.Context) (err error) {
 	s.Metrics.WatchDrills(s.drills)
 	s.Metrics.WatchContained(s.Lifecycle.Contained, s.Lifecycle.Sweeping)
 	s.Metrics.WatchDrift(s.Manifests.Drift)
+	s.sendMetrics()
 	s.Metrics.WatchKills(s.Lifecycle.KillCount, func() bool { return s.Gate.Barred() == nil })
 
 	return s.doors()
@@ -550,6 +553,9 @@ func (s *Server) Close() {
 				s.log.Error("store what was counted of reads", "err", err)
 			}
 			s.keeper.Close()
+		}
+		if s.spans != nil {
+			s.spans.Close()
 		}
 		if s.Lifecycle != nil {
 			if err := s.Lifecycle.Close(); err != nil {
