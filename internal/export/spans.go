@@ -190,11 +190,24 @@ func contextOf(trace, name string, ref act.Ref) (c otlp.Context, ok bool) {
 	return c, true
 }
 
-// SpanOf returns the ids of the span of a leaf's act, for events that name it; ok is false
-// when it has none: acts that were not done have spans that nothing else knows.
+// spanOf returns the span of a leaf's act, for those who name it; ok is false when it has
+// none that follows from the record: acts that were not done have spans that nothing else
+// knows.
 func spanOf(f *audit.Followed) (id string, ok bool) {
 	c, ok := contextOf(f.Leaf.Trace, f.Leaf.Act, f.Ref)
 	return hex.EncodeToString(c.Span[:]), ok && f.Leaf.Outcome == gate.Done.String()
+}
+
+// Traceparent is the header (W3C Trace Context §3.2) that names the span of the act with
+// a number in the record, "" for one that has none.
+func Traceparent(v *store.View, seq int64) (header string, err error) {
+	err = audit.Follow(v, seq-1, 1, func(f audit.Followed) error {
+		if span, ok := spanOf(&f); ok && f.Seq == seq {
+			header = "00-" + f.Leaf.Trace + "-" + span + "-01"
+		}
+		return nil
+	})
+	return header, err
 }
 
 // take makes the span of an act, if somebody wants it.
