@@ -158,11 +158,20 @@ func (s *Spans) follow(ctx context.Context) {
 	}
 }
 
+// makes lists the acts that make things which others are shown, or other versions of them.
+// Other acts are about things that are there.
+var makes = map[string]bool{
+	"post.create": true, "comment.create": true, "dm.request": true, "dm.send": true, "import.write": true,
+	"task.post": true, "task.progress": true, "task.complete": true, "task.fail": true,
+	"community.create": true, "community.provide": true, "community.update": true, "label.define": true, "label.prompt": true,
+	"agent.register": true, "agent.enroll": true, "agent.request": true, "agent.spawn": true, "agent.update": true,
+}
+
 // learn remembers which act made a thing. The first is the one that made it; a later one
 // counts when it made another version.
 func (s *Spans) learn(trace, name string, ref act.Ref) {
 	c, ok := contextOf(trace, name, ref)
-	if !ok || ref.ID == 0 {
+	if !ok || ref.ID == 0 || !makes[name] {
 		return
 	}
 	if known, is := s.made.get(ref.ID); !is || ref.Version > known.version {
