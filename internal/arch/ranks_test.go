@@ -53,6 +53,7 @@ var house = map[string]room{
 	"identity/passkey": {rank: 3, budget: 1000, peers: []string{"identity"}}, // ADR 26: hides WebAuthn and its library
 
 	"audit":      {rank: 3, budget: 3000},
+	"span":       {rank: 3, budget: 1000}, // ADR 39: what agents report of their own work
 	"provenance": {rank: 3, budget: 5000},
 	"network":    {rank: 3, budget: 12500},                              // ADR 22: it wraps anew what it has wrapped; ADR 31: what is under way
 	"lifecycle":  {rank: 3, budget: 11500, peers: []string{"identity"}}, // ADR 28, 31, 33: classes, mandates, lines, halts, scopes and their log, health
@@ -61,7 +62,7 @@ var house = map[string]room{
 	"detect":   {rank: 4, budget: 6000},
 	"site":     {rank: 4, budget: 3000},
 	"manifest": {rank: 4, budget: 3000},
-	"export":   {rank: 4, budget: 2000},
+	"export":   {rank: 4, budget: 3500}, // ADR 39: spans, OCSF and its sinks
 
 	"api":          {rank: 5, budget: 2500},
 	"api/native":   {rank: 5, budget: 7000, peers: []string{"api"}}, // ADR 28

@@ -95,7 +95,9 @@ var tables = map[string]table{
 	"attachment":   {owner: "network", unique: []string{"id", "label, target"}},
 	"moderator":    {owner: "network", unique: []string{"community, agent"}},
 
-	"leaf": {owner: "audit", unique: []string{"pos"}},
+	"agent_span": {owner: "span", unique: []string{"trace, agent, id"}},
+	"caller":     {owner: "span", unique: []string{"trace, pos"}},
+	"leaf":       {owner: "audit", unique: []string{"pos"}},
 
 	"exposure":   {owner: "provenance", unique: []string{"pos"}},
 	"derivation": {owner: "provenance", unique: []string{"pos, ord"}},
@@ -143,6 +145,8 @@ var crossings = map[string]string{
 	"audit.qVerifyNumbered event":             "verifying compares every leaf with its event, in the order of the sequence",
 	"audit.qVerifyWaiting event":              "verifying compares every leaf with its event, in the order of the sequence",
 	"audit.qRefusals event":                   "what was refused is read in the order of the sequence",
+	"audit.qFollow event":                     "leaves are followed in the order of the sequence",
+	"audit.qAt event":                         "a leaf is told with its number",
 	"audit.qVerifyOrphans event":              "verifying compares every leaf with its event, in the order of the sequence",
 	"store.qUnnumberedPostgres exposure":      "the sequencer of the one event sequence gives exposure rows their place in it",
 	"store.qNumberExposuresPostgres exposure": "the sequencer of the one event sequence gives exposure rows their place in it",

@@ -21,6 +21,9 @@ func examineExports(cfg server.Config, add func(check, result, detail, fix strin
 		add("telemetry", "ok", fmt.Sprintf("traces go to %s, metrics to %s, logs to %s",
 			plan.Where(otlp.Traces, os.Getenv), plan.Where(otlp.Metrics, os.Getenv), plan.Where(otlp.Logs, os.Getenv)), "")
 	}
+	if n := len(cfg.OCSF); n > 0 { // cfg.Check has looked at each
+		add("ocsf", "ok", fmt.Sprintf("events go to %d sinks; reef_export_behind says how many wait", n), "")
+	}
 	for _, w := range plan.Warnings {
 		add("telemetry", "warn", w, "")
 	}

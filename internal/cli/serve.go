@@ -109,7 +109,7 @@ func (a *app) run(ctx context.Context, cfg server.Config, answers func(context.C
 	if err := cfg.Check(); err != nil {
 		return configError{err}
 	}
-	cfg.Program = Version()
+	cfg.Program, cfg.Stdout = Version(), a.out
 	log, out, err := a.outlets(ctx, cfg)
 	if err != nil {
 		return err

@@ -1,8 +1,17 @@
 package server
 
 import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/reefwarden/reefwarden/internal/act"
+	"github.com/reefwarden/reefwarden/internal/audit"
 	"github.com/reefwarden/reefwarden/internal/export"
 	"github.com/reefwarden/reefwarden/internal/gate"
+	"github.com/reefwarden/reefwarden/internal/span"
+	"github.com/reefwarden/reefwarden/internal/store"
 	"github.com/reefwarden/reefwarden/internal/telemetry"
 	"github.com/reefwarden/reefwarden/internal/telemetry/otlp"
 )
@@ -36,5 +45,81 @@ func (s *Server) exports() (list []telemetry.Export) {
 			list = append(list, telemetry.Export{Name: x.String(), Dropped: s.Config.Out.Dropped(x), Behind: -1})
 		}
 	}
+	if s.ocsf != nil {
+		list = append(list, telemetry.Export{Name: "ocsf", Behind: s.ocsf.Behind()})
+	}
 	return list
+}
+
+// recorder puts acts on record, and beside them under which span of its own their caller
+// asked, if it says so.
+type recorder struct {
+	*audit.Log
+	spans *span.Keeper
+}
+
+func (r recorder) Record(tx *store.Tx, e gate.Entry) error {
+	if err := r.Log.Record(tx, e); err != nil || e.Caller == (telemetry.Caller{}) || e.Principal.Kind != act.Agent {
+		return err
+	}
+	return r.spans.Called(tx, e)
+}
+
+// actAt tells span of an act on record.
+func actAt(v *store.View, pos int64) (span.Act, error) {
+	f, found, err := audit.At(v, pos)
+	if err == nil && !found {
+		err = fmt.Errorf("nothing is on record at %d", pos)
+	}
+	if err != nil {
+		return span.Act{}, err
+	}
+	a := span.Act{Seq: f.Seq, Name: f.Leaf.Act, At: f.Leaf.At, Outcome: f.Leaf.Outcome, Agent: f.Leaf.Principal.ID, Thing: f.Leaf.Out.ID, Trace: f.Leaf.Trace}
+	if a.Thing == "" {
+		a.Thing = f.Leaf.Target.ID
+	}
+	return a, nil
+}
+
+const ocsfEvery = time.Second
+
+// ocsfChore gives the record to the sinks of the settings; without any there is none.
+func (s *Server) ocsfChore() ([]chore, error) {
+	if len(s.Config.OCSF) == 0 {
+		return nil, nil
+	}
+	key, err := export.Key(s.Config.OCSFKey)
+	if err != nil {
+		return nil, err
+	}
+	c := export.OCSFConfig{DB: s.DB, Network: s.Config.PublicURL, Version: s.Config.Program, Log: s.log}
+	if c.Network == "" {
+		c.Network = "reefwarden:" + networkCode(s.Keys.Check()) // its address may change, and tells two networks apart no better
+	}
+	for _, text := range s.Config.OCSF {
+		sink, err := export.OpenSink(text, key, s.Config.Stdout)
+		if err != nil {
+			export.NewOCSF(c).Close()
+			return nil, err
+		}
+		c.Sinks = append(c.Sinks, sink)
+	}
+	s.ocsf = export.NewOCSF(c)
+	return []chore{{name: "ocsf", every: ocsfEvery, limit: time.Minute, do: s.ocsf.Pass}}, nil
+}
+
+// checkSinks refuses what is no sink, opening none.
+func (c Config) checkSinks() error {
+	key, err := export.Key(c.OCSFKey)
+	for _, text := range slices.Sorted(slices.Values(c.OCSF)) {
+		if err == nil {
+			err = export.CheckSink(text, key)
+		}
+	}
+	return err
+}
+
+// forgetSpans drops what agents reported when its time is over.
+func (s *Server) forgetSpans(ctx context.Context) error {
+	return span.Housekeep(ctx, s.DB, act.Micros(s.DB.Clock()().Add(-s.Config.keepSpans())))
 }

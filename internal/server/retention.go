@@ -17,6 +17,7 @@ import (
 	"github.com/reefwarden/reefwarden/internal/network"
 	"github.com/reefwarden/reefwarden/internal/policy"
 	"github.com/reefwarden/reefwarden/internal/provenance"
+	"github.com/reefwarden/reefwarden/internal/span"
 	"github.com/reefwarden/reefwarden/internal/store"
 )
 
@@ -114,6 +115,9 @@ func Retention(c Config) []Kept {
 		{Table: "policy_flip", Owner: "policy", Grows: "what the policies beside those in force decide otherwise", Each: each(policy.MaxRows, "policy_shadow"), Note: "they go with it"},
 		{Table: "manifest", Owner: "manifest", Grows: "an object of a file that is applied", Fixed: manifest.MaxObjects, Note: "one that is taken out of the files goes when what it speaks of has ended"},
 		{Table: "leaf", Owner: "audit", Grows: "every event", Stays: "it is the record", Each: each(1, "event")},
+
+		{Table: "agent_span", Owner: "span", Grows: "a span or log record that an agent reports", Ages: []Age{{"reported", c.keepSpans(), span.QOldestSpan}}, Note: fmt.Sprintf("a report has at most %d, and counts as a write", span.MaxRecords)},
+		{Table: "caller", Owner: "span", Grows: "an act that an agent asks for under a span of its own", Ages: []Age{{"done", c.keepSpans(), span.QOldestCaller}}},
 
 		{Table: "exposure", Owner: "provenance", Grows: "pages that are shown to somebody for the first time", Fixed: 2 * provenance.BlockRows, Note: "it is the part of the log that is not sealed yet; more may wait for seconds"},
 		{Table: "segment", Owner: "provenance", Grows: "a sealed part of the log: a day, or some thousand pages", Stays: "it is the record of who was shown what"},

@@ -29,6 +29,7 @@ import (
 	"github.com/reefwarden/reefwarden/internal/network"
 	"github.com/reefwarden/reefwarden/internal/policy"
 	"github.com/reefwarden/reefwarden/internal/provenance"
+	"github.com/reefwarden/reefwarden/internal/span"
 	"github.com/reefwarden/reefwarden/internal/store"
 	"github.com/reefwarden/reefwarden/internal/telemetry"
 )
@@ -51,6 +52,7 @@ type Server struct {
 	Lifecycle *lifecycle.Lifecycle
 	Network   *network.Network
 	Manifests *manifest.Manifests
+	Spans     *span.Keeper
 	Tracer    *provenance.Tracer
 	Metrics   *telemetry.Metrics
 	API       *api.Kernel
@@ -58,6 +60,7 @@ type Server struct {
 	log       *slog.Logger
 	keeper    *policy.Keeper
 	spans     *export.Spans // nil when none are sent
+	ocsf      *export.OCSF  // nil without a sink
 	networks  *networks     // beside this one; nil in a named network
 	listener  net.Listener
 	http      *http.Server
@@ -196,13 +199,14 @@ func assemble(ctx context.Context, c Config, log *slog.Logger) (_ *Server, err e
 		Sealer: s.Keys.Wrapper(), Owners: owners{s.Lifecycle, s.Identity},
 		Push: s.push(),
 	})
+	s.Spans = span.New(s.Gate, span.Config{Act: actAt})
 	if err = s.openPolicy(ctx); err != nil {
 		return nil, err
 	}
 	s.Tracer = provenance.New(s.DB, provenance.Config{Recheck: s.Lifecycle.Recheck, Log: log})
 	s.Gate.Plug(gate.Ports{
 		Standings: s.Lifecycle, Decider: s.Policy, Tracer: s.Tracer, Meter: s.Metrics,
-		Recorder: audit.New(audit.Config{Codec: s.Codec, Log: log}), Holds: s.Lifecycle,
+		Recorder: recorder{audit.New(audit.Config{Codec: s.Codec, Log: log}), s.Spans}, Holds: s.Lifecycle,
 		Credentials: s.Identity, Bounds: s.Lifecycle, Witness: s.witness(),
 	})
 
@@ -246,7 +250,11 @@ func (s *Server) begin(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	s.chores = startChores(s.DB, s.log,
+	ocsf, err := s.ocsfChore()
+	if err != nil {
+		return err
+	}
+	s.chores = startChores(s.DB, s.log, append(ocsf,
 		chore{name: "approvals", every: 5 * time.Second, limit: time.Minute, do: s.Lifecycle.Tend}, // half of a lease's life
 		chore{name: "containment", every: sweepEvery, limit: time.Minute, do: s.Lifecycle.SweepScopes},
 		s.drill(),
@@ -260,7 +268,7 @@ func (s *Server) begin(ctx context.Context) (err error) {
 		chore{name: "rollouts", every: lifecycle.RolloutEvery, limit: time.Minute, do: s.Lifecycle.RollOut},
 		chore{name: "idle", every: lifecycle.IdleEvery, limit: time.Minute, do: s.Lifecycle.TellIdle},
 		chore{name: "sweeper", every: lifecycle.SweepEvery, limit: time.Minute, do: s.sweep},
-	)
+	)...)
 	s.Metrics.WatchWriteQueue(s.DB.QueueDepth)
 	s.Metrics.WatchBus(s.Bus.Connected, s.Bus.Dropped)
 	s.Metrics.WatchFenceAge(s.Gate.FenceAge)
@@ -331,7 +339,7 @@ func (s *Server) doors() error {
 			OwnKeyApproval: s.Config.OwnKeyApproval, Challenge: s.Config.Challenge, Heartbeat: cmp.Or(s.Config.Heartbeat, gate.DefaultHeartbeat),
 		},
 	}))
-	own := native.New(native.Config{Kernel: kernel, Network: s.Network, Lifecycle: s.Lifecycle, Issuer: s.Issuer, Passkeys: s.Passkeys, Policies: s.Policies, Manifests: s.Manifests})
+	own := native.New(native.Config{Kernel: kernel, Network: s.Network, Lifecycle: s.Lifecycle, Issuer: s.Issuer, Passkeys: s.Passkeys, Policies: s.Policies, Manifests: s.Manifests, Spans: s.Spans})
 	kernel.Mount(own)
 	kernel.Mount(native.NewDescription(kernel, own, s.URL))
 	var sessions *api.Sessions
@@ -479,7 +487,7 @@ func (s *Server) Settle(ctx context.Context) error {
 
 // Housekeep drops what nobody needs any more; see Retention. It is a chore.
 func (s *Server) Housekeep(ctx context.Context) error {
-	return errors.Join(s.Gate.Housekeep(ctx), s.Lifecycle.Housekeep(ctx), s.Issuer.Housekeep(ctx), s.Network.Housekeep(ctx),
+	return errors.Join(s.Gate.Housekeep(ctx), s.Lifecycle.Housekeep(ctx), s.Issuer.Housekeep(ctx), s.Network.Housekeep(ctx), s.forgetSpans(ctx),
 		policy.Housekeep(ctx, s.DB, act.Micros(s.DB.Clock()().Add(-s.Config.keepDecisions()))))
 }
 
@@ -525,6 +533,9 @@ func (s *Server) Close() {
 		}
 		if s.chores != nil {
 			s.chores.close()
+		}
+		if s.ocsf != nil {
+			s.ocsf.Close()
 		}
 		if s.leases != nil {
 			s.leases.close()

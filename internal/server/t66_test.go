@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -76,6 +77,8 @@ func TestT66_ContentStaysAndForeignTracesAreLinked(t *testing.T) {
 			r := otlptest.Start(t, otlptest.Rules{})
 			cfg := servertest.Config(t, d)
 			cfg.Out, cfg.WebhookAllow = outTo(t, r), []string{"127.0.0.0/8"}
+			events := filepath.Join(t.TempDir(), "ocsf.jsonl")
+			cfg.OCSF = []string{"file:" + events}
 			s := servertest.Start(t, cfg)
 			var parent atomic.Pointer[string]
 			hook := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, req *http.Request) { parent.Store(new(req.Header.Get("Traceparent"))) }))
@@ -193,6 +196,21 @@ func TestT66_ContentStaysAndForeignTracesAreLinked(t *testing.T) {
 				})
 			}); err != nil {
 				t.Fatal(err)
+			}
+			if err := s.Settle(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			var newest int64
+			if err := s.DB.View(t.Context(), func(v *store.View) (err error) { newest, err = v.LastSequence(); return err }); err != nil {
+				t.Fatal(err)
+			}
+			var lines []byte
+			otlptest.Wait(t, "every leaf is an event", func() bool {
+				lines, _ = os.ReadFile(events)
+				return int64(bytes.Count(lines, []byte("\n"))) >= newest
+			})
+			if bytes.Contains(lines, []byte(canary)) || bytes.Contains(lines, []byte(foreignTrace)) || !bytes.Contains(lines, []byte(comment.SpanID().String())) {
+				t.Error("events have content, a stranger's trace, or not the spans of acts")
 			}
 			if w := r.Wrong(); len(w) > 0 {
 				t.Error(w)

@@ -136,7 +136,7 @@ type schemas struct {
 	asked bool // types of bodies that are sent here: the act says what may not be left out
 }
 
-// content describes a body: JSON, or bytes, an image's or a backup's, which have no
+// content describes a body: JSON, or bytes, an image's, a backup's or an exporter's, which have no
 // schema (OpenAPI 3.1.0 §4.8.14.3).
 func (s *schemas) content(body any) object {
 	switch body.(type) {
@@ -144,6 +144,8 @@ func (s *schemas) content(body any) object {
 		return object{"image/*": object{}}
 	case archive:
 		return object{BackupType: object{}}
+	case otlpBody:
+		return object{otlpType: object{}}
 	}
 	return object{"application/json": object{"schema": s.of(reflect.TypeOf(body))}}
 }
