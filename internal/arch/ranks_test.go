@@ -62,7 +62,7 @@ var house = map[string]room{
 	"detect":   {rank: 4, budget: 6000},
 	"site":     {rank: 4, budget: 3000},
 	"manifest": {rank: 4, budget: 3000},
-	"export":   {rank: 4, budget: 3500}, // ADR 39: spans, OCSF and its sinks
+	"export":   {rank: 4, budget: 2500}, // ADR 39: spans, OCSF and its sinks
 
 	"api":          {rank: 5, budget: 2500},
 	"api/native":   {rank: 5, budget: 7000, peers: []string{"api"}}, // ADR 28

@@ -245,7 +245,7 @@ func (s *Spans) take(a *gate.Ended) {
 		return
 	}
 	x.Attrs = s.attributes(a)
-	if e.Outcome != gate.Done {
+	if e.Outcome != gate.Done && e.Code != act.Held {
 		if x.Failed = e.Rule; x.Failed == "" {
 			x.Failed = e.Code.String()
 		}
@@ -363,16 +363,20 @@ func (s *Spans) attributes(a *gate.Ended) []slog.Attr {
 	}
 	ref(otlp.TargetID, otlp.TargetKind, otlp.TargetVersion, e.Target)
 	ref(otlp.MadeID, otlp.MadeKind, otlp.MadeVersion, e.Out)
-	text(otlp.Outcome, e.Outcome.String())
 	switch {
 	case e.Outcome == gate.Done:
+		text(otlp.Outcome, e.Outcome.String())
 		text(otlp.Decision, "allow")
-	case e.Outcome == gate.Refused:
-		text(otlp.Decision, "deny")
-	}
-	if e.Outcome != gate.Done {
+	case e.Code == act.Held:
+		text(otlp.Outcome, e.Code.String())
+		text(otlp.Decision, "hold")
+	default:
+		text(otlp.Outcome, e.Outcome.String())
 		text(otlp.Code, e.Code.String())
 		text(otlp.ErrorType, e.Code.String())
+		if e.Outcome == gate.Refused {
+			text(otlp.Decision, "deny")
+		}
 	}
 	text(otlp.Rule, e.Rule)
 	text(otlp.PolicyID, e.Decision.Policy)

@@ -343,7 +343,7 @@ func (a *WriteAct[In, Out]) once(ctx context.Context, p act.Principal, pass *pas
 		write = g.db.Shared
 	}
 	did, err := write(ctx, func(tx *store.Tx) error {
-		replayed = false
+		replayed, pass.ended = false, nil
 		if err := g.recheck(tx, p, target); err != nil {
 			return err
 		}
@@ -661,10 +661,15 @@ func (g *Gate) finish(ctx context.Context, p act.Principal, i Info, began time.T
 		return
 	}
 	e := act.AsError(err)
-	outcome := Failed
+	outcome, took := Failed, g.clock().Sub(began)
+	if g.Witness != nil {
+		defer func() {
+			g.Witness.Ended(&Ended{Entry: refusal(ctx, p, i.Name, outcome, e, began.Add(took)), Began: began, Took: took, Write: i.Write})
+		}()
+	}
 	switch e.Code {
 	case act.Held: // put on record with the call
-		g.Meter.ActDone(i.Name, e.Code.String(), g.clock().Sub(began))
+		g.Meter.ActDone(i.Name, e.Code.String(), took)
 		return
 	case act.Denied, act.Unauthenticated, act.RateLimited:
 		outcome = Refused
@@ -679,12 +684,8 @@ func (g *Gate) finish(ctx context.Context, p act.Principal, i Info, began time.T
 		g.log.Log(ctx, level, "act unavailable", "act", i.Name, "err", err)
 	case act.Invalid, act.NotFound, act.Conflict, act.TooLarge, act.Gone, act.Mismatch, act.Method:
 	}
-	took := g.clock().Sub(began)
 	g.Meter.ActDone(i.Name, outcome.String(), took)
 	g.denied.add(ctx, p, i.Name, outcome, e)
-	if g.Witness != nil {
-		g.Witness.Ended(&Ended{Entry: refusal(ctx, p, i.Name, outcome, e, began.Add(took)), Began: began, Took: took, Write: i.Write})
-	}
 }
 
 // Refuse records that a request was refused before any act began: no valid

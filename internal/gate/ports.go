@@ -257,7 +257,7 @@ type Witness interface {
 }
 
 // Ended is an act as it ended. Of one that was not done the entry says no more than its
-// leaf.
+// leaf; one that waits for somebody's word has failed with the code Held.
 type Ended struct {
 	Entry Entry
 	Began time.Time

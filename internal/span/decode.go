@@ -15,6 +15,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/reefwarden/reefwarden/internal/act"
+	"github.com/reefwarden/reefwarden/internal/telemetry"
 	"github.com/reefwarden/reefwarden/internal/telemetry/otlp"
 )
 
@@ -221,10 +222,9 @@ func value(v *commonpb.AnyValue, depth int) string {
 	return ""
 }
 
-// clip makes a text fit to be kept: valid, without NUL, and short.
+// clip makes a text fit to be kept: on one line, without credentials, and short.
 func clip(s string, most int) string {
-	s = strings.ToValidUTF8(strings.ReplaceAll(s, "\x00", ""), "\uFFFD")
-	if len(s) <= most {
+	if s = telemetry.Clean(s); len(s) <= most {
 		return s
 	}
 	cut := most - len("…")

@@ -37,8 +37,8 @@ func tracesOf(spans ...*tracepb.Span) *tracepb.TracesData {
 // or by a model is a hash.
 func TestParseBounds(t *testing.T) {
 	good := &tracepb.Span{
-		TraceId: id(16, 'a'), SpanId: id(8, 'b'), Name: strings.Repeat("é", 500) + "\x00\xff", StartTimeUnixNano: 5_000, EndTimeUnixNano: 9_000,
-		Attributes: []*commonpb.KeyValue{{Key: "gen_ai.output.messages", Value: text("a secret word")}, {Key: "long", Value: text(strings.Repeat("x", 5000))}},
+		TraceId: id(16, 'a'), SpanId: id(8, 'b'), Name: strings.Repeat("é", 500) + "\x00", StartTimeUnixNano: 5_000, EndTimeUnixNano: 9_000,
+		Attributes: []*commonpb.KeyValue{{Key: "gen_ai.output.messages", Value: text("a secret word")}, {Key: "long", Value: text(strings.Repeat("x", 5000))}, {Key: "note", Value: text("Bearer NeedleInTheHay4711\nsecond line")}},
 		Links:      []*tracepb.Span_Link{{TraceId: id(16, 'c'), SpanId: id(8, 'd')}, {TraceId: id(3, 'c')}},
 	}
 	for range 100 {
@@ -54,6 +54,9 @@ func TestParseBounds(t *testing.T) {
 	}
 	if got := x.Attrs["gen_ai.output.messages"]; got != hashed("a secret word") || strings.Contains(got, "secret") {
 		t.Errorf("a message is kept as %q", got)
+	}
+	if got := x.Attrs["note"]; strings.Contains(got, "Needle") || strings.Contains(got, "\n") {
+		t.Errorf("a credential, or a line end, is kept: %q", got)
 	}
 	many := make([]*tracepb.Span, MaxRecords+5)
 	for i := range many {

@@ -48,7 +48,7 @@ const (
 	Outcome          = "reef.outcome"
 	Code             = "reef.code"
 	Rule             = "reef.rule"
-	Decision         = "reef.decision" // allow or deny
+	Decision         = "reef.decision" // allow, deny or hold
 	PolicyID         = "reef.policy.id"
 	PolicyBundle     = "reef.policy.bundle"
 	Shown            = "reef.shown" // how many things of others a read has shown

@@ -2,7 +2,9 @@ package otlp
 
 import (
 	"context"
+	"crypto/rand"
 	"log/slog"
+	"maps"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -33,6 +35,9 @@ type Out struct {
 // Open returns. The caller must Close it.
 func Open(ctx context.Context, p Plan, log *slog.Logger) (o *Out, err error) {
 	o = &Out{plan: p, log: log, stop: make(chan struct{})}
+	// Without a name of its own the figures of several nodes would be one another's.
+	o.plan.resource = maps.Clone(p.resource)
+	o.plan.resource["service.instance.id"] = rand.Text()
 	// What the libraries have to say, about spans that a receiver took in part for example,
 	// would go to standard error past the handler that cleans it.
 	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) { log.Warn("telemetry", "err", err) }))

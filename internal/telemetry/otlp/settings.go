@@ -67,8 +67,8 @@ func (p *Plan) Where(s Signal, getenv func(string) string) string {
 		return t.Endpoint
 	}
 	for _, name := range []string{variable(s, "ENDPOINT"), "OTEL_EXPORTER_OTLP_ENDPOINT"} {
-		if v := getenv(name); v != "" {
-			return v
+		if u, err := url.Parse(getenv(name)); err == nil && u.Host != "" {
+			return u.Redacted()
 		}
 	}
 	return "the collector on this machine"
@@ -124,14 +124,12 @@ func Read(c Config, getenv func(string) string) (Plan, error) {
 	if err := p.readSampler(getenv); err != nil {
 		return p, err
 	}
-	for name, into := range map[string]*int{"OTEL_SPAN_LINK_COUNT_LIMIT": &p.links} {
-		if v := getenv(name); v != "" {
-			n, err := strconv.Atoi(v)
-			if err != nil || n < 0 {
-				return p, invalid("%s is %q, not a number", name, v)
-			}
-			*into = n
+	if v := getenv("OTEL_SPAN_LINK_COUNT_LIMIT"); v != "" {
+		n, err := strconv.Atoi(v)
+		if err != nil || n < 0 {
+			return p, invalid("OTEL_SPAN_LINK_COUNT_LIMIT is %q, not a number", v)
 		}
+		p.links = n
 	}
 	if v := getenv("OTEL_METRIC_EXPORT_INTERVAL"); v != "" {
 		ms, err := strconv.Atoi(v)
@@ -225,10 +223,11 @@ func (p *Plan) preset(getenv func(string) string) error {
 	}
 	for s := range signals {
 		t := &p.To[s]
-		if paths[s] == "" || getenv("OTEL_"+strings.ToUpper(s.String())+"_EXPORTER") == "none" {
-			if !t.On || paths[s] == "" {
-				t.On = t.On && getenv(variable(s, "ENDPOINT")) != ""
-			}
+		if getenv("OTEL_"+strings.ToUpper(s.String())+"_EXPORTER") == "none" {
+			continue
+		}
+		if paths[s] == "" { // not unless it has an endpoint of its own
+			t.On = getenv(variable(s, "ENDPOINT")) != ""
 			continue
 		}
 		t.On, t.GRPC = true, false // none of the three takes gRPC for everything
