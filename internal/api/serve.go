@@ -40,7 +40,7 @@ type Call struct {
 // serve is the life of a request.
 func (k *Kernel) serve(d *Door, r *Route) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
-		ctx, trace, _ := telemetry.StartTrace(req.Context(), req.Header.Get("Traceparent"))
+		ctx, trace := telemetry.StartTrace(req.Context(), req.Header.Get("Traceparent"))
 		c := &Call{W: w, R: req, Route: r, kernel: k, door: d, began: k.Clock(), trace: trace}
 		defer k.end(ctx, c)
 		head := w.Header()

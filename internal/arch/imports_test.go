@@ -21,6 +21,7 @@ var keepers = []struct {
 	{"github.com/nats-io", []string{"bus"}, "the bus is a signal behind bus; nothing else may come to rest on it"},
 	{"github.com/spiffe", []string{"identity", "identity/svid", "egress"}, "SVIDs are made in identity and handed out beside agents in egress"},
 	{"google.golang.org/grpc", []string{"egress"}, "the Workload API is the one thing that is spoken by gRPC"},
+	{"go.opentelemetry.io", []string{"telemetry/otlp", "span"}, "traces and figures go out through otlp; span reads what agents send"},
 	{"github.com/cedar-policy", []string{"policy"}, "the policy language is wrapped where it enters"},
 	{"github.com/spf13", []string{"cli", "bench"}, "flags and commands end in cli and bench; below them there is server.Config"},
 	{"sigs.k8s.io/structured-merge-diff", []string{"manifest"}, "who says which field is found out in manifest only"},

@@ -23,11 +23,13 @@ var house = map[string]room{
 
 	"store":     {rank: 1, budget: 5000}, // ADR 11: dumps and restores
 	"bus":       {rank: 1, budget: 1000},
-	"telemetry": {rank: 1, budget: 1000},
+	"telemetry": {rank: 1, budget: 1100}, // ADR 39: what callers' traces are, how exports stand
 	"picture":   {rank: 1, budget: 1000},
 	"legible":   {rank: 1, budget: 500},
 	"skill":     {rank: 1, budget: 1500},
 	"client":    {rank: 1, budget: 4500, peers: []string{"identity/token"}}, // ADR 23, 28: it holds keys and makes proofs
+
+	"telemetry/otlp": {rank: 1, budget: 1400}, // ADR 39: hides the OpenTelemetry SDK and what products want of it
 
 	"certificate": {rank: 1, budget: 500},
 
@@ -50,6 +52,7 @@ var house = map[string]room{
 
 	"identity/passkey": {rank: 3, budget: 1000, peers: []string{"identity"}}, // ADR 26: hides WebAuthn and its library
 
+	"span":       {rank: 3, budget: 1000}, // ADR 39: what agents report of their own work
 	"audit":      {rank: 3, budget: 3500}, // ADR 36: the tree, witnesses, what is checked elsewhere
 	"provenance": {rank: 3, budget: 5000},
 
@@ -62,7 +65,7 @@ var house = map[string]room{
 	"detect":   {rank: 4, budget: 6000},
 	"site":     {rank: 4, budget: 3000},
 	"manifest": {rank: 4, budget: 3000},
-	"export":   {rank: 4, budget: 2000},
+	"export":   {rank: 4, budget: 2500}, // ADR 39: spans, OCSF and its sinks
 
 	"api":          {rank: 5, budget: 2500},
 	"api/native":   {rank: 5, budget: 7000, peers: []string{"api"}}, // ADR 28
@@ -82,10 +85,11 @@ var house = map[string]room{
 	"cmd/reef": {rank: 8, budget: 100},
 
 	// For tests only.
-	"secret/secrettest": {rank: 3, budget: 1000, tests: true}, // the doubles of stores: for secret's conformance test and the server's rotation under load
-	"store/storetest":   {rank: 1, budget: 1000, peers: []string{"store"}, tests: true},
-	"server/servertest": {rank: 6, budget: 1000, peers: []string{"server"}, tests: true},
-	"arch":              {rank: 8, budget: 100, tests: true},
+	"secret/secrettest":       {rank: 3, budget: 1000, tests: true}, // the doubles of stores: for secret's conformance test and the server's rotation under load
+	"telemetry/otlp/otlptest": {rank: 1, budget: 500, tests: true},  // a double of OTLP intakes: for otlp's tests and the server's
+	"store/storetest":         {rank: 1, budget: 1000, peers: []string{"store"}, tests: true},
+	"server/servertest":       {rank: 6, budget: 1000, peers: []string{"server"}, tests: true},
+	"arch":                    {rank: 8, budget: 100, tests: true},
 }
 
 // drawers are names that say nothing about what is inside.

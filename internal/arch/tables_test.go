@@ -95,6 +95,8 @@ var tables = map[string]table{
 	"attachment":   {owner: "network", unique: []string{"id", "label, target"}},
 	"moderator":    {owner: "network", unique: []string{"community, agent"}},
 
+	"agent_span": {owner: "span", unique: []string{"trace, agent, id"}},
+	"caller":     {owner: "span", unique: []string{"trace, pos"}},
 	"leaf":       {owner: "audit", unique: []string{"pos"}},
 	"tile":       {owner: "audit", unique: []string{"level, n"}},
 	"checkpoint": {owner: "audit", unique: []string{"size"}},
@@ -152,6 +154,8 @@ var crossings = map[string]string{
 	"audit.qEventAt event":                    "a proof's leaves are found by the time of a thing's id",
 	"audit.qEventsOn event":                   "a proof of a thing has the leaves of the acts on it",
 	"audit.qLeafNumber event":                 "a leaf is asked for by its number",
+	"audit.qFollow event":                     "leaves are followed in the order of the sequence",
+	"audit.qAt event":                         "a leaf is told with its number",
 	"audit.qVerifyOrphans event":              "verifying compares every leaf with its event, in the order of the sequence",
 	"store.qUnnumberedPostgres exposure":      "the sequencer of the one event sequence gives exposure rows their place in it",
 	"store.qNumberExposuresPostgres exposure": "the sequencer of the one event sequence gives exposure rows their place in it",

@@ -164,7 +164,7 @@ func (a *app) fromStopped(data, name, reason string) take {
 			return configError{fmt.Errorf("there is no network in %s: %w", data, err)}
 		}
 		cfg.LogLevel, cfg.Program = "warn", Version()
-		log, err := a.logger(cfg)
+		log, err := a.logger(cfg, nil)
 		if err != nil {
 			return err
 		}

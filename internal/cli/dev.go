@@ -104,7 +104,7 @@ func (a *app) play(ctx context.Context, p playground) error {
 		defer os.RemoveAll(dir) //nolint:errcheck // a temporary directory; nobody is left to tell
 	}
 	cfg := p.config(dir)
-	log, err := a.logger(cfg)
+	log, err := a.logger(cfg, nil)
 	if err != nil {
 		return err
 	}

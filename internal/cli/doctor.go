@@ -130,6 +130,7 @@ func examine(ctx context.Context, cfg server.Config, err error) (found []finding
 			add("disk", "ok", fmt.Sprintf("%d GiB free", free>>30), "")
 		}
 	}
+	examineExports(cfg, add)
 	if running(ctx, cfg, add) && cfg.DB == "" {
 		add("storage, policy, record, exposures, counters", "skip", "the running server has the database open", "stop it to have them checked")
 		return found

@@ -68,7 +68,7 @@ func (a *app) restoreFrom(ctx context.Context, cfg server.Config, path, key stri
 		return a.print(backupTable([]summary{s}, s))
 	}
 	cfg.Program = Version()
-	log, err := a.logger(cfg)
+	log, err := a.logger(cfg, nil)
 	if err != nil {
 		return err
 	}

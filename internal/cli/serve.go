@@ -14,6 +14,7 @@ import (
 
 	"github.com/reefwarden/reefwarden/internal/server"
 	"github.com/reefwarden/reefwarden/internal/telemetry"
+	"github.com/reefwarden/reefwarden/internal/telemetry/otlp"
 )
 
 // settingFlags defines a flag for every setting of the server and returns a
@@ -68,12 +69,38 @@ func (a *app) serve() *cobra.Command {
 	return c
 }
 
-func (a *app) logger(cfg server.Config) (*slog.Logger, error) {
+// outlets opens what the server says to the outside: its log, and what is sent by OTLP,
+// nil if that is nothing.
+func (a *app) outlets(ctx context.Context, cfg server.Config) (*slog.Logger, *otlp.Out, error) {
+	log, err := a.logger(cfg, nil)
+	if err != nil {
+		return nil, nil, err
+	}
+	plan, err := cfg.Telemetry(os.Getenv)
+	if err != nil {
+		return nil, nil, configError{err}
+	}
+	if !plan.On() {
+		return log, nil, nil
+	}
+	out, err := otlp.Open(ctx, plan, log) // what it has to say of itself goes to the log alone
+	if err != nil {
+		return nil, nil, configError{err}
+	}
+	for _, w := range plan.Warnings {
+		log.WarnContext(ctx, w)
+	}
+	log, err = a.logger(cfg, out.Handler())
+	return log, out, err
+}
+
+// logger writes to standard error, and to also if it is not nil.
+func (a *app) logger(cfg server.Config, also slog.Handler) (*slog.Logger, error) {
 	var level slog.Level
 	if err := level.UnmarshalText([]byte(cfg.LogLevel)); err != nil {
 		return nil, configError{fmt.Errorf("--log-level %q is none of debug, info, warn, error", cfg.LogLevel)}
 	}
-	return telemetry.NewLogger(a.diag, telemetry.Options{Level: level, JSON: cfg.LogJSON}), nil
+	return telemetry.NewLogger(a.diag, telemetry.Options{Level: level, JSON: cfg.LogJSON, Also: also}), nil
 }
 
 // run serves a network until ctx ends. answers is called once it does, before that
@@ -82,14 +109,18 @@ func (a *app) run(ctx context.Context, cfg server.Config, answers func(context.C
 	if err := cfg.Check(); err != nil {
 		return configError{err}
 	}
-	log, err := a.logger(cfg)
+	cfg.Program, cfg.Stdout = Version(), a.out
+	log, out, err := a.outlets(ctx, cfg)
 	if err != nil {
 		return err
+	}
+	if out != nil {
+		defer out.Close()
+		cfg.Out = out
 	}
 	if err := os.MkdirAll(cfg.Data, 0o700); err != nil {
 		return err
 	}
-	cfg.Program = Version()
 	s, err := server.New(ctx, cfg, log)
 	if err != nil {
 		return err

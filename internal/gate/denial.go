@@ -7,6 +7,7 @@ import (
 
 	"github.com/reefwarden/reefwarden/internal/act"
 	"github.com/reefwarden/reefwarden/internal/store"
+	"github.com/reefwarden/reefwarden/internal/telemetry"
 )
 
 const (
@@ -55,11 +56,8 @@ func newDenials(g *Gate) *denials {
 }
 
 func (d *denials) add(ctx context.Context, p act.Principal, name string, o Outcome, e *act.Error) {
-	now := d.gate.clock()
-	entry := Entry{
-		Act: name, At: act.Micros(now), Principal: p, Outcome: o, Code: e.Code, Rule: e.Rule,
-		Labels: d.gate.labels(p), Count: 1, Trace: act.TraceOf(ctx),
-	}
+	entry := refusal(ctx, p, name, o, e, d.gate.clock())
+	entry.Labels = d.gate.labels(p)
 	key := denialKey{p.Kind, p.ID, p.Source, name, e.Rule, e.Code, o}
 	burst := denialBurst
 	if p.Kind == act.Observer {
@@ -90,6 +88,14 @@ func (d *denials) add(ctx context.Context, p act.Principal, name string, o Outco
 	count := k.counted.Count
 	k.counted = entry
 	k.counted.Count = count + 1
+}
+
+// refusal is the entry of an act that was not done.
+func refusal(ctx context.Context, p act.Principal, name string, o Outcome, e *act.Error, at time.Time) Entry {
+	return Entry{
+		Act: name, At: act.Micros(at), Principal: p, Outcome: o, Code: e.Code, Rule: e.Rule,
+		Count: 1, Trace: act.TraceOf(ctx), Caller: telemetry.CallerOf(ctx),
+	}
 }
 
 func (d *denials) start() {

@@ -12,6 +12,7 @@ import (
 	"github.com/reefwarden/reefwarden/internal/bus"
 	"github.com/reefwarden/reefwarden/internal/identity/token"
 	"github.com/reefwarden/reefwarden/internal/store"
+	"github.com/reefwarden/reefwarden/internal/telemetry"
 )
 
 // Meter counts what the gate does (package telemetry).
@@ -20,7 +21,7 @@ type Meter interface {
 	Denied(act, rule string)
 }
 
-// Ports are the domains behind the gate. All but Holds and Credentials are required.
+// Ports are the domains behind the gate. The first five are required.
 type Ports struct {
 	Standings Standings
 	Decider   Decider
@@ -32,6 +33,7 @@ type Ports struct {
 	Credentials Credentials // nil takes every credential for good, where nobody has any
 	Bounds      Bounds      // nil bounds nobody
 	Labels      Labels      // nil labels nothing
+	Witness     Witness     // nil tells nobody, and costs nothing
 }
 
 // Config tunes a gate.
@@ -280,7 +282,7 @@ func (a *WriteAct[In, Out]) do(ctx context.Context, p act.Principal, pass *passa
 	if errors.Is(err, errMoved) {
 		err = act.Errorf(act.Conflict, "what the act is aimed at keeps changing").WithHint("read it again and retry")
 	}
-	a.g.finish(ctx, p, a.w.Info, began, err)
+	a.g.finish(ctx, p, a.w.Info, began, err, pass.ended)
 	return out, err
 }
 
@@ -354,7 +356,7 @@ func (a *WriteAct[In, Out]) once(ctx context.Context, p act.Principal, pass *pas
 		write = g.db.Shared
 	}
 	did, err := write(ctx, func(tx *store.Tx) error {
-		replayed = false
+		replayed, pass.ended = false, nil
 		if err := g.recheck(tx, p, target); err != nil {
 			return err
 		}
@@ -390,11 +392,16 @@ func (a *WriteAct[In, Out]) once(ctx context.Context, p act.Principal, pass *pas
 				return err
 			}
 		}
+		edges := append(fx.Edges, contextEdges(pass.stated)...)
 		e := Entry{
 			Act: a.w.Name, At: tx.Now(), Principal: p, Target: target.Ref, Out: fx.Out,
-			Outcome: Done, Decision: d, In: fx.In, Reason: fx.Reason, Approval: pass.via, Count: 1, Trace: act.TraceOf(ctx), Context: pass.stated,
+			Outcome: Done, Decision: d, In: fx.In, Reason: fx.Reason, Approval: pass.via, Count: 1, Context: pass.stated,
+			Trace: act.TraceOf(ctx), Caller: telemetry.CallerOf(ctx),
 		}
-		if err := g.record(tx, e, append(fx.Edges, contextEdges(pass.stated)...)); err != nil {
+		if g.Witness != nil {
+			pass.ended = &Ended{Entry: e, Edges: edges, Write: true}
+		}
+		if err := g.record(tx, e, edges); err != nil {
 			return err
 		}
 		return g.notify(tx, e)
@@ -656,17 +663,28 @@ func (g *Gate) recheck(tx *store.Tx, p act.Principal, target Resource) error {
 // node has not applied yet: the act starts again when it has.
 func Moved() error { return errMoved }
 
-// finish counts the act and puts its denial or failure on record.
-func (g *Gate) finish(ctx context.Context, p act.Principal, i Info, began time.Time, err error) {
+// finish counts the act, puts its denial or failure on record and tells the witness:
+// ended is what it knows of an act that was done, nil when there is none.
+func (g *Gate) finish(ctx context.Context, p act.Principal, i Info, began time.Time, err error, ended *Ended) {
 	if err == nil {
-		g.Meter.ActDone(i.Name, Done.String(), g.clock().Sub(began))
+		took := g.clock().Sub(began)
+		g.Meter.ActDone(i.Name, Done.String(), took)
+		if ended != nil {
+			ended.Began, ended.Took = began, took
+			g.Witness.Ended(ended)
+		}
 		return
 	}
 	e := act.AsError(err)
-	outcome := Failed
+	outcome, took := Failed, g.clock().Sub(began)
+	if g.Witness != nil {
+		defer func() {
+			g.Witness.Ended(&Ended{Entry: refusal(ctx, p, i.Name, outcome, e, began.Add(took)), Began: began, Took: took, Write: i.Write})
+		}()
+	}
 	switch e.Code {
 	case act.Held: // put on record with the call
-		g.Meter.ActDone(i.Name, e.Code.String(), g.clock().Sub(began))
+		g.Meter.ActDone(i.Name, e.Code.String(), took)
 		return
 	case act.Denied, act.Unauthenticated, act.RateLimited:
 		outcome = Refused
@@ -681,7 +699,7 @@ func (g *Gate) finish(ctx context.Context, p act.Principal, i Info, began time.T
 		g.log.Log(ctx, level, "act unavailable", "act", i.Name, "err", err)
 	case act.Invalid, act.NotFound, act.Conflict, act.TooLarge, act.Gone, act.Mismatch, act.Method:
 	}
-	g.Meter.ActDone(i.Name, outcome.String(), g.clock().Sub(began))
+	g.Meter.ActDone(i.Name, outcome.String(), took)
 	g.denied.add(ctx, p, i.Name, outcome, e)
 }
 

@@ -8,6 +8,7 @@ import (
 
 	"github.com/reefwarden/reefwarden/internal/act"
 	"github.com/reefwarden/reefwarden/internal/store"
+	"github.com/reefwarden/reefwarden/internal/telemetry"
 )
 
 // The obligations that keep an act waiting. Both are met once, for one call.
@@ -100,6 +101,7 @@ type passage struct {
 	made act.Ref // what came of it
 
 	stated []act.Ref // what the caller says went into it
+	ended  *Ended    // what the witness is told; nil without one
 
 	spend func(*store.Tx) error // uses up what was shown for the act, see DoSpending; nil for others
 }
@@ -221,7 +223,7 @@ func (a *WriteAct[In, Out]) keep(ctx context.Context, p act.Principal, pass *pas
 		}
 		return g.record(tx, Entry{
 			Act: holdAct, At: tx.Now(), Principal: p, Target: target.Ref, Out: act.Ref{ID: waits.Approval, Version: waits.Epoch},
-			Outcome: Done, Decision: *d, Count: 1, Trace: act.TraceOf(ctx), Context: pass.stated,
+			Outcome: Done, Decision: *d, Count: 1, Trace: act.TraceOf(ctx), Caller: telemetry.CallerOf(ctx), Context: pass.stated,
 		}, contextEdges(pass.stated))
 	})
 	switch {

@@ -4,9 +4,11 @@ import (
 	"context"
 	"slices"
 	"strconv"
+	"time"
 
 	"github.com/reefwarden/reefwarden/internal/act"
 	"github.com/reefwarden/reefwarden/internal/store"
+	"github.com/reefwarden/reefwarden/internal/telemetry"
 )
 
 // The ports below are what the gate needs of the domains above it. `server`
@@ -224,6 +226,8 @@ type Entry struct {
 	Count     int64    // how many alike this entry stands for; 1 unless coalesced
 	Trace     string
 	Context   []act.Ref // what the caller says went into it, each shown to it before
+
+	Caller telemetry.Caller // under which span of its own the caller says that it asked; zero without one. It is not in the leaf
 }
 
 // Outcome is how an act ended.
@@ -247,6 +251,24 @@ func (o Outcome) String() string {
 		return "failed"
 	}
 	return "unknown"
+}
+
+// Witness is told of acts when they have ended, for those who watch the network from
+// outside (package export).
+type Witness interface {
+	// Ended takes an act that nobody changes any more. It does not block.
+	Ended(a *Ended)
+}
+
+// Ended is an act as it ended. Of one that was not done the entry says no more than its
+// leaf; one that waits for somebody's word has failed with the code Held.
+type Ended struct {
+	Entry Entry
+	Began time.Time
+	Took  time.Duration
+	Edges []Edge    // what a write came from, explicitly
+	Shown []act.Ref // what a read has shown of others
+	Write bool
 }
 
 // Tracer writes influence edges (package provenance).

@@ -8,6 +8,7 @@ import (
 
 	"github.com/reefwarden/reefwarden/internal/act"
 	"github.com/reefwarden/reefwarden/internal/store"
+	"github.com/reefwarden/reefwarden/internal/telemetry"
 )
 
 // Read describes an act that shows something.
@@ -68,8 +69,12 @@ func (a *ReadAct[In, Out]) Again(ctx context.Context, p act.Principal, in In) (O
 
 func (a *ReadAct[In, Out]) read(ctx context.Context, p act.Principal, in In, i Info) (out Out, err error) {
 	began := a.g.clock()
+	var ended *Ended // what the witness is told; nil without one
+	if a.g.Witness != nil {
+		ended = &Ended{}
+	}
 	err = a.g.redo(ctx, func() (err error) {
-		out, err = a.once(ctx, p, in, i)
+		out, err = a.once(ctx, p, in, i, ended)
 		return err
 	})
 	if errors.Is(err, errMoved) {
@@ -79,12 +84,12 @@ func (a *ReadAct[In, Out]) read(ctx context.Context, p act.Principal, in In, i I
 		var none Out
 		out = none // nothing leaves with an error
 	}
-	a.g.finish(ctx, p, a.r.Info, began, err)
+	a.g.finish(ctx, p, a.r.Info, began, err, ended)
 	return out, err
 }
 
 // once is the life of a read.
-func (a *ReadAct[In, Out]) once(ctx context.Context, p act.Principal, in In, i Info) (out Out, err error) {
+func (a *ReadAct[In, Out]) once(ctx context.Context, p act.Principal, in In, i Info, ended *Ended) (out Out, err error) {
 	g := a.g
 	p, refund, err := g.admit(ctx, p, i, 0)
 	if err != nil {
@@ -191,6 +196,12 @@ func (a *ReadAct[In, Out]) once(ctx context.Context, p act.Principal, in In, i I
 	}
 	if len(p.Chain) > 0 && g.chainMoved(before, p) {
 		return out, errMoved
+	}
+	if ended != nil {
+		*ended = Ended{Entry: Entry{
+			Act: a.r.Name, At: act.Micros(g.clock()), Principal: p, Target: target.Ref, Outcome: Done, Decision: d, Count: 1,
+			Trace: act.TraceOf(ctx), Caller: telemetry.CallerOf(ctx),
+		}, Shown: shown}
 	}
 	return out, g.touch(p) // a page that took long must not outlive what this node knows
 }

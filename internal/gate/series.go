@@ -7,6 +7,7 @@ import (
 
 	"github.com/reefwarden/reefwarden/internal/act"
 	"github.com/reefwarden/reefwarden/internal/store"
+	"github.com/reefwarden/reefwarden/internal/telemetry"
 )
 
 // Step is one act of a series; see WriteAct.Step and Gate.Series.
@@ -123,6 +124,7 @@ type step[In, Out any] struct {
 	d                Decision
 	out              Out
 	touched          []act.ID
+	ended            *Ended // what the witness is told; nil without one
 	refund, giveBack func()
 }
 
@@ -177,7 +179,11 @@ func (s *step[In, Out]) run(ctx context.Context, tx *store.Tx) (err error) {
 	}
 	e := Entry{
 		Act: s.a.w.Name, At: tx.Now(), Principal: s.p, Target: s.target.Ref, Out: fx.Out,
-		Outcome: Done, Decision: s.d, In: fx.In, Reason: fx.Reason, Count: 1, Trace: act.TraceOf(ctx),
+		Outcome: Done, Decision: s.d, In: fx.In, Reason: fx.Reason, Count: 1,
+		Trace: act.TraceOf(ctx), Caller: telemetry.CallerOf(ctx),
+	}
+	if g.Witness != nil {
+		s.ended = &Ended{Entry: e, Edges: fx.Edges, Write: true}
 	}
 	if err := g.record(tx, e, fx.Edges); err != nil {
 		return err
@@ -205,7 +211,7 @@ func (s *step[In, Out]) end(ctx context.Context, err error) {
 	if errors.Is(err, errMoved) {
 		return
 	}
-	s.a.g.finish(ctx, s.as, s.a.w.Info, s.began, err)
+	s.a.g.finish(ctx, s.as, s.a.w.Info, s.began, err, s.ended)
 	if err == nil && s.then != nil {
 		s.then(s.out)
 	}

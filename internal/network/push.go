@@ -366,10 +366,20 @@ func (d *pusher) send(ctx context.Context, w Webhook, e Event) (status int, err 
 		return 0, err
 	}
 	at := strconv.FormatInt(d.n.gate.Now().Unix(), 10)
-	return d.n.push.Poster.Post(ctx, w.URL, map[string][]string{
+	head := map[string][]string{
 		"Content-Type": {"application/json"}, "User-Agent": {"reefwarden-webhook/1"},
 		"Webhook-Id": {id}, "Webhook-Timestamp": {at}, "Webhook-Signature": {sign(key, id, at, body)},
-	}, body)
+	}
+	if d.n.push.Trace != nil {
+		parent, err := d.n.push.Trace(ctx, e.Seq)
+		if err != nil {
+			return 0, err
+		}
+		if parent != "" {
+			head["Traceparent"] = []string{parent}
+		}
+	}
+	return d.n.push.Poster.Post(ctx, w.URL, head, body)
 }
 
 // sign returns the signature of a message under a symmetric key.

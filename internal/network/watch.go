@@ -119,6 +119,9 @@ type Push struct {
 	// Operator returns an operator with the roles of now; without any if nothing lets
 	// them in any more.
 	Operator func(v *store.View, operator act.ID) (act.Principal, error)
+	// Trace returns the traceparent header that names the span of the act behind an event,
+	// "" for work that has none. Nil sends none.
+	Trace func(ctx context.Context, seq int64) (string, error)
 }
 
 // delivery holds the acts that tell of what happens, and what does the telling.

@@ -47,7 +47,7 @@ func TestDefaultBundleOnOperators(t *testing.T) {
 		"class.put": admin, "class.retire": admin, "class.list": oversees, "class.show": oversees,
 		"mandate.open": decides, "mandate.revise": decides, "mandate.close": decides, "mandate.attest": decides,
 		"mandate.list": oversees, "mandate.show": oversees, "outcome.list": oversees,
-		"agent.request": decides, "agent.adopt": decides, "agent.orphans": oversees, "process.list": oversees, "rollout.start": admin, "rollout.resume": admin, "rollout.pause": stops, "rollout.abort": stops, "rollout.show": oversees, "agent.appeal": stops, "notice.list": oversees, "agent.line": oversees, "budget.show": oversees,
+		"agent.request": decides, "agent.adopt": decides, "agent.orphans": oversees, "process.list": oversees, "telemetry.read": oversees, "rollout.start": admin, "rollout.resume": admin, "rollout.pause": stops, "rollout.abort": stops, "rollout.show": oversees, "agent.appeal": stops, "notice.list": oversees, "agent.line": oversees, "budget.show": oversees,
 
 		"claim.show": decides | owner, "owner.list": oversees,
 		"agent.claim": decides, "approval.approve": decides, "approval.deny": decides, "dm.approve": decides, "dm.reject": decides, "dm.unblock": decides,

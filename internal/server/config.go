@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/mail"
 	"net/netip"
@@ -27,7 +28,9 @@ import (
 	"github.com/reefwarden/reefwarden/internal/identity"
 	"github.com/reefwarden/reefwarden/internal/identity/svid"
 	"github.com/reefwarden/reefwarden/internal/policy"
+	"github.com/reefwarden/reefwarden/internal/span"
 	"github.com/reefwarden/reefwarden/internal/store"
+	"github.com/reefwarden/reefwarden/internal/telemetry/otlp"
 )
 
 // Config is everything that can be set. Each field's tags give the key (flag
@@ -64,6 +67,7 @@ type Config struct {
 	KeepUnread     int      `koanf:"keep-unread" default:"90" help:"days for which notifications are kept that nobody reads"`
 	KeepClosed     int      `koanf:"keep-closed" default:"90" help:"days for which is kept what is over: decided acts, used invites, revoked keys, expired registrations, reports of what was deleted; the record of it stays"`
 	KeepDecisions  int      `koanf:"keep-decisions" default:"2" help:"days for which is kept what was decided, and about what, so that other policies can be tried on it"`
+	KeepSpans      int      `koanf:"keep-spans" default:"7" help:"days for which is kept what agents report of their own work by OTLP, and under which of their spans they asked for what"`
 	TwoPerson      bool     `koanf:"two-person" default:"false" help:"what changes the policies, stops the whole network, or ends an owner's agents or a class, waits for somebody else than who asked: a second operator with the role approver or admin"`
 	WebhookAllow   []string `koanf:"webhook-allow" help:"address or CIDR beside the public internet that webhooks may reach, on any port"`
 	AuditHead      string   `koanf:"audit-head" help:"file outside the database in which this node keeps the newest checkpoint of the record, to find out when the database is of an earlier time; on another disk it outlives this one; DATA/audit.head if empty"`
@@ -72,6 +76,10 @@ type Config struct {
 	WebhookPorts   []string `koanf:"webhook-ports" help:"ports that webhooks may reach on public addresses; 443 and 80 if empty"`
 	LogLevel       string   `koanf:"log-level" default:"info" help:"debug, info, warn or error"`
 	LogJSON        bool     `koanf:"log-json" default:"false" help:"log JSON lines instead of text"`
+	OTLP           string   `koanf:"otlp" help:"preset for traces, metrics and logs that go out: datadog:https://HOST, splunk:REALM or elastic:URL; the standard OTEL_* variables count more, and nothing is sent without either"`
+	OTLPKey        string   `koanf:"otlp-key-file" help:"file with the key that the preset's product wants"`
+	OCSF           []string `koanf:"ocsf" help:"where the record goes as OCSF events: stdout, file:PATH, hec:URL (Splunk's event collector; ?index=, ?ack=1) or webhook:URL"`
+	OCSFKey        string   `koanf:"ocsf-key-file" help:"file with the token of the event collector, or the secret that signs what goes to the webhook"`
 
 	Quotas       []string      `koanf:"quotas" help:"rates that differ from the profile's: NAME=LIMIT/WINDOW or NAME=off, like post=1/10m; NAME.new is for new agents"`
 	NewAgent     time.Duration `koanf:"new-agent" default:"24h" help:"how long an agent is held to the rates of new ones; at least 1s"`
@@ -113,6 +121,11 @@ type Config struct {
 	// Bare switches decisions, leaves and edges off for the ungoverned side of
 	// `reef bench`; nothing else may set it.
 	Bare bool `koanf:"-"`
+	// Out sends traces, metrics and logs of the process, nil if nothing is sent. Who opened
+	// it closes it, after the server.
+	Out *otlp.Out `koanf:"-"`
+	// Stdout is where events go whose sink is stdout; nowhere if nil.
+	Stdout io.Writer `koanf:"-"`
 	// Clock and Fault are for tests.
 	Clock act.Clock              `koanf:"-"`
 	Fault func(store.Step) error `koanf:"-"`
@@ -211,7 +224,7 @@ func Load(flags map[string]any) (Config, error) {
 			return c, fmt.Errorf("there is no setting %q: see reef serve --help", key)
 		}
 	}
-	for _, key := range []string{"trusted-proxy", "quotas", "webhook-allow", "webhook-ports", "oauth-clients", "oidc-scopes", "oidc-roles", "oidc-allow", "audit-witnesses"} {
+	for _, key := range []string{"trusted-proxy", "quotas", "webhook-allow", "webhook-ports", "oauth-clients", "oidc-scopes", "oidc-roles", "oidc-allow", "audit-witnesses", "ocsf"} {
 		if list, ok := k.Get(key).(string); ok {
 			_ = k.Set(key, strings.Fields(strings.ReplaceAll(list, ",", " ")))
 		}
@@ -247,6 +260,9 @@ func (c Config) Check() error {
 		return err
 	}
 	if _, err := c.egress(); err != nil {
+		return err
+	}
+	if err := c.checkSinks(); err != nil {
 		return err
 	}
 	if c.PublicURL != "" {
@@ -349,6 +365,11 @@ func parsePrefix(s string) (netip.Prefix, error) {
 	return netip.ParsePrefix(s)
 }
 
+// Telemetry makes a plan of what is sent out, of the settings and the standard variables.
+func (c Config) Telemetry(getenv func(string) string) (otlp.Plan, error) {
+	return otlp.Read(otlp.Config{Preset: c.OTLP, KeyFile: c.OTLPKey, Service: "reefwarden", Version: c.Program}, getenv)
+}
+
 // KeyPath is where the network's key is. Nodes that share a key file find the
 // keys of named networks beside it, as NAME.key.
 func (c Config) KeyPath() string {
@@ -396,6 +417,8 @@ func (c Config) TokenFile() string {
 func (c Config) keepDecisions() time.Duration {
 	return cmp.Or(days(c.KeepDecisions), policy.DefaultKeep)
 }
+
+func (c Config) keepSpans() time.Duration { return cmp.Or(days(c.KeepSpans), span.DefaultKeep) }
 
 // Store says how the network's database is opened.
 func (c Config) Store() store.Config {

@@ -150,7 +150,7 @@ var ofNetwork = []string{
 	"public-url", "registration", "claim-required", "limits", "anonymous-api", "observer-pages", "own-key-approval", "challenge", "mail-dir", "mail-from",
 	"keep-deleted", "quotas", "new-agent", "unclaimed-for", "max-per-owner", "max-per-source", "max-agents", "heartbeat", "oauth-clients",
 	"oidc-issuer", "oidc-client", "oidc-client-secret-file", "oidc-scopes", "oidc-claim", "oidc-roles", "oidc-allow", "oidc-ca",
-	"trust-domain", "session-life", "session-idle", "step-up-within",
+	"trust-domain", "session-life", "session-idle", "step-up-within", "ocsf", "ocsf-key-file",
 }
 
 // forNetwork returns the configuration of a named network: the process's, with
@@ -162,6 +162,7 @@ func (c Config) forNetwork(name, base string) (Config, error) {
 	}
 	// Who governs one network governs no other by that.
 	c.OIDCIssuer, c.OIDCClient, c.OIDCSecret, c.OIDCScopes, c.OIDCRoles, c.OIDCAllow, c.OIDCRoots = "", "", "", nil, nil, nil, ""
+	c.OCSF, c.OCSFKey = nil, "" // two networks in one file could not be told apart
 	own := koanf.New(".")
 	for key, value := range k.All() {
 		switch {

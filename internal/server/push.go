@@ -9,7 +9,9 @@ import (
 	"github.com/reefwarden/reefwarden/internal/act"
 	"github.com/reefwarden/reefwarden/internal/api/native"
 	"github.com/reefwarden/reefwarden/internal/egress"
+	"github.com/reefwarden/reefwarden/internal/export"
 	"github.com/reefwarden/reefwarden/internal/network"
+	"github.com/reefwarden/reefwarden/internal/store"
 )
 
 // poster lets the network reach the receivers of webhooks through the guarded
@@ -32,6 +34,10 @@ func (s *Server) push() network.Push {
 			return native.Message(s.Codec, webhook, e)
 		},
 		Operator: s.Identity.OperatorNow,
+		Trace: func(ctx context.Context, seq int64) (parent string, err error) {
+			err = s.DB.View(ctx, func(v *store.View) (err error) { parent, err = export.Traceparent(v, seq); return err })
+			return parent, err
+		},
 	}
 }
 

@@ -17,6 +17,7 @@ import (
 	"github.com/reefwarden/reefwarden/internal/network"
 	"github.com/reefwarden/reefwarden/internal/policy"
 	"github.com/reefwarden/reefwarden/internal/provenance"
+	"github.com/reefwarden/reefwarden/internal/span"
 	"github.com/reefwarden/reefwarden/internal/store"
 )
 
@@ -116,6 +117,9 @@ func Retention(c Config) []Kept {
 		{Table: "leaf", Owner: "audit", Grows: "every event", Stays: "it is the record", Each: each(1, "event")},
 		{Table: "tile", Owner: "audit", Grows: "256 leaves, 256 tiles", Fixed: 8, Each: each(1, "leaf"), Stays: "proofs are made of it"},
 		{Table: "checkpoint", Owner: "audit", Grows: "a second in which something was recorded", Stays: "it is what was signed", Note: "of an hour the last one, and the last that enough witnesses have cosigned"},
+
+		{Table: "agent_span", Owner: "span", Grows: "a span or log record that an agent reports", Ages: []Age{{"reported", c.keepSpans(), span.QOldestSpan}}, Note: fmt.Sprintf("a report has at most %d, and counts as a write", span.MaxRecords)},
+		{Table: "caller", Owner: "span", Grows: "an act that an agent asks for under a span of its own", Ages: []Age{{"done", c.keepSpans(), span.QOldestCaller}}},
 
 		{Table: "exposure", Owner: "provenance", Grows: "pages that are shown to somebody for the first time", Fixed: 2 * provenance.BlockRows, Note: "it is the part of the log that is not sealed yet; more may wait for seconds"},
 		{Table: "segment", Owner: "provenance", Grows: "a sealed part of the log: a day, or some thousand pages", Stays: "it is the record of who was shown what"},

@@ -21,6 +21,7 @@ import (
 	"github.com/reefwarden/reefwarden/internal/bus"
 	"github.com/reefwarden/reefwarden/internal/certificate"
 	"github.com/reefwarden/reefwarden/internal/console"
+	"github.com/reefwarden/reefwarden/internal/export"
 	"github.com/reefwarden/reefwarden/internal/gate"
 	"github.com/reefwarden/reefwarden/internal/identity"
 	"github.com/reefwarden/reefwarden/internal/identity/passkey"
@@ -29,6 +30,7 @@ import (
 	"github.com/reefwarden/reefwarden/internal/network"
 	"github.com/reefwarden/reefwarden/internal/policy"
 	"github.com/reefwarden/reefwarden/internal/provenance"
+	"github.com/reefwarden/reefwarden/internal/span"
 	"github.com/reefwarden/reefwarden/internal/store"
 	"github.com/reefwarden/reefwarden/internal/telemetry"
 )
@@ -51,6 +53,7 @@ type Server struct {
 	Lifecycle *lifecycle.Lifecycle
 	Network   *network.Network
 	Manifests *manifest.Manifests
+	Spans     *span.Keeper
 	Tracer    *provenance.Tracer
 	Labels    *provenance.Labels
 
@@ -63,7 +66,9 @@ type Server struct {
 
 	log       *slog.Logger
 	keeper    *policy.Keeper
-	networks  *networks // beside this one; nil in a named network
+	spans     *export.Spans // nil when none are sent
+	ocsf      *export.OCSF  // nil without a sink
+	networks  *networks     // beside this one; nil in a named network
 	listener  net.Listener
 	http      *http.Server
 	handler   http.Handler // of this network alone
@@ -215,6 +220,7 @@ func assemble(ctx context.Context, c Config, log *slog.Logger) (_ *Server, err e
 		return nil, err
 	}
 	s.Audit = audit.NewActs(s.Gate, s.Tree, s.Codec)
+	s.Spans = span.New(s.Gate, span.Config{Act: actAt})
 	if err = s.openPolicy(ctx); err != nil {
 		return nil, err
 	}
@@ -222,8 +228,8 @@ func assemble(ctx context.Context, c Config, log *slog.Logger) (_ *Server, err e
 	s.Likenesses = provenance.NewLikenesses(s.DB, s.Network.Texts)
 	s.Gate.Plug(gate.Ports{
 		Standings: s.Lifecycle, Decider: s.Policy, Tracer: s.Tracer, Meter: s.Metrics,
-		Recorder: s.Record, Holds: s.Lifecycle,
-		Credentials: s.Identity, Bounds: s.Lifecycle, Labels: s.Labels,
+		Recorder: recorder{s.Record, s.Spans}, Holds: s.Lifecycle,
+		Credentials: s.Identity, Bounds: s.Lifecycle, Labels: s.Labels, Witness: s.witness(),
 	})
 
 	// Memory is loaded between two looks at the fences; then background work.
@@ -270,23 +276,27 @@ func (s *Server) begin(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	list := []chore{
-		{name: "approvals", every: 5 * time.Second, limit: time.Minute, do: s.Lifecycle.Tend}, // half of a lease's life
-		{name: "containment", every: sweepEvery, limit: time.Minute, do: s.Lifecycle.SweepScopes},
-		s.drill(),
-		{name: "tasks", every: 15 * time.Second, limit: 10 * time.Second, do: func(ctx context.Context) error { return s.Network.SweepTasks(ctx, s.DB) }},
-		{name: "housekeeping", every: housekeepEvery, limit: housekeepEvery, do: s.Housekeep},
-		{name: "seal", every: sealEvery, limit: time.Minute, do: seal(sealer)},
-		{name: "tree", every: integrateEvery, limit: time.Minute, do: s.Tree.Integrate},
-		{name: "likeness", every: likenessEvery, limit: time.Minute, do: s.Likenesses.Follow},
-		{name: "keys", every: min(keysEvery, cmp.Or(s.Config.KeyRefresh, keysEvery)), limit: time.Minute, do: s.renewKeys},
-		{name: "issuer", every: time.Minute, limit: time.Minute, do: s.Issuer.RotateDue},
-		{name: "reaper", every: s.Lifecycle.ReapEvery(), limit: time.Minute, do: s.reap},
-		{name: "conduct", every: lifecycle.WatchEvery, limit: time.Minute, do: s.Lifecycle.Watch},
-		{name: "rollouts", every: lifecycle.RolloutEvery, limit: time.Minute, do: s.Lifecycle.RollOut},
-		{name: "idle", every: lifecycle.IdleEvery, limit: time.Minute, do: s.Lifecycle.TellIdle},
-		{name: "sweeper", every: lifecycle.SweepEvery, limit: time.Minute, do: s.sweep},
+	list, err := s.ocsfChore()
+	if err != nil {
+		return err
 	}
+	list = append(list,
+		chore{name: "approvals", every: 5 * time.Second, limit: time.Minute, do: s.Lifecycle.Tend}, // half of a lease's life
+		chore{name: "containment", every: sweepEvery, limit: time.Minute, do: s.Lifecycle.SweepScopes},
+		s.drill(),
+		chore{name: "tasks", every: 15 * time.Second, limit: 10 * time.Second, do: func(ctx context.Context) error { return s.Network.SweepTasks(ctx, s.DB) }},
+		chore{name: "housekeeping", every: housekeepEvery, limit: housekeepEvery, do: s.Housekeep},
+		chore{name: "seal", every: sealEvery, limit: time.Minute, do: seal(sealer)},
+		chore{name: "tree", every: integrateEvery, limit: time.Minute, do: s.Tree.Integrate},
+		chore{name: "likeness", every: likenessEvery, limit: time.Minute, do: s.Likenesses.Follow},
+		chore{name: "keys", every: min(keysEvery, cmp.Or(s.Config.KeyRefresh, keysEvery)), limit: time.Minute, do: s.renewKeys},
+		chore{name: "issuer", every: time.Minute, limit: time.Minute, do: s.Issuer.RotateDue},
+		chore{name: "reaper", every: s.Lifecycle.ReapEvery(), limit: time.Minute, do: s.reap},
+		chore{name: "conduct", every: lifecycle.WatchEvery, limit: time.Minute, do: s.Lifecycle.Watch},
+		chore{name: "rollouts", every: lifecycle.RolloutEvery, limit: time.Minute, do: s.Lifecycle.RollOut},
+		chore{name: "idle", every: lifecycle.IdleEvery, limit: time.Minute, do: s.Lifecycle.TellIdle},
+		chore{name: "sweeper", every: lifecycle.SweepEvery, limit: time.Minute, do: s.sweep},
+	)
 	if len(s.Tree.Witnesses) > 0 {
 		list = append(list, chore{name: "witnesses", every: integrateEvery, limit: time.Minute, do: s.Tree.Cosign})
 	}
@@ -299,6 +309,7 @@ func (s *Server) begin(ctx context.Context) (err error) {
 	s.Metrics.WatchContained(s.Lifecycle.Contained, s.Lifecycle.Sweeping)
 	s.Metrics.WatchRecord(s.recorded)
 	s.Metrics.WatchDrift(s.Manifests.Drift)
+	s.sendMetrics()
 	s.Metrics.WatchKills(s.Lifecycle.KillCount, func() bool { return s.Gate.Barred() == nil })
 
 	return s.doors()
@@ -361,7 +372,7 @@ func (s *Server) doors() error {
 			OwnKeyApproval: s.Config.OwnKeyApproval, Challenge: s.Config.Challenge, Heartbeat: cmp.Or(s.Config.Heartbeat, gate.DefaultHeartbeat),
 		},
 	}))
-	own := native.New(native.Config{Kernel: kernel, Network: s.Network, Lifecycle: s.Lifecycle, Issuer: s.Issuer, Passkeys: s.Passkeys, Policies: s.Policies, Manifests: s.Manifests, Labels: s.Labels, Audit: s.Audit})
+	own := native.New(native.Config{Kernel: kernel, Network: s.Network, Lifecycle: s.Lifecycle, Issuer: s.Issuer, Passkeys: s.Passkeys, Policies: s.Policies, Manifests: s.Manifests, Labels: s.Labels, Audit: s.Audit, Spans: s.Spans})
 	kernel.Mount(own)
 	kernel.Mount(native.NewDescription(kernel, own, s.URL))
 	var sessions *api.Sessions
@@ -511,7 +522,7 @@ func (s *Server) Settle(ctx context.Context) error {
 
 // Housekeep drops what nobody needs any more; see Retention. It is a chore.
 func (s *Server) Housekeep(ctx context.Context) error {
-	return errors.Join(s.Gate.Housekeep(ctx), s.Lifecycle.Housekeep(ctx), s.Issuer.Housekeep(ctx), s.Network.Housekeep(ctx),
+	return errors.Join(s.Gate.Housekeep(ctx), s.Lifecycle.Housekeep(ctx), s.Issuer.Housekeep(ctx), s.Network.Housekeep(ctx), s.forgetSpans(ctx),
 		policy.Housekeep(ctx, s.DB, act.Micros(s.DB.Clock()().Add(-s.Config.keepDecisions()))))
 }
 
@@ -561,6 +572,9 @@ func (s *Server) Close() {
 		if s.anchor != nil {
 			s.anchor.close()
 		}
+		if s.ocsf != nil {
+			s.ocsf.Close()
+		}
 		if s.leases != nil {
 			s.leases.close()
 		}
@@ -588,6 +602,9 @@ func (s *Server) Close() {
 				s.log.Error("store what was counted of reads", "err", err)
 			}
 			s.keeper.Close()
+		}
+		if s.spans != nil {
+			s.spans.Close()
 		}
 		if s.Lifecycle != nil {
 			if err := s.Lifecycle.Close(); err != nil {

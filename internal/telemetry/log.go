@@ -18,16 +18,42 @@ import (
 type Options struct {
 	Level slog.Leveler // the least level written; nil means Info
 	JSON  bool         // one JSON object a line instead of key=value
+	Also  slog.Handler // gets every cleaned record too; nil is nobody
 }
 
 // NewLogger returns a logger that writes one redacted line for each record to
 // w, and adds the context's trace id as "trace". Writes to w are serialized.
 func NewLogger(w io.Writer, o Options) *slog.Logger {
 	opts := &slog.HandlerOptions{Level: o.Level}
+	var base slog.Handler = slog.NewTextHandler(w, opts)
 	if o.JSON {
-		return slog.New(&handler{base: slog.NewJSONHandler(w, opts)})
+		base = slog.NewJSONHandler(w, opts)
 	}
-	return slog.New(&handler{base: slog.NewTextHandler(w, opts)})
+	if o.Also != nil {
+		base = slog.NewMultiHandler(base, leveled{o.Also, o.Level})
+	}
+	return slog.New(&handler{base: base})
+}
+
+// leveled lets a handler have no more than the lines of the log.
+type leveled struct {
+	slog.Handler
+	least slog.Leveler // nil means Info
+}
+
+func (l leveled) Enabled(ctx context.Context, level slog.Level) bool {
+	least := slog.LevelInfo
+	if l.least != nil {
+		least = l.least.Level()
+	}
+	return level >= least && l.Handler.Enabled(ctx, level)
+}
+
+func (l leveled) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return leveled{l.Handler.WithAttrs(attrs), l.least}
+}
+func (l leveled) WithGroup(name string) slog.Handler {
+	return leveled{l.Handler.WithGroup(name), l.least}
 }
 
 // handler cleans records before base sees them. Groups opened by WithGroup stay

@@ -262,7 +262,7 @@ func TestLevelAndTrace(t *testing.T) {
 	level := new(slog.LevelVar)
 	level.Set(slog.LevelWarn)
 	l := telemetry.NewLogger(&out, telemetry.Options{Level: level, JSON: true})
-	ctx, trace, _ := telemetry.StartTrace(t.Context(), "")
+	ctx, trace := telemetry.StartTrace(t.Context(), "")
 	l.LogAttrs(ctx, slog.LevelInfo, "unheard")
 	if out.Len() != 0 {
 		t.Fatalf("Info passed at Warn: %s", &out)

@@ -41,6 +41,7 @@ type Metrics struct {
 	contained, sweeping, drift                     atomic.Pointer[func() float64]
 	certUntil, certCurrent                         atomic.Pointer[func() float64]
 	leases                                         leases
+	exports                                        exports
 	drills                                         drills
 	record                                         record
 }
@@ -118,6 +119,7 @@ func NewMetrics() *Metrics {
 	m.gauge("reef_certificate_current", "0 while what stands in the certificate's files cannot be used and the one before serves.", &m.certCurrent)
 	m.registry.MustRegister(
 		&m.leases,
+		&m.exports,
 		&m.drills,
 		&m.record,
 		prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "reef_bus_dropped_total", Help: "Signals thrown away on this node."}, pull(&m.busDropped)),
@@ -236,6 +238,9 @@ func (l *leases) Collect(to chan<- prometheus.Metric) {
 		}
 	}
 }
+
+// Registry is where the metrics are, for who sends them on.
+func (m *Metrics) Registry() prometheus.Gatherer { return m.registry }
 
 // Handler serves the metrics in the Prometheus text format. Who may see them is
 // the caller's decision.

@@ -87,6 +87,10 @@ func scrub(s string) string {
 	return s
 }
 
+// Clean makes a stranger's text fit to be kept on one line: without credentials, without
+// characters that deceive, and bounded.
+func Clean(s string) string { return clean(s) }
+
 // clean makes a string fit for a log line or a label: bounded, without
 // credentials, and only of characters that show as what they are.
 func clean(s string) string {

@@ -14,18 +14,35 @@ const (
 	maxTraceparent = 512 // of a later version; longer ones are not looked at
 )
 
+// Caller is the span under which a caller says that it asked: what its traceparent
+// header named. The zero value is none.
+type Caller struct {
+	Trace string // 32 hex digits
+	Span  string // 16 hex digits
+}
+
+type callerKey struct{}
+
+// CallerOf returns the span that the context's request came under, as its caller says.
+func CallerOf(ctx context.Context) Caller {
+	c, _ := ctx.Value(callerKey{}).(Caller)
+	return c
+}
+
 // StartTrace begins a trace at the trust boundary. It returns the context with
-// a new trace id (32 hex digits, [act.TraceOf]), that id, and the trace id that
-// the caller's traceparent header named, "" when there is none or it is
-// malformed. The caller's id is a link to record beside our own: it is a
-// stranger's claim and is never adopted (W3C Trace Context §3.2 "restart").
+// a new trace id (32 hex digits, [act.TraceOf]), and that id. What the caller's
+// traceparent header named, if it is well formed, is in the context beside it
+// ([CallerOf]): a link to record, a stranger's claim that is never adopted (W3C
+// Trace Context §3.2 "restart"). What came in tracestate and baggage is dropped.
 //
 // Ids come from the runtime's ChaCha8 generator, seeded by the system; they are
 // unguessable in practice, but nothing may rest on that.
-func StartTrace(ctx context.Context, traceparent string) (_ context.Context, trace, parent string) {
+func StartTrace(ctx context.Context, traceparent string) (_ context.Context, trace string) {
 	trace = newTrace()
-	parent, _ = parseTraceparent(traceparent)
-	return act.WithTrace(ctx, trace), trace, parent
+	if c, ok := parseTraceparent(traceparent); ok {
+		ctx = context.WithValue(ctx, callerKey{}, c)
+	}
+	return act.WithTrace(ctx, trace), trace
 }
 
 func newTrace() string {
@@ -39,23 +56,23 @@ func newTrace() string {
 	return string(text[:])
 }
 
-// parseTraceparent returns the trace id of a traceparent header, following W3C
+// parseTraceparent returns the ids of a traceparent header, following W3C
 // Trace Context §3.2.2 and, for versions after 00, §4.3: such a header is read
 // as version 00 when it is longer only behind a dash.
-func parseTraceparent(h string) (trace string, ok bool) {
+func parseTraceparent(h string) (c Caller, ok bool) {
 	if len(h) < traceparentLen || len(h) > maxTraceparent ||
 		h[2] != '-' || h[35] != '-' || h[52] != '-' {
-		return "", false
+		return Caller{}, false
 	}
 	version, trace, span, flags := h[:2], h[3:35], h[36:52], h[53:55]
 	if !lowerHex(version) || !lowerHex(trace) || !lowerHex(span) || !lowerHex(flags) ||
 		version == "ff" || allZero(trace) || allZero(span) {
-		return "", false
+		return Caller{}, false
 	}
 	if len(h) > traceparentLen && (version == "00" || h[traceparentLen] != '-') {
-		return "", false
+		return Caller{}, false
 	}
-	return trace, true
+	return Caller{Trace: trace, Span: span}, true
 }
 
 func lowerHex(s string) bool {

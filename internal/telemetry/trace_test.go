@@ -34,8 +34,9 @@ func TestStartTrace(t *testing.T) {
 		" 00-" + foreign + "-" + span + "-01":                            "",
 		"cc-" + foreign + "-" + span + "-01-" + strings.Repeat("a", 999): "",
 	} {
-		ctx, trace, got := telemetry.StartTrace(t.Context(), header)
-		if got != parent {
+		ctx, trace := telemetry.StartTrace(t.Context(), header)
+		got := telemetry.CallerOf(ctx)
+		if got.Trace != parent || (got.Span == span) != (parent != "") {
 			t.Errorf("%q links to %q, want %q", header, got, parent)
 		}
 		if act.TraceOf(ctx) != trace || trace == foreign || !regexp.MustCompile(`^[0-9a-f]{32}$`).MatchString(trace) {
@@ -44,7 +45,7 @@ func TestStartTrace(t *testing.T) {
 	}
 	seen := map[string]bool{}
 	for range 10_000 {
-		_, trace, _ := telemetry.StartTrace(t.Context(), "")
+		_, trace := telemetry.StartTrace(t.Context(), "")
 		if seen[trace] {
 			t.Fatal("a trace id came twice")
 		}
@@ -62,15 +63,15 @@ func FuzzTraceparent(f *testing.F) {
 	// The grammar written a second time, as the standard has it.
 	grammar := regexp.MustCompile(`^(?:00-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}|([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}(?:-(?s:.*))?)$`)
 	f.Fuzz(func(t *testing.T, header string) {
-		want := ""
+		var want telemetry.Caller
 		if m := grammar.FindStringSubmatch(header); m != nil && len(header) <= 512 && m[3] != "ff" && m[3] != "00" {
 			id, parent := m[1]+m[4], m[2]+m[5]
 			if strings.Trim(id, "0") != "" && strings.Trim(parent, "0") != "" {
-				want = id
+				want = telemetry.Caller{Trace: id, Span: parent}
 			}
 		}
-		ctx, trace, got := telemetry.StartTrace(t.Context(), header)
-		if got != want {
+		ctx, trace := telemetry.StartTrace(t.Context(), header)
+		if got := telemetry.CallerOf(ctx); got != want {
 			t.Errorf("%q links to %q, want %q", header, got, want)
 		}
 		if act.TraceOf(ctx) != trace || len(trace) != 32 {

@@ -137,7 +137,7 @@ type schemas struct {
 	asked bool // types of bodies that are sent here: the act says what may not be left out
 }
 
-// content describes a body: JSON, or bytes, of an image, a backup or a log, which have no
+// content describes a body: JSON, or bytes, of an image, a backup, a log or an exporter, which have no
 // schema (OpenAPI 3.1.0 §4.8.14.3).
 func (s *schemas) content(body any) object {
 	switch body.(type) {
@@ -147,6 +147,8 @@ func (s *schemas) content(body any) object {
 		return object{BackupType: object{}}
 	case logFile:
 		return object{logText[0]: object{}, logBytes[0]: object{}}
+	case otlpBody:
+		return object{otlpType: object{}}
 	}
 	return object{"application/json": object{"schema": s.of(reflect.TypeOf(body))}}
 }

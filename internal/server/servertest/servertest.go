@@ -73,7 +73,11 @@ func Open(t testing.TB, cfg server.Config) *Server {
 		w = os.Stderr
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	s, err := server.New(ctx, cfg, telemetry.NewLogger(w, telemetry.Options{Level: slog.LevelWarn}))
+	o := telemetry.Options{Level: slog.LevelWarn}
+	if cfg.Out != nil {
+		o.Also = cfg.Out.Handler()
+	}
+	s, err := server.New(ctx, cfg, telemetry.NewLogger(w, o))
 	if err != nil {
 		cancel()
 		t.Fatalf("start a server: %v", err)

@@ -1,0 +1,18 @@
+// Package export puts what the network does into the forms of others: spans for
+// observability ([Spans]) and OCSF events for security teams ([OCSF]).
+//
+// What it hides: how acts become spans and where their links are found again, which OCSF
+// class an act has, and the ways of the sinks: files that are rotated, standard output,
+// Splunk's event collector, webhooks.
+//
+// Invariants:
+//   - nothing here holds up an act: spans go through a bounded queue and what does not
+//     fit is counted; events are read from the record afterwards;
+//   - content never leaves: names, outside ids, hashes and rules do;
+//   - the span id of an act that was done follows from its trace and what it made, so it
+//     is found again from the record and is stored nowhere;
+//   - an event's uid is its number in the record. A sink's cursor moves when the sink has
+//     taken the event, so none is lost, and one that comes twice has the same uid.
+//
+// It owns no tables; cursors are rows of store. Entry points: [NewSpans], [NewOCSF].
+package export
