@@ -52,9 +52,11 @@ var house = map[string]room{
 
 	"audit":      {rank: 3, budget: 3000},
 	"provenance": {rank: 3, budget: 5000},
-	"network":    {rank: 3, budget: 12500},                              // ADR 22: it wraps anew what it has wrapped; ADR 31: what is under way
-	"lifecycle":  {rank: 3, budget: 11500, peers: []string{"identity"}}, // ADR 28, 31, 33: classes, mandates, lines, halts, scopes and their log, health
-	"secret":     {rank: 3, budget: 3000, peers: []string{"identity"}},
+
+	"provenance/graph": {rank: 3, budget: 3000, peers: []string{"provenance"}}, // ADR 38: hides the columns in memory
+	"network":          {rank: 3, budget: 12500},                               // ADR 22: it wraps anew what it has wrapped; ADR 31: what is under way
+	"lifecycle":        {rank: 3, budget: 11500, peers: []string{"identity"}},  // ADR 28, 31, 33: classes, mandates, lines, halts, scopes and their log, health
+	"secret":           {rank: 3, budget: 3000, peers: []string{"identity"}},
 
 	"detect":   {rank: 4, budget: 6000},
 	"site":     {rank: 4, budget: 3000},

@@ -140,6 +140,8 @@ var crossings = map[string]string{
 	"provenance.qCheckApprovals approval":     "verifying that every edge ends in something",
 	"provenance.qCheckActs event":             "verifying that every edge belongs to an act",
 	"provenance.qCheckEvents event":           "verifying that what was dropped by retention is in the record",
+	"provenance.qDerivationsOf event":         "what an act names goes by the number of the act",
+	"graph.qActs event":                       "who did what is read in the order of the sequence",
 	"audit.qVerifyNumbered event":             "verifying compares every leaf with its event, in the order of the sequence",
 	"audit.qVerifyWaiting event":              "verifying compares every leaf with its event, in the order of the sequence",
 	"audit.qRefusals event":                   "what was refused is read in the order of the sequence",

@@ -127,20 +127,33 @@ func (s *Sealer) due(ctx context.Context) (*part, error) {
 	return p, nil
 }
 
+// Load adds pages that stand in no log as a segment, behind those that are there: how a
+// network is filled with years of traffic. They are in the order of the sequence.
+func (s *Sealer) Load(ctx context.Context, pages []Exposure) (bytes int64, err error) {
+	seg, head, body := sealExposures(pages, s.packer)
+	return int64(len(head) + len(body)), s.db.Write(ctx, func(tx *store.Tx) error { return addSegment(tx, &seg, pages, head, body) })
+}
+
+func addSegment(tx *store.Tx, seg *segment, pages []Exposure, head, body []byte) error {
+	id := int64(0)
+	if _, err := tx.One(qSegmentLast, func(r *store.Row) error { id = r.Int(0); return nil }); err != nil {
+		return err
+	}
+	first, last := &pages[0], &pages[len(pages)-1]
+	return tx.Batch(qSegmentAdd, id+1, int64(seg.kind), first.AfterSeq, last.AfterSeq, first.At, last.At,
+		int64(seg.rows), int64(seg.items), head, body)
+}
+
 // seal makes a segment of a part of the log.
 func (s *Sealer) seal(ctx context.Context, p *part) error {
 	seg, head, body := sealExposures(p.pages, s.packer)
 	if err := proveSame(head, body, p.pages); err != nil {
 		return err // the log stays as it is
 	}
-	first, last := p.pages[0], p.pages[len(p.pages)-1]
+	last := &p.pages[len(p.pages)-1]
 	ctx, cancel := context.WithTimeout(ctx, writeBound)
 	defer cancel()
 	return s.db.Write(ctx, func(tx *store.Tx) error {
-		id := int64(0)
-		if _, err := tx.One(qSegmentLast, func(r *store.Row) error { id = r.Int(0); return nil }); err != nil {
-			return err
-		}
 		gone, err := tx.Exec(qExposureDrop, p.low, p.high, last.AfterSeq, last.Pos)
 		if err != nil {
 			return err
@@ -148,8 +161,7 @@ func (s *Sealer) seal(ctx context.Context, p *part) error {
 		if gone != p.rows {
 			return errMoved
 		}
-		return tx.Batch(qSegmentAdd, id+1, int64(seg.kind), first.AfterSeq, last.AfterSeq, first.At, last.At,
-			int64(seg.rows), int64(seg.items), head, body)
+		return addSegment(tx, &seg, p.pages, head, body)
 	})
 }
 
