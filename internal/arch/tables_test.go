@@ -101,6 +101,8 @@ var tables = map[string]table{
 	"derivation": {owner: "provenance", unique: []string{"pos, ord"}},
 	"segment":    {owner: "provenance", unique: []string{"id"}},
 
+	"recall": {owner: "provenance/graph", unique: []string{"n"}, small: "a row for each containment that an operator ordered"},
+
 	"policy_bundle":   {owner: "policy", unique: []string{"version"}, small: "a row for each bundle ever activated"},
 	"policy_decision": {owner: "policy", unique: []string{"hour, digest"}},
 	"policy_shadow":   {owner: "policy", unique: []string{"id"}, small: "a row for each bundle put beside the one in force in the last days"},
@@ -141,7 +143,8 @@ var crossings = map[string]string{
 	"provenance.qCheckActs event":             "verifying that every edge belongs to an act",
 	"provenance.qCheckEvents event":           "verifying that what was dropped by retention is in the record",
 	"provenance.qDerivationsOf event":         "what an act names goes by the number of the act",
-	"graph.qActs event":                       "who did what is read in the order of the sequence",
+	"provenance/graph.qActs event":            "who did what is read in the order of the sequence",
+	"audit.qDecided event":                    "a leaf goes by the number of its act",
 	"audit.qVerifyNumbered event":             "verifying compares every leaf with its event, in the order of the sequence",
 	"audit.qVerifyWaiting event":              "verifying compares every leaf with its event, in the order of the sequence",
 	"audit.qRefusals event":                   "what was refused is read in the order of the sequence",

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"log/slog"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/reefwarden/reefwarden/internal/act"
@@ -66,6 +67,7 @@ type Gate struct {
 	doubts    []func()              // written only before Start
 	touched   []func(store.Touched) // written only before Start
 	bar       bar
+	withheld  atomic.Pointer[map[act.ID]struct{}] // nil while nothing is
 }
 
 // New returns a gate over a database and a bus. Domains register their acts on
@@ -306,6 +308,9 @@ func (a *WriteAct[In, Out]) once(ctx context.Context, p act.Principal, pass *pas
 		}
 	}
 	d, err := g.decide(p, a.w.Info, target.Facts, chain)
+	if err == nil && g.withholds(p, target.Ref.ID) {
+		err = withheldError()
+	}
 	if err != nil {
 		return out, err
 	}

@@ -114,6 +114,9 @@ func (a *ReadAct[In, Out]) once(ctx context.Context, p act.Principal, in In, i I
 				return err
 			}
 		}
+		if g.withholds(p, target.Ref.ID) {
+			return withheldError()
+		}
 		all = d.redacts()
 		out, err = a.r.Run(ctx, v, p, in)
 		return err
@@ -133,6 +136,9 @@ func (a *ReadAct[In, Out]) once(ctx context.Context, p act.Principal, in In, i I
 			return seen
 		}}
 		out = a.r.Shown(p, out, func(ref act.Ref, f Facts) bool {
+			if g.withholds(p, ref.ID) {
+				return false
+			}
 			switch filter.look(g.Decider.Fold(a.r.Name, f)) {
 			case unseen:
 				return false

@@ -42,6 +42,10 @@ func TestDefaultBundleOnOperators(t *testing.T) {
 		"command.register": stops,
 		"scope.pause":      stops, "scope.resume": stops, "scope.quarantine": stops, "scope.release": stops, "scope.kill": stops,
 
+		"trace.why": oversees &^ gate.OperatorApprover, "trace.blast": oversees &^ gate.OperatorApprover, "trace.spread": oversees &^ gate.OperatorApprover,
+		"trace.cut": oversees &^ gate.OperatorApprover, "trace.flow": oversees &^ gate.OperatorApprover, "trace.replay": oversees &^ gate.OperatorApprover,
+		"trace.recalls": oversees &^ gate.OperatorApprover, "trace.contain": stops, "trace.restore": stops,
+
 		"class.put": admin, "class.retire": admin, "class.list": oversees, "class.show": oversees,
 		"mandate.open": decides, "mandate.revise": decides, "mandate.close": decides, "mandate.attest": decides,
 		"mandate.list": oversees, "mandate.show": oversees, "outcome.list": oversees,

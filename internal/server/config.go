@@ -67,6 +67,7 @@ type Config struct {
 	TwoPerson      bool     `koanf:"two-person" default:"false" help:"what changes the policies, stops the whole network, or ends an owner's agents or a class, waits for somebody else than who asked: a second operator with the role approver or admin"`
 	WebhookAllow   []string `koanf:"webhook-allow" help:"address or CIDR beside the public internet that webhooks may reach, on any port"`
 	WebhookPorts   []string `koanf:"webhook-ports" help:"ports that webhooks may reach on public addresses; 443 and 80 if empty"`
+	TraceMemory    int      `koanf:"trace-memory" default:"512" help:"megabytes of sealed pages that questions about influence keep in memory; older ones are read when they are asked for"`
 	LogLevel       string   `koanf:"log-level" default:"info" help:"debug, info, warn or error"`
 	LogJSON        bool     `koanf:"log-json" default:"false" help:"log JSON lines instead of text"`
 

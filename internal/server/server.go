@@ -28,6 +28,7 @@ import (
 	"github.com/reefwarden/reefwarden/internal/network"
 	"github.com/reefwarden/reefwarden/internal/policy"
 	"github.com/reefwarden/reefwarden/internal/provenance"
+	"github.com/reefwarden/reefwarden/internal/provenance/graph"
 	"github.com/reefwarden/reefwarden/internal/store"
 	"github.com/reefwarden/reefwarden/internal/telemetry"
 )
@@ -51,6 +52,7 @@ type Server struct {
 	Network   *network.Network
 	Manifests *manifest.Manifests
 	Tracer    *provenance.Tracer
+	Traces    *graph.Acts
 	Metrics   *telemetry.Metrics
 	API       *api.Kernel
 
@@ -194,6 +196,7 @@ func assemble(ctx context.Context, c Config, log *slog.Logger) (_ *Server, err e
 		Sealer: s.Keys.Wrapper(), Owners: owners{s.Lifecycle, s.Identity},
 		Push: s.push(),
 	})
+	s.Traces = s.traces()
 	if err = s.openPolicy(ctx); err != nil {
 		return nil, err
 	}
@@ -208,7 +211,7 @@ func assemble(ctx context.Context, c Config, log *slog.Logger) (_ *Server, err e
 	s.started = true
 	s.Tracer.Start(ctx)
 	s.keeper.Start()
-	if err = s.Gate.Start(ctx, s.Policies.Load, s.Issuer.Load, s.Lifecycle.Start, func(ctx context.Context) error { return s.Network.Start(ctx, s.DB) }); err != nil {
+	if err = s.Gate.Start(ctx, s.Policies.Load, s.Issuer.Load, s.Lifecycle.Start, func(ctx context.Context) error { return s.Network.Start(ctx, s.DB) }, s.Traces.Load); err != nil {
 		return nil, err
 	}
 	return s, nil
@@ -328,7 +331,7 @@ func (s *Server) doors() error {
 			OwnKeyApproval: s.Config.OwnKeyApproval, Challenge: s.Config.Challenge, Heartbeat: cmp.Or(s.Config.Heartbeat, gate.DefaultHeartbeat),
 		},
 	}))
-	own := native.New(native.Config{Kernel: kernel, Network: s.Network, Lifecycle: s.Lifecycle, Issuer: s.Issuer, Passkeys: s.Passkeys, Policies: s.Policies, Manifests: s.Manifests})
+	own := native.New(native.Config{Kernel: kernel, Network: s.Network, Lifecycle: s.Lifecycle, Issuer: s.Issuer, Passkeys: s.Passkeys, Policies: s.Policies, Manifests: s.Manifests, Traces: s.Traces})
 	kernel.Mount(own)
 	kernel.Mount(native.NewDescription(kernel, own, s.URL))
 	var sessions *api.Sessions

@@ -17,6 +17,7 @@ import (
 	"github.com/reefwarden/reefwarden/internal/manifest"
 	"github.com/reefwarden/reefwarden/internal/network"
 	"github.com/reefwarden/reefwarden/internal/policy"
+	"github.com/reefwarden/reefwarden/internal/provenance/graph"
 )
 
 // Config says what the door is made of. All fields are required.
@@ -28,6 +29,7 @@ type Config struct {
 	Passkeys  *passkey.Keeper
 	Policies  *policy.Office
 	Manifests *manifest.Manifests
+	Traces    *graph.Acts
 }
 
 type door struct {
@@ -38,6 +40,7 @@ type door struct {
 	passkeys      *passkey.Keeper
 	policies      *policy.Office
 	manifests     *manifest.Manifests
+	traces        *graph.Acts
 	codec         *act.Codec
 	json, problem []string // values of Content-Type, shared and never changed
 }
@@ -52,7 +55,7 @@ const (
 // New returns the door.
 func New(c Config) *api.Door {
 	d := &door{
-		kernel: c.Kernel, network: c.Network, lifecycle: c.Lifecycle, issuer: c.Issuer, passkeys: c.Passkeys, policies: c.Policies, manifests: c.Manifests, codec: c.Kernel.Codec,
+		kernel: c.Kernel, network: c.Network, lifecycle: c.Lifecycle, issuer: c.Issuer, passkeys: c.Passkeys, policies: c.Policies, manifests: c.Manifests, traces: c.Traces, codec: c.Kernel.Codec,
 		json: []string{"application/json"}, problem: []string{"application/problem+json"},
 	}
 	return &api.Door{
@@ -63,7 +66,7 @@ func New(c Config) *api.Door {
 			"DELETE /agents/{agent}": "send a POST to /v1/agents/{id}/kill with a reason",
 		},
 		Routes: slices.Concat(d.operatorRoutes(), d.ownerRoutes(), d.scopeRoutes(), d.classRoutes(), d.mandateRoutes(), d.birthRoutes(), d.schemaRoutes(), d.policyRoutes(), d.manifestRoutes(), d.credentialRoutes(), d.commandRoutes(), d.svidRoutes(), d.newcomerRoutes(), d.socialRoutes(), d.placeRoutes(), d.labelRoutes(), d.pictureRoutes(), d.postRoutes(),
-			d.dayRoutes(), d.conversationRoutes(), d.taskRoutes(), d.eventRoutes(), d.queueRoutes()),
+			d.dayRoutes(), d.conversationRoutes(), d.taskRoutes(), d.eventRoutes(), d.queueRoutes(), d.traceRoutes()),
 	}
 }
 

@@ -15,6 +15,8 @@ type Start struct {
 	Items  []act.ID
 	Agents []act.ID
 	Since  int64 // number of the act after which the agents' doing counts
+
+	only map[act.ID]bool // if not nil, nothing else counts as made
 }
 
 // Step is how something was reached first: the last part of a path. Of an agent, Via is
@@ -114,6 +116,9 @@ func (t *trail) item(m mark) bool {
 
 func (t *trail) genOf(item uint32) int32 { return t.items[t.itemAt[item]-1].gen }
 
+// link is a showing of an item to an agent.
+type link struct{ item, agent uint32 }
+
 // walk is one pass.
 type walk struct {
 	g    *Graph
@@ -128,6 +133,8 @@ type walk struct {
 	done             bits // agents about whom no page can say anything new
 	begun            bits // agents at the start: all they do is likely
 	public           bits // items
+	only             map[act.ID]bool
+	links            map[link]struct{} // if not nil, every showing of what was reached
 	stamp            uint32
 	clean            []uint32 // by list of the block: the stamp with which nothing of it was hot
 }
@@ -136,7 +143,7 @@ func (g *Graph) walk(s Start) *walk {
 	w := &walk{g: g, possible: g.newTrail(), likely: g.newTrail(), stamp: 1}
 	w.shownAt, w.done, w.begun = newBits(len(g.agents.ids)), newBits(len(g.agents.ids)), newBits(len(g.agents.ids))
 	w.public = newBits(len(g.items.ids))
-	w.from = 1<<63 - 1
+	w.from, w.only = 1<<63-1, s.only
 	for _, id := range s.Items {
 		item, known := g.items.number[id]
 		if !known || item == 0 {
@@ -183,7 +190,7 @@ func (w *walk) block(c *columns) {
 			w.acts(after)
 		}
 		agent := c.readers[c.Reader[p]]
-		if w.clean[list] == w.stamp || w.done.has(agent) {
+		if w.clean[list] == w.stamp || w.done.has(agent) && w.links == nil {
 			continue
 		}
 		if after < w.from {
@@ -218,6 +225,9 @@ func (w *walk) page(agent uint32, items []uint32, after, at int64) {
 		if w.possible.items[w.possible.itemAt[item]-1].via == agent {
 			continue // its own
 		}
+		if w.links != nil {
+			w.links[link{item, agent}] = struct{}{}
+		}
 		m := mark{node: agent, via: item, seq: after, at: at, level: 1}
 		m.gen = w.possible.genOf(item) + 1
 		w.possible.agent(m)
@@ -226,7 +236,9 @@ func (w *walk) page(agent uint32, items []uint32, after, at int64) {
 			w.shown = append(w.shown, m)
 			w.shownAt.put(agent)
 			w.done.put(agent)
-			return
+			if w.links == nil {
+				return
+			}
 		}
 	}
 }
@@ -274,7 +286,7 @@ func (t *trail) did(w *walk, d deed, place uint32) {
 	l := &w.g.log
 	agent, item := l.actor[place], l.item[place]
 	t.acts[d.kind]++
-	if !d.makes || item == 0 {
+	if !d.makes || item == 0 || w.only != nil && !w.only[w.g.items.ids[item]] {
 		return
 	}
 	by := t.agents[t.agentAt[agent]-1]

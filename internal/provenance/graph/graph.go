@@ -27,6 +27,7 @@ type Graph struct {
 	open   *block // what is not sealed
 	log    log
 	bytes  int64 // of the blocks that are in memory
+	unsure bool  // it may have learned what will not be committed
 }
 
 // New returns a graph that keeps at most so many bytes of sealed pages in memory,
@@ -35,9 +36,30 @@ func New(memory int64) *Graph {
 	if memory <= 0 {
 		memory = DefaultMemory
 	}
-	g := &Graph{memory: memory, tail: provenance.NewTail(), log: newLog()}
-	g.agents, g.items = newNames(), newNames()
+	g := &Graph{memory: memory}
+	g.forget()
 	return g
+}
+
+// forget begins with nothing in memory.
+func (g *Graph) forget() {
+	g.agents, g.items, g.log = newNames(), newNames(), newLog()
+	g.tail, g.open, g.blocks, g.bytes = provenance.NewTail(), nil, nil, 0
+}
+
+// Unsure says that a question was asked inside a transaction, which sees what may never be
+// committed. Unless Sure says that it was, the next question begins with nothing in memory.
+func (g *Graph) Unsure() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.unsure = true
+}
+
+// Sure ends Unsure.
+func (g *Graph) Sure() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.unsure = false
 }
 
 // names gives ids small numbers, from 1 on.
@@ -145,6 +167,10 @@ func (g *Graph) Refresh(v *store.View) error {
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	if g.unsure {
+		g.forget()
+		g.unsure = false
+	}
 	// What is numbered now is asked for first, then the pages, then the acts up to that
 	// number: so no act comes in without the pages before it.
 	through, err := v.LastSequence()
