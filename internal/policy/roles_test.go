@@ -11,7 +11,7 @@ import (
 )
 
 // fresh are the acts that want an operator who has just proved who they are.
-var fresh = []string{"agent.kill", "agent.release", "command.register", "content.erase", "credential.recover", "key.renew", "key.rotate", "kill.note", "network.confirm", "owner.link", "passkey.add", "passkey.remove", "policy.activate", "policy.revert", "scope.kill", "scope.release"}
+var fresh = []string{"agent.kill", "agent.release", "command.register", "content.erase", "credential.recover", "key.renew", "key.rotate", "kill.note", "network.confirm", "owner.link", "passkey.add", "passkey.remove", "policy.activate", "policy.revert", "scope.kill", "scope.release", "trace.restore"}
 
 // What the default bundle lets operators of each role do. Whoever has no role does
 // nothing but end what is their own.

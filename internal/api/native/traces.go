@@ -2,7 +2,9 @@ package native
 
 import (
 	"context"
+	"maps"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -33,13 +35,14 @@ func (d *door) traceRoutes() []api.Route {
 	}
 }
 
-// told is who and what an answer names, by id.
+// told is who and what an answer names, the oldest first.
 type told struct {
-	People map[string]person `json:"people"`
-	Things map[string]thing  `json:"things"`
+	People []person `json:"people"`
+	Things []thing  `json:"things"`
 }
 
 type person struct {
+	ID       string `json:"id"`
 	Name     string `json:"name"`
 	Owner    string `json:"owner"`   // who answers for it; "" while nobody does
 	Mandate  string `json:"mandate"` // "" without one
@@ -48,6 +51,7 @@ type person struct {
 }
 
 type thing struct {
+	ID     string `json:"id"`
 	Kind   string `json:"kind"`
 	Title  string `json:"title"` // how it begins; "" where it cannot be read any more
 	Author string `json:"author_id"`
@@ -203,19 +207,19 @@ type newRecall struct {
 }
 
 type recall struct {
-	N        int64             `json:"n"`
-	Subject  string            `json:"subject_id"`
-	Level    string            `json:"level"`
-	Reason   string            `json:"reason"`
-	By       string            `json:"by"` // operator
-	At       *string           `json:"at"`
-	Until    *string           `json:"until"` // it can be undone
-	UndoneAt *string           `json:"undone_at"`
-	Through  int64             `json:"through"`
-	Agents   []string          `json:"agents"` // quarantined by it
-	Items    []string          `json:"items"`  // withheld by it
-	Shown    []string          `json:"shown"`  // who had been shown one of the items
-	People   map[string]person `json:"people"`
+	N        int64    `json:"n"`
+	Subject  string   `json:"subject_id"`
+	Level    string   `json:"level"`
+	Reason   string   `json:"reason"`
+	By       string   `json:"by"` // operator
+	At       *string  `json:"at"`
+	Until    *string  `json:"until"` // it can be undone
+	UndoneAt *string  `json:"undone_at"`
+	Through  int64    `json:"through"`
+	Agents   []string `json:"agents"` // quarantined by it
+	Items    []string `json:"items"`  // withheld by it
+	Shown    []string `json:"shown"`  // who had been shown one of the items
+	People   []person `json:"people"`
 }
 
 // traced answers a question.
@@ -289,17 +293,19 @@ func (d *door) subject(text, since string) (s graph.Subject, err error) {
 }
 
 func (d *door) told(t graph.Told) told {
-	out := told{People: d.people(t), Things: make(map[string]thing)}
-	for id, x := range t.Things {
-		out.Things[d.codec.String(id)] = thing{id.Kind().String(), x.Title, d.codec.String(x.Author)}
+	out := told{People: d.people(t), Things: make([]thing, 0, len(t.Things))}
+	for _, id := range slices.Sorted(maps.Keys(t.Things)) {
+		x := t.Things[id]
+		out.Things = append(out.Things, thing{d.codec.String(id), id.Kind().String(), x.Title, d.codec.String(x.Author)})
 	}
 	return out
 }
 
-func (d *door) people(t graph.Told) map[string]person {
-	out := make(map[string]person)
-	for id, p := range t.People {
-		out[d.codec.String(id)] = person{p.Name, p.Owner, p.Mandate, p.Purpose, p.Standing.String()}
+func (d *door) people(t graph.Told) []person {
+	out := make([]person, 0, len(t.People))
+	for _, id := range slices.Sorted(maps.Keys(t.People)) {
+		p := t.People[id]
+		out = append(out, person{d.codec.String(id), p.Name, p.Owner, p.Mandate, p.Purpose, p.Standing.String()})
 	}
 	return out
 }

@@ -271,7 +271,7 @@ func (a *Acts) restore(tx *store.Tx, p act.Principal, in Undo) (out Recall, fx g
 	if _, err := tx.Exec(qRecallUndo, out.N, tx.Now()); err != nil {
 		return out, fx, err
 	}
-	out.UndoneAt = tx.Now()
+	out.UndoneAt, out.Told = tx.Now(), Told{} // their standing has changed
 	tx.Fence(act.KindSystem, 0)
 	return out, gate.Effects{Out: act.Ref{ID: out.Subject, Version: out.N}, Reason: reason}, nil
 }

@@ -190,6 +190,9 @@ func (w *walk) block(c *columns) {
 			w.acts(after)
 		}
 		agent := c.readers[c.Reader[p]]
+		if agent != 0 && c.Readers[c.Reader[p]].Kind() != act.KindAgent {
+			continue // operators look into things, and write nothing
+		}
 		if w.clean[list] == w.stamp || w.done.has(agent) && w.links == nil {
 			continue
 		}
