@@ -67,7 +67,6 @@ func writeRecord(ctx context.Context, dir string, edges int64, each func(item, r
 		return rec, err
 	}
 	w := &recordWriter{record: rec, sealer: sealer, tracer: provenance.New(db, provenance.Config{}), r: rand.New(rand.NewPCG(7, 1)), each: each, make: make} //nolint:gosec // the same world each time
-	defer w.tracer.Close()                                                                                                                                   //nolint:errcheck // it never showed anything
 	for i := range int64(places * pageItems) {
 		if err := w.act(ctx, worldID(act.KindAgent, i), 0, int(i)%places); err != nil {
 			return rec, err
