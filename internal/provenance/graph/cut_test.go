@@ -41,8 +41,8 @@ func TestCutStopsTheSpread(t *testing.T) {
 			if err != nil {
 				rt.Fatal(err)
 			}
-			if (b.Behind == 0) != (len(b.Hold) == 0) || len(b.Hold) > b.Behind {
-				rt.Errorf("%d agents are behind %d: %+v", b.Behind, len(b.Hold), world)
+			if (b.Behind == 0) != (len(b.Hold) == 0) || b.Least != len(b.Hold) {
+				rt.Errorf("%d agents are behind %v: %+v", b.Behind, b.Hold, world)
 			}
 			n := naive{without(world, b.Hold), start, 1}
 			if !possible {

@@ -104,14 +104,12 @@ func (t *trail) agent(m mark) {
 	}
 }
 
-func (t *trail) item(m mark) bool {
-	if t.itemAt[m.node] != 0 {
-		return false
+func (t *trail) item(m mark) {
+	if t.itemAt[m.node] == 0 {
+		t.items = append(t.items, m)
+		t.itemAt[m.node] = uint32(len(t.items)) //nolint:gosec // items have numbers
+		t.hot.put(m.node)
 	}
-	t.items = append(t.items, m)
-	t.itemAt[m.node] = uint32(len(t.items)) //nolint:gosec // items have numbers
-	t.hot.put(m.node)
-	return true
 }
 
 func (t *trail) genOf(item uint32) int32 { return t.items[t.itemAt[item]-1].gen }
@@ -135,12 +133,13 @@ type walk struct {
 	public           bits // items
 	only             map[act.ID]bool
 	links            map[link]struct{} // if not nil, every showing of what was reached
-	stamp            uint32
-	clean            []uint32 // by list of the block: the stamp with which nothing of it was hot
+	// Many pages share a list. By list of the block: how many things had been reached when
+	// none of it was; likely, and at all.
+	clean, unlikely []uint32
 }
 
 func (g *Graph) walk(s Start) *walk {
-	w := &walk{g: g, possible: g.newTrail(), likely: g.newTrail(), stamp: 1}
+	w := &walk{g: g, possible: g.newTrail(), likely: g.newTrail()}
 	w.shownAt, w.done, w.begun = newBits(len(g.agents.ids)), newBits(len(g.agents.ids)), newBits(len(g.agents.ids))
 	w.public = newBits(len(g.items.ids))
 	w.from, w.only = 1<<63-1, s.only
@@ -178,9 +177,10 @@ func (g *Graph) walk(s Start) *walk {
 // block looks at the pages of a block.
 func (w *walk) block(c *columns) {
 	if len(w.clean) < len(c.Ends) {
-		w.clean = make([]uint32, len(c.Ends))
+		w.clean, w.unlikely = make([]uint32, len(c.Ends)), make([]uint32, len(c.Ends))
 	}
 	clear(w.clean)
+	clear(w.unlikely)
 	for p, list := range c.List {
 		after := c.After[p]
 		if after < 0 {
@@ -190,28 +190,33 @@ func (w *walk) block(c *columns) {
 			w.acts(after)
 		}
 		agent := c.readers[c.Reader[p]]
+		if after < w.from || w.done.has(agent) && w.links == nil {
+			continue
+		}
 		if agent != 0 && c.Readers[c.Reader[p]].Kind() != act.KindAgent {
 			continue // operators look into things, and write nothing
 		}
-		if w.clean[list] == w.stamp || w.done.has(agent) && w.links == nil {
-			continue
+		// About who was reached before, a page says something new only if it shows what is likely.
+		t, none := w.possible, w.clean
+		if w.possible.agentAt[agent] != 0 && w.links == nil {
+			t, none = w.likely, w.unlikely
 		}
-		if after < w.from {
+		items, now := c.Listing(list), uint32(len(t.items)+1) //nolint:gosec // things have numbers
+		if none[list] == now {
 			continue
 		}
 		hot := false
-		items := c.Listing(list)
 		for _, item := range items {
-			if w.possible.hot.has(item) {
+			if t.hot[item>>6]&(1<<(item&63)) != 0 {
 				hot = true
 				break
 			}
 		}
-		if !hot {
-			w.clean[list] = w.stamp
-			continue
+		if hot {
+			w.page(agent, items, after, c.At[p])
+		} else {
+			none[list] = now
 		}
-		w.page(agent, items, after, c.At[p])
 	}
 }
 
@@ -294,9 +299,7 @@ func (t *trail) did(w *walk, d deed, place uint32) {
 	}
 	by := t.agents[t.agentAt[agent]-1]
 	m := mark{node: item, via: agent, seq: l.seq[place], at: l.at[place], gen: by.gen, level: by.level}
-	if t.item(m) {
-		w.stamp++
-	}
+	t.item(m)
 	if child, known := w.g.agents.number[w.g.items.ids[item]]; bool(d.births) && known {
 		t.agent(mark{node: child, via: item, seq: m.seq, at: m.at, gen: m.gen + 1, level: levelLikely})
 	}
