@@ -33,6 +33,8 @@ var bodies = map[string]any{
 	"scope.quarantine": map[string]any{"reason": "x"},
 	"scope.release":    map[string]any{"reason": "x"},
 	"scope.kill":       map[string]any{"reason": "x"},
+	"trace.contain":    map[string]any{"subject": "1", "level": "likely", "content": true, "reason": "x"},
+	"trace.restore":    map[string]any{"reason": "x"},
 	"content.unseal":   map[string]any{"reason": "r"},
 	"content.erase":    map[string]any{"reason": "r"},
 	"agent.claim":      map[string]any{"owner": "x"},

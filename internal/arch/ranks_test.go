@@ -58,9 +58,10 @@ var house = map[string]room{
 
 	"provenance/gain": {rank: 1, budget: 500}, // ADR 41: hides how likenesses are weighed
 
-	"network":   {rank: 3, budget: 12700},                              // ADR 22: it wraps anew what it has wrapped; ADR 31: what is under way; ADR 40: classification
-	"lifecycle": {rank: 3, budget: 11500, peers: []string{"identity"}}, // ADR 28, 31, 33: classes, mandates, lines, halts, scopes and their log, health
-	"secret":    {rank: 3, budget: 3000, peers: []string{"identity"}},
+	"provenance/graph": {rank: 3, budget: 3000, peers: []string{"provenance"}}, // ADR 38: hides the columns in memory
+	"network":          {rank: 3, budget: 12900},                               // ADR 22: it wraps anew what it has wrapped; ADR 31: what is under way; ADR 38: what traces say of it; ADR 40: classification
+	"lifecycle":        {rank: 3, budget: 11500, peers: []string{"identity"}},  // ADR 28, 31, 33: classes, mandates, lines, halts, scopes and their log, health
+	"secret":           {rank: 3, budget: 3000, peers: []string{"identity"}},
 
 	"detect":   {rank: 4, budget: 6000},
 	"site":     {rank: 4, budget: 3000},
@@ -68,7 +69,7 @@ var house = map[string]room{
 	"export":   {rank: 4, budget: 2500}, // ADR 39: spans, OCSF and its sinks
 
 	"api":          {rank: 5, budget: 2500},
-	"api/native":   {rank: 5, budget: 7000, peers: []string{"api"}}, // ADR 28
+	"api/native":   {rank: 5, budget: 7700, peers: []string{"api"}}, // ADR 28, 38
 	"api/moltbook": {rank: 5, budget: 4000, peers: []string{"api"}},
 	"api/mcp":      {rank: 5, budget: 2000, peers: []string{"api"}},
 	"api/a2a":      {rank: 5, budget: 2000, peers: []string{"api"}},
@@ -78,8 +79,8 @@ var house = map[string]room{
 
 	"server": {rank: 6, budget: 3500}, // ADR 22, 24, 28: where keys are kept and how they are opened; how machines speak to each other
 
-	"cli":   {rank: 7, budget: 7000}, // ADR 23, 28
-	"bench": {rank: 7, budget: 9500, peers: []string{"world"}},
+	"cli":   {rank: 7, budget: 8000}, // ADR 23, 28, 38
+	"bench": {rank: 7, budget: 10200, peers: []string{"world"}},
 	"world": {rank: 7, budget: 2500},
 
 	"cmd/reef": {rank: 8, budget: 100},

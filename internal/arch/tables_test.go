@@ -107,6 +107,8 @@ var tables = map[string]table{
 	"likeness":   {owner: "provenance", unique: []string{"id"}, small: "one row"},
 	"segment":    {owner: "provenance", unique: []string{"id"}},
 
+	"recall": {owner: "provenance/graph", unique: []string{"n"}, small: "a row for each containment that an operator ordered"},
+
 	"policy_bundle":   {owner: "policy", unique: []string{"version"}, small: "a row for each bundle ever activated"},
 	"policy_decision": {owner: "policy", unique: []string{"hour, digest"}},
 	"policy_shadow":   {owner: "policy", unique: []string{"id"}, small: "a row for each bundle put beside the one in force in the last days"},
@@ -147,6 +149,9 @@ var crossings = map[string]string{
 	"provenance.qWrote event":                 "likenesses follow the record in its order, with positions",
 	"provenance.qCheckActs event":             "verifying that every edge belongs to an act",
 	"provenance.qCheckEvents event":           "verifying that what was dropped by retention is in the record",
+	"provenance.qDerivationsOf event":         "what an act names goes by the number of the act",
+	"provenance/graph.qActs event":            "who did what is read in the order of the sequence",
+	"audit.qDecided event":                    "a leaf goes by the number of its act",
 	"audit.qVerifyNumbered event":             "verifying compares every leaf with its event, in the order of the sequence",
 	"audit.qVerifyWaiting event":              "verifying compares every leaf with its event, in the order of the sequence",
 	"audit.qRefusals event":                   "what was refused is read in the order of the sequence",

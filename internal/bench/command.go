@@ -49,6 +49,9 @@ func Command(out, diag io.Writer) *cobra.Command {
 		scenarioCommand(out, diag, "spawn", "Measure what it costs to make children, and to look for those whose time is over", spawns),
 		scenarioCommand(out, diag, "plan", "Measure what planning 5, 50 and 500 objects as code costs", plans),
 		scenarioCommand(out, diag, "audit", "Measure what leaves of the record cost to write, to take into the tree, to verify and to prove", records),
+		scenarioCommand(out, diag, "why", "Measure the question why something was done, against a recursive query", whys),
+		scenarioCommand(out, diag, "blast", "Measure the question how far something has spread, against a recursive query", blasts),
+		scenarioCommand(out, diag, "exposure", "Measure what the record of what was shown costs to keep, and to make while feeds are read", exposures),
 		scenarioCommand(out, diag, "start", "Measure the start of an empty network", start),
 		worldCommand(out, diag),
 		mixCommand(out, diag),
@@ -103,6 +106,8 @@ func scenarioCommand(out, diag io.Writer, name, short string, scenario func(*run
 		f.Lookup("base").Usage, f.Lookup("base").DefValue, o.base = "the least number of leaves", "10000", 10_000
 	case "spawn":
 		f.Lookup("base").Usage, f.Lookup("base").DefValue, o.base = "the least number of agents with a lease", "16000", 16_000
+	case "why", "blast", "exposure":
+		f.Lookup("scale").Usage, f.Lookup("scale").DefValue, scales = "how many million edges (things shown to agents), with commas; the peers are asked at the first", "1,20", "1,20"
 	case "token":
 		f.Lookup("base").Usage, f.Lookup("base").DefValue, o.base = "the least number of agents, each with a key and a grant", "16000", 16_000
 	}

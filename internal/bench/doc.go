@@ -22,7 +22,8 @@
 //   - growth: the exponent e of cost ~ rows^e over the scales, with the rows
 //     that were really there, not the nominal ones.
 //
-// `reef bench world` makes networks of any size, and `reef bench mix` measures daily life
+// `reef bench why` and `blast` ask the influence graph here, in turns with recursive queries over
+// the same showings; `exposure` measures what that record costs. `reef bench world` makes networks of any size, and `reef bench mix` measures daily life
 // on one that was kept: reef serve in a process of its own, and here the agents of that
 // world, who come at a rate and as herds. It has no baseline.
 //

@@ -1,5 +1,7 @@
 // Package export puts what the network does into the forms of others: spans for
-// observability ([Spans]) and OCSF events for security teams ([OCSF]).
+// observability ([Spans]), OCSF events for security teams ([OCSF]), and a graph of
+// influence ([Graph]) as PROV-JSON ([PROV]), GraphML ([GraphML]) and the language of
+// Graphviz ([DOT]).
 //
 // What it hides: how acts become spans and where their links are found again, which OCSF
 // class an act has, and the ways of the sinks: files that are rotated, standard output,
@@ -12,7 +14,9 @@
 //   - the span id of an act that was done follows from its trace and what it made, so it
 //     is found again from the record and is stored nowhere;
 //   - an event's uid is its number in the record. A sink's cursor moves when the sink has
-//     taken the event, so none is lost, and one that comes twice has the same uid.
+//     taken the event, so none is lost, and one that comes twice has the same uid;
+//   - of a graph every text is escaped as its form wants it, whatever an agent wrote; the
+//     same graph gives the same bytes, and an edge whose ends are not in it is an error.
 //
 // It owns no tables; cursors are rows of store. Entry points: [NewSpans], [NewOCSF].
 package export

@@ -30,6 +30,7 @@ const (
 
 // Evidence levels of links (package provenance).
 const (
+	levelExact    = "L4"
 	levelExplicit = "L3"
 	levelShown    = "L1"
 )
@@ -319,6 +320,8 @@ func edgeName(k gate.EdgeKind) string {
 		return "task"
 	case gate.EdgePrompt:
 		return "prompt"
+	case gate.EdgeContext:
+		return "context"
 	}
 	return "other"
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"log/slog"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/reefwarden/reefwarden/internal/act"
@@ -69,6 +70,7 @@ type Gate struct {
 	doubts    []func()              // written only before Start
 	touched   []func(store.Touched) // written only before Start
 	bar       bar
+	withheld  atomic.Pointer[map[act.ID]struct{}] // nil while nothing is
 }
 
 // New returns a gate over a database and a bus. Domains register their acts on
@@ -318,6 +320,9 @@ func (a *WriteAct[In, Out]) once(ctx context.Context, p act.Principal, pass *pas
 		return out, err
 	}
 	d, err := g.decide(p, a.w.Info, target.Facts, chain)
+	if err == nil && g.withholds(p, target.Ref.ID) {
+		err = withheldError()
+	}
 	if err != nil {
 		return out, err
 	}

@@ -123,6 +123,9 @@ func (a *ReadAct[In, Out]) once(ctx context.Context, p act.Principal, in In, i I
 				return err
 			}
 		}
+		if g.withholds(p, target.Ref.ID) {
+			return withheldError()
+		}
 		all = d.redacts()
 		out, err = a.r.Run(ctx, v, p, in)
 		return err
@@ -148,6 +151,9 @@ func (a *ReadAct[In, Out]) once(ctx context.Context, p act.Principal, in In, i I
 			return seen
 		}}
 		out = a.r.Shown(p, out, func(ref act.Ref, f Facts) bool {
+			if g.withholds(p, ref.ID) {
+				return false
+			}
 			f = mark(ref, f)
 			switch filter.look(g.Decider.Fold(a.r.Name, f)) {
 			case unseen:

@@ -92,6 +92,8 @@ func (k NoticeKind) Text() string {
 		return "A task of yours expired."
 	case NoticeTaskReturned:
 		return "A task of yours was handed back."
+	case NoticeWithdrawn:
+		return "Something you were shown was withdrawn by an operator. Do not act on it, and do not repeat it."
 	}
 	return "Something happened."
 }
@@ -125,6 +127,8 @@ func (k NoticeKind) String() string {
 		return "task_expired"
 	case NoticeTaskReturned:
 		return "task_returned"
+	case NoticeWithdrawn:
+		return "withdrawn"
 	}
 	return "other"
 }

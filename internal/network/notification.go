@@ -23,6 +23,7 @@ const (
 	NoticeTaskFailed    NoticeKind = 11
 	NoticeTaskExpired   NoticeKind = 12
 	NoticeTaskReturned  NoticeKind = 13
+	NoticeWithdrawn     NoticeKind = 14 // something that the agent was shown was withdrawn
 )
 
 // notice asks for a notification. Post, Comment and Ref name what it is about, as

@@ -11,7 +11,7 @@ import (
 )
 
 // fresh are the acts that want an operator who has just proved who they are.
-var fresh = []string{"agent.kill", "agent.release", "command.register", "content.erase", "credential.recover", "key.renew", "key.rotate", "kill.note", "network.confirm", "owner.link", "passkey.add", "passkey.remove", "policy.activate", "policy.revert", "scope.kill", "scope.release"}
+var fresh = []string{"agent.kill", "agent.release", "command.register", "content.erase", "credential.recover", "key.renew", "key.rotate", "kill.note", "network.confirm", "owner.link", "passkey.add", "passkey.remove", "policy.activate", "policy.revert", "scope.kill", "scope.release", "trace.restore"}
 
 // What the default bundle lets operators of each role do. Whoever has no role does
 // nothing but end what is their own.
@@ -43,6 +43,10 @@ func TestDefaultBundleOnOperators(t *testing.T) {
 		"dm.inspect": stops, "dm.reveal": stops, "token.revoke": stops, "credential.revoke": stops,
 		"command.register": stops,
 		"scope.pause":      stops, "scope.resume": stops, "scope.quarantine": stops, "scope.release": stops, "scope.kill": stops,
+
+		"trace.why": oversees &^ gate.OperatorApprover, "trace.blast": oversees &^ gate.OperatorApprover, "trace.spread": oversees &^ gate.OperatorApprover,
+		"trace.cut": oversees &^ gate.OperatorApprover, "trace.flow": oversees &^ gate.OperatorApprover, "trace.replay": oversees &^ gate.OperatorApprover,
+		"trace.recalls": oversees &^ gate.OperatorApprover, "trace.contain": stops, "trace.restore": stops,
 
 		"class.put": admin, "class.retire": admin, "class.list": oversees, "class.show": oversees,
 		"mandate.open": decides, "mandate.revise": decides, "mandate.close": decides, "mandate.attest": decides,

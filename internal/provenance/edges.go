@@ -65,10 +65,14 @@ type Derivation struct {
 // their positions.
 func DerivedFrom(v *store.View, source act.ID, fn func(Derivation) error) error {
 	return v.All(qDerivationsFrom, func(r *store.Row) error {
-		return fn(Derivation{
-			Pos: r.Int(0), Ord: r.Int(1),
-			Source: act.Ref{ID: r.ID(2), Version: r.Int(3)}, Made: act.Ref{ID: r.ID(4), Version: r.Int(5)},
-			Level: r.Int(6), Kind: gate.EdgeKind(r.Int(7)),
-		})
+		return fn(scanDerivation(r))
 	}, source)
+}
+
+func scanDerivation(r *store.Row) Derivation {
+	return Derivation{
+		Pos: r.Int(0), Ord: r.Int(1),
+		Source: act.Ref{ID: r.ID(2), Version: r.Int(3)}, Made: act.Ref{ID: r.ID(4), Version: r.Int(5)},
+		Level: r.Int(6), Kind: gate.EdgeKind(r.Int(7)),
+	}
 }

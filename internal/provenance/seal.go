@@ -143,20 +143,33 @@ func (s *Sealer) due(ctx context.Context) (*part, error) {
 	return p, nil
 }
 
+// Load adds pages that stand in no log as a segment, behind those that are there: how a
+// network is filled with years of traffic. They are in the order of the sequence.
+func (s *Sealer) Load(ctx context.Context, pages []Exposure) (bytes int64, err error) {
+	seg, head, body := sealExposures(pages, s.packer)
+	return int64(len(head) + len(body)), s.db.Write(ctx, func(tx *store.Tx) error { return addSegment(tx, &seg, pages, head, body) })
+}
+
+func addSegment(tx *store.Tx, seg *segment, pages []Exposure, head, body []byte) error {
+	id := int64(0)
+	if _, err := tx.One(qSegmentLast, func(r *store.Row) error { id = r.Int(0); return nil }); err != nil {
+		return err
+	}
+	first, last := &pages[0], &pages[len(pages)-1]
+	return tx.Batch(qSegmentAdd, id+1, int64(seg.kind), first.AfterSeq, last.AfterSeq, first.At, last.At,
+		int64(seg.rows), int64(seg.items), head, body)
+}
+
 // seal makes a segment of a part of the log.
 func (s *Sealer) seal(ctx context.Context, p *part) error {
 	seg, head, body := sealExposures(p.pages, s.packer)
 	if err := proveSame(head, body, p.pages); err != nil {
 		return err // the log stays as it is
 	}
-	first, last := p.pages[0], p.pages[len(p.pages)-1]
+	last := &p.pages[len(p.pages)-1]
 	ctx, cancel := context.WithTimeout(ctx, writeBound)
 	defer cancel()
 	return s.db.Write(ctx, func(tx *store.Tx) error {
-		id := int64(0)
-		if _, err := tx.One(qSegmentLast, func(r *store.Row) error { id = r.Int(0); return nil }); err != nil {
-			return err
-		}
 		gone, err := tx.Exec(qExposureDrop, p.low, p.high, last.AfterSeq, last.Pos)
 		if err != nil {
 			return err
@@ -164,8 +177,7 @@ func (s *Sealer) seal(ctx context.Context, p *part) error {
 		if gone != p.rows {
 			return errMoved
 		}
-		if err := tx.Batch(qSegmentAdd, id+1, int64(seg.kind), first.AfterSeq, last.AfterSeq, first.At, last.At,
-			int64(seg.rows), int64(seg.items), head, body); err != nil {
+		if err := addSegment(tx, &seg, p.pages, head, body); err != nil {
 			return err
 		}
 		return s.record(tx)
@@ -178,7 +190,7 @@ const noted = "segments on record"
 const (
 	noteBatch = 64
 
-	qSegmentsAfter store.Q = `SELECT id, first_seq, last_seq, pages, head, body FROM segment WHERE id > $1 ORDER BY id LIMIT $2`
+	qSegmentsNotNoted store.Q = `SELECT id, first_seq, last_seq, pages, head, body FROM segment WHERE id > $1 ORDER BY id LIMIT $2`
 )
 
 // record puts segments on record that are not: the one that was just added, and those
@@ -192,7 +204,7 @@ func (s *Sealer) record(tx *store.Tx) error {
 		return err
 	}
 	var list []Sealed
-	if err := tx.All(qSegmentsAfter, func(r *store.Row) error {
+	if err := tx.All(qSegmentsNotNoted, func(r *store.Row) error {
 		x := Sealed{ID: r.Int(0), FirstSeq: r.Int(1), LastSeq: r.Int(2), Pages: r.Int(3)}
 		x.Digest = digestOf(x.ID, r.Bytes(4), r.Bytes(5))
 		list = append(list, x)

@@ -74,6 +74,7 @@ type Config struct {
 	Witnesses      []string `koanf:"audit-witnesses" help:"witnesses that cosign the record's checkpoints, so that it cannot be shown differently to different readers: KEY@URL, the key as NAME+HASH+KEY"`
 	Quorum         int      `koanf:"audit-quorum" default:"0" help:"how many of them have to cosign a checkpoint before it is given out; 0 is more than half"`
 	WebhookPorts   []string `koanf:"webhook-ports" help:"ports that webhooks may reach on public addresses; 443 and 80 if empty"`
+	TraceMemory    int      `koanf:"trace-memory" default:"512" help:"megabytes of sealed pages that questions about influence keep in memory; older ones are read when they are asked for"`
 	LogLevel       string   `koanf:"log-level" default:"info" help:"debug, info, warn or error"`
 	LogJSON        bool     `koanf:"log-json" default:"false" help:"log JSON lines instead of text"`
 	OTLP           string   `koanf:"otlp" help:"preset for traces, metrics and logs that go out: datadog:https://HOST, splunk:REALM or elastic:URL; the standard OTEL_* variables count more, and nothing is sent without either"`

@@ -123,6 +123,7 @@ func Retention(c Config) []Kept {
 
 		{Table: "exposure", Owner: "provenance", Grows: "pages that are shown to somebody for the first time", Fixed: 2 * provenance.BlockRows, Note: "it is the part of the log that is not sealed yet; more may wait for seconds"},
 		{Table: "segment", Owner: "provenance", Grows: "a sealed part of the log: a day, or some thousand pages", Stays: "it is the record of who was shown what"},
+		{Table: "recall", Owner: "provenance/graph", Grows: "a containment of what something has spread to", Stays: "it is the record of what was withheld, and from whom it was recalled"},
 		{Table: "taint", Owner: "provenance", Grows: "an agent that is shown worse than it was, and what it makes then", Stays: "what was read is not forgotten by waiting; an operator clears it"},
 		{Table: "likeness", Owner: "provenance", Grows: "nothing: one row", Fixed: 1},
 		{Table: "derivation", Owner: "provenance", Grows: "an act that names what it came of", Stays: "it is the record of what came of what"},

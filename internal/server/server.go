@@ -30,6 +30,7 @@ import (
 	"github.com/reefwarden/reefwarden/internal/network"
 	"github.com/reefwarden/reefwarden/internal/policy"
 	"github.com/reefwarden/reefwarden/internal/provenance"
+	"github.com/reefwarden/reefwarden/internal/provenance/graph"
 	"github.com/reefwarden/reefwarden/internal/span"
 	"github.com/reefwarden/reefwarden/internal/store"
 	"github.com/reefwarden/reefwarden/internal/telemetry"
@@ -58,6 +59,7 @@ type Server struct {
 	Labels    *provenance.Labels
 
 	Likenesses *provenance.Likenesses
+	Traces     *graph.Acts
 	Record     *audit.Log
 	Tree       *audit.Tree
 	Audit      *audit.Acts
@@ -221,6 +223,7 @@ func assemble(ctx context.Context, c Config, log *slog.Logger) (_ *Server, err e
 	}
 	s.Audit = audit.NewActs(s.Gate, s.Tree, s.Codec)
 	s.Spans = span.New(s.Gate, span.Config{Act: actAt})
+	s.Traces = s.traces()
 	if err = s.openPolicy(ctx); err != nil {
 		return nil, err
 	}
@@ -236,7 +239,7 @@ func assemble(ctx context.Context, c Config, log *slog.Logger) (_ *Server, err e
 	s.started = true
 	s.Tracer.Start(ctx)
 	s.keeper.Start()
-	if err = s.Gate.Start(ctx, s.Policies.Load, s.Issuer.Load, s.Lifecycle.Start, s.Labels.Load, func(ctx context.Context) error { return s.Network.Start(ctx, s.DB) }); err != nil {
+	if err = s.Gate.Start(ctx, s.Policies.Load, s.Issuer.Load, s.Lifecycle.Start, s.Labels.Load, func(ctx context.Context) error { return s.Network.Start(ctx, s.DB) }, s.Traces.Load); err != nil {
 		return nil, err
 	}
 	return s, nil
@@ -372,7 +375,7 @@ func (s *Server) doors() error {
 			OwnKeyApproval: s.Config.OwnKeyApproval, Challenge: s.Config.Challenge, Heartbeat: cmp.Or(s.Config.Heartbeat, gate.DefaultHeartbeat),
 		},
 	}))
-	own := native.New(native.Config{Kernel: kernel, Network: s.Network, Lifecycle: s.Lifecycle, Issuer: s.Issuer, Passkeys: s.Passkeys, Policies: s.Policies, Manifests: s.Manifests, Labels: s.Labels, Audit: s.Audit, Spans: s.Spans})
+	own := native.New(native.Config{Kernel: kernel, Network: s.Network, Lifecycle: s.Lifecycle, Issuer: s.Issuer, Passkeys: s.Passkeys, Policies: s.Policies, Manifests: s.Manifests, Labels: s.Labels, Audit: s.Audit, Spans: s.Spans, Traces: s.Traces})
 	kernel.Mount(own)
 	kernel.Mount(native.NewDescription(kernel, own, s.URL))
 	var sessions *api.Sessions

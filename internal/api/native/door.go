@@ -19,6 +19,7 @@ import (
 	"github.com/reefwarden/reefwarden/internal/network"
 	"github.com/reefwarden/reefwarden/internal/policy"
 	"github.com/reefwarden/reefwarden/internal/provenance"
+	"github.com/reefwarden/reefwarden/internal/provenance/graph"
 	"github.com/reefwarden/reefwarden/internal/span"
 )
 
@@ -34,6 +35,7 @@ type Config struct {
 	Labels    *provenance.Labels
 	Audit     *audit.Acts
 	Spans     *span.Keeper
+	Traces    *graph.Acts
 }
 
 type door struct {
@@ -47,6 +49,7 @@ type door struct {
 	provenance    *provenance.Labels
 	audit         *audit.Acts
 	spans         *span.Keeper
+	traces        *graph.Acts
 	codec         *act.Codec
 	json, problem []string // values of Content-Type, shared and never changed
 }
@@ -61,7 +64,7 @@ const (
 // New returns the door.
 func New(c Config) *api.Door {
 	d := &door{
-		kernel: c.Kernel, network: c.Network, lifecycle: c.Lifecycle, issuer: c.Issuer, passkeys: c.Passkeys, policies: c.Policies, manifests: c.Manifests, provenance: c.Labels, audit: c.Audit, spans: c.Spans, codec: c.Kernel.Codec,
+		kernel: c.Kernel, network: c.Network, lifecycle: c.Lifecycle, issuer: c.Issuer, passkeys: c.Passkeys, policies: c.Policies, manifests: c.Manifests, provenance: c.Labels, audit: c.Audit, spans: c.Spans, traces: c.Traces, codec: c.Kernel.Codec,
 		json: []string{"application/json"}, problem: []string{"application/problem+json"},
 	}
 	return &api.Door{
@@ -72,7 +75,7 @@ func New(c Config) *api.Door {
 			"DELETE /agents/{agent}": "send a POST to /v1/agents/{id}/kill with a reason",
 		},
 		Routes: slices.Concat(d.operatorRoutes(), d.ownerRoutes(), d.scopeRoutes(), d.classRoutes(), d.mandateRoutes(), d.birthRoutes(), d.schemaRoutes(), d.policyRoutes(), d.manifestRoutes(), d.logRoutes(), d.credentialRoutes(), d.commandRoutes(), d.svidRoutes(), d.newcomerRoutes(), d.socialRoutes(), d.placeRoutes(), d.labelRoutes(), d.taintRoutes(), d.pictureRoutes(), d.postRoutes(),
-			d.dayRoutes(), d.conversationRoutes(), d.taskRoutes(), d.eventRoutes(), d.queueRoutes(), d.telemetryRoutes()),
+			d.dayRoutes(), d.conversationRoutes(), d.taskRoutes(), d.eventRoutes(), d.queueRoutes(), d.telemetryRoutes(), d.traceRoutes()),
 	}
 }
 
