@@ -79,6 +79,23 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (pos, ord) DO NOTHING`
 ON CONFLICT (id) DO UPDATE SET threshold = $1, rate = $2, targets = $3, decoys = $4, judged = $5, passed = $6, made_at = $7`
 )
 
+const (
+	qLikelyCount store.Q = `SELECT COUNT(*) FROM derivation WHERE level = 2`
+	qLikely      store.Q = `SELECT d.pos, d.ord, d.source, d.source_version, d.made, d.made_version, d.level, d.kind, e.seq
+FROM derivation AS d JOIN event AS e ON e.pos = d.pos WHERE d.level = 2 AND e.seq <= $1 ORDER BY d.pos, d.ord`
+)
+
+// LikelyCount is how many edges of level L2 there are.
+func LikelyCount(v *store.View) (n int64, err error) {
+	_, err = v.One(qLikelyCount, func(r *store.Row) error { n = r.Int(0); return nil })
+	return n, err
+}
+
+// Likely calls fn with every edge of level L2 of acts up to a number.
+func Likely(v *store.View, through int64, fn func(NumberedDerivation) error) error {
+	return v.All(qLikely, func(r *store.Row) error { return fn(NumberedDerivation{r.Int(8), scanDerivation(r)}) }, through)
+}
+
 // NewLikenesses returns a follower. texts gives what things say that can still be read.
 func NewLikenesses(db *store.DB, texts func(*store.View, []act.ID) (map[act.ID]string, error)) *Likenesses {
 	return &Likenesses{

@@ -157,6 +157,23 @@ func TestT31_LikenessesAreFound(t *testing.T) {
 				causes[made.ID] = shown.ID
 			}
 		}
+		// Who asks before knows the acts already, and what is found of them afterwards all the same.
+		said := func() (n int) {
+			t.Helper()
+			for made := range causes {
+				a := s.Call(t, http.MethodGet, "/v1/trace/why/"+s.Codec.String(made), s.Token, nil)
+				if a.Status != http.StatusOK {
+					t.Fatalf("why: %d %s", a.Status, a.Raw)
+				}
+				if strings.Contains(string(a.Raw), `"said again"`) {
+					n++
+				}
+			}
+			return n
+		}
+		if n := said(); n > 0 {
+			t.Fatalf("%d texts are known to say something again before they were judged", n)
+		}
 		var l provenance.Likeness
 		soon(t, "all texts are judged", func() bool {
 			if err := s.Likenesses.Follow(t.Context()); err != nil {
@@ -183,6 +200,9 @@ func TestT31_LikenessesAreFound(t *testing.T) {
 			}); err != nil {
 				t.Fatal(err)
 			}
+		}
+		if n := said(); n < right {
+			t.Errorf("%d answers say that something was said again, %d edges are right", n, right)
 		}
 		precision, recall := float64(right)/float64(right+wrong), float64(right)/float64(len(causes))
 		t.Logf("%d texts judged, %d passed; precision %.3f, recall %.3f, printed %.3f of %d and %d", l.Judged, l.Passed, precision, recall, float64(l.Rate)/1e6, l.Targets, l.Decoys)

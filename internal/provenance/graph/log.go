@@ -31,6 +31,7 @@ type log struct {
 	how    []gate.EdgeKind
 
 	namers map[uint32][]uint32 // by actor: its derivations, by their places
+	likely int64               // how many of the derivations were found afterwards (level L2)
 
 	deeds []deed
 	named map[string]uint16
@@ -99,7 +100,7 @@ func deedOf(name string, about act.Kind) deed {
 // follow reads the acts up to a number, and what they named.
 func (l *log) follow(v *store.View, g *Graph, through int64) error {
 	if through <= l.through {
-		return nil
+		return l.follows(v, g)
 	}
 	if err := v.All(qActs, func(r *store.Row) error {
 		l.add(g, r.Int(0), r.Text(1), r.ID(2), r.ID(3), r.Int(4))
@@ -108,11 +109,56 @@ func (l *log) follow(v *store.View, g *Graph, through int64) error {
 		return err
 	}
 	err := provenance.DerivationsIn(v, l.through, through, func(d provenance.NumberedDerivation) error {
-		l.state(g, d.Seq, d.Source.ID, uint8(d.Level), d.Kind) //nolint:gosec // 1 to 4
+		if d.Kind != gate.EdgeGain {
+			l.state(g, d.Seq, d.Source.ID, uint8(d.Level), d.Kind) //nolint:gosec // 1 to 4
+		}
 		return nil
 	})
 	l.through = through
-	return err
+	if err != nil {
+		return err
+	}
+	return l.follows(v, g)
+}
+
+// follows takes in what was found afterwards of acts that were read before (level L2), if
+// there is more of it. All derivations are then put in order anew.
+func (l *log) follows(v *store.View, g *Graph) error {
+	n, err := provenance.LikelyCount(v)
+	if err != nil || n == l.likely {
+		return err
+	}
+	old := *l
+	l.stated, l.source, l.level, l.how = nil, nil, nil, nil
+	for i := range old.stated {
+		if old.how[i] != gate.EdgeGain {
+			l.stated, l.source, l.level, l.how = append(l.stated, old.stated[i]), append(l.source, old.source[i]), append(l.level, old.level[i]), append(l.how, old.how[i])
+		}
+	}
+	l.likely = 0
+	if err := provenance.Likely(v, l.through, func(d provenance.NumberedDerivation) error {
+		l.likely++
+		l.state(g, d.Seq, d.Source.ID, uint8(d.Level), d.Kind) //nolint:gosec // 2
+		return nil
+	}); err != nil {
+		return err
+	}
+	sort.Stable(byAct{l})
+	l.namers = make(map[uint32][]uint32, len(old.namers))
+	for i, place := range l.stated {
+		l.namers[l.actor[place]] = append(l.namers[l.actor[place]], uint32(i)) //nolint:gosec // four billion derivations
+	}
+	return nil
+}
+
+// byAct orders derivations by their acts.
+type byAct struct{ *log }
+
+func (l byAct) Len() int           { return len(l.stated) }
+func (l byAct) Less(i, j int) bool { return l.stated[i] < l.stated[j] }
+func (l byAct) Swap(i, j int) {
+	l.stated[i], l.stated[j], l.source[i], l.source[j] = l.stated[j], l.stated[i], l.source[j], l.source[i]
+	l.level[i], l.level[j], l.how[i], l.how[j] = l.level[j], l.level[i], l.how[j], l.how[i]
 }
 
 func (l *log) add(g *Graph, seq int64, name string, about, actor act.ID, at int64) {
@@ -183,6 +229,7 @@ func (l *log) maker(item uint32, seq int64) (place uint32, found bool) {
 var howNames = map[gate.EdgeKind]string{
 	gate.EdgeReply: "reply", gate.EdgeVote: "vote", gate.EdgeMention: "mention", gate.EdgeFollow: "follow",
 	gate.EdgeMessage: "message", gate.EdgeTask: "task", gate.EdgePrompt: "prompt",
+	gate.EdgeContext: "context", gate.EdgeGain: "said again",
 }
 
 // howName is the name of a way, "named" for one that came later than this list.

@@ -217,7 +217,7 @@ func TestGraphFollowsTheLog(t *testing.T) {
 		if l := has(r.Likely.Items)[reply]; l.Gen != 1 || l.Via != reader || l.Level != 3 {
 			t.Errorf("the answer: %+v", l)
 		}
-		s, err := provenance.NewSealer(db)
+		s, err := provenance.NewSealer(db, nil)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -12,3 +12,5 @@ CREATE TABLE likeness (
     passed BIGINT NOT NULL,
     made_at BIGINT NOT NULL
 );
+
+CREATE INDEX derivation_likely ON derivation (pos, ord) WHERE level = 2;

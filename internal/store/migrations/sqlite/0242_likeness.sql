@@ -12,3 +12,5 @@ CREATE TABLE likeness (
     passed INTEGER NOT NULL,
     made_at INTEGER NOT NULL
 ) STRICT;
+
+CREATE INDEX derivation_likely ON derivation (pos, ord) WHERE level = 2;
