@@ -124,7 +124,7 @@ func (a *app) traceWhy() *cobra.Command {
 			t := tellerOf(&out.Traced)
 			a.line("%s", t.act(&out.Why))
 			a.causes(t, out.Why.Of, out.Why.Cut, "")
-			a.line("from the record up to act %d; %d acts and things", out.Basis.Through, out.Nodes)
+			a.line("from the record up to act %d; %d acts and things; of L2 at most %.1f %% wrong", out.Basis.Through, out.Nodes, 100*out.Basis.Wrong)
 			return nil
 		})
 }

@@ -36,6 +36,8 @@ type Traced struct {
 		Showings int64 `json:"showings"`
 		Cold     int   `json:"segments_read"`
 		Waiting  int64 `json:"waiting"`
+
+		Wrong float64 `json:"likely_wrong"` // the share of edges of level L2 that is wrong, at most
 	} `json:"basis"`
 }
 

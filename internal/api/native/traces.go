@@ -64,6 +64,8 @@ type basis struct {
 	Showings int64 `json:"showings"` // of one thing each, on those pages
 	Cold     int   `json:"segments_read"`
 	Waiting  int64 `json:"waiting"` // pages that have no number yet, which are looked at as the last
+
+	Wrong float64 `json:"likely_wrong"` // the share of edges of level L2 that is wrong, at most
 }
 
 type reasons struct {
@@ -310,7 +312,9 @@ func (d *door) people(t graph.Told) []person {
 	return out
 }
 
-func basisOf(r graph.Read) basis { return basis{r.Through, r.Pages, r.Showings, r.Cold, r.Waiting} }
+func basisOf(r graph.Read) basis {
+	return basis{r.Through, r.Pages, r.Showings, r.Cold, r.Waiting, float64(r.Wrong) / 1e6}
+}
 
 func (d *door) reasons(out *graph.Reasons) reasons {
 	return reasons{d.told(out.Told), basisOf(out.Read), out.Nodes, d.cause(&out.Root, out.Policies)}

@@ -332,6 +332,7 @@ type Read struct {
 	Showings int64 // of one thing each, on those pages
 	Cold     int   // segments that were not in memory
 	Waiting  int64 // pages that have no number yet; they are looked at as the last
+	Wrong    int64 // at most so many of a million edges of level L2 are wrong
 }
 
 func (r *Read) add(b *block) {

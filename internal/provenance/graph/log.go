@@ -32,6 +32,7 @@ type log struct {
 
 	namers map[uint32][]uint32 // by actor: its derivations, by their places
 	likely int64               // how many of the derivations were found afterwards (level L2)
+	wrong  int64               // and how many of a million of those are wrong at most
 
 	deeds []deed
 	named map[string]uint16
@@ -128,6 +129,11 @@ func (l *log) follows(v *store.View, g *Graph) error {
 	if err != nil || n == l.likely {
 		return err
 	}
+	rate, err := provenance.LikenessOf(v)
+	if err != nil {
+		return err
+	}
+	l.wrong = rate.Rate
 	old := *l
 	l.stated, l.source, l.level, l.how = nil, nil, nil, nil
 	for i := range old.stated {

@@ -87,15 +87,6 @@ func (g *Graph) forwardOf(t testing.TB, s Start) *Reach {
 	return r
 }
 
-func (g *Graph) backwardOf(t testing.TB, item int) *Slice {
-	t.Helper()
-	s, err := g.backward(nil, itemNo(item), 0, Bounds{1 << 20, 1 << 20, 1 << 20})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return s
-}
-
 // has lists what is in steps, by the numbers of a world.
 func has(steps []Step) map[act.ID]Step {
 	all := make(map[act.ID]Step)
