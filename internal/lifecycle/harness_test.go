@@ -21,6 +21,8 @@ import (
 	"github.com/reefwarden/reefwarden/internal/network"
 	"github.com/reefwarden/reefwarden/internal/policy"
 	"github.com/reefwarden/reefwarden/internal/provenance"
+	"github.com/reefwarden/reefwarden/internal/provenance/graph"
+	"github.com/reefwarden/reefwarden/internal/span"
 	"github.com/reefwarden/reefwarden/internal/store"
 	"github.com/reefwarden/reefwarden/internal/store/storetest"
 	"github.com/reefwarden/reefwarden/internal/telemetry"
@@ -134,6 +136,11 @@ func open(t testing.TB, cfg store.Config, p plan) *house {
 	must("consents")
 	manifest.New(manifest.Config{Gate: h.gate, Policies: policy.NewOffice(policy.OfficeConfig{Gate: h.gate})})
 	passkey.New(passkey.Config{Gate: h.gate, Identity: h.ids, URL: func() string { return "http://network.example" }, Clock: h.db.Clock()})
+	// The default policies speak of these acts, too.
+	provenance.NewLabels(provenance.LabelsConfig{Gate: h.gate, DB: h.db, Codec: codec})
+	audit.NewActs(h.gate, nil, codec)
+	graph.Open(graph.Config{Gate: h.gate, DB: h.db, Graph: graph.New(0)})
+	span.New(h.gate, span.Config{})
 	var acts []policy.ActInfo
 	for _, a := range h.gate.Acts() {
 		acts = append(acts, policy.InfoOf(a))

@@ -161,7 +161,11 @@ func TestT31_LikenessesAreFound(t *testing.T) {
 		said := func() (n int) {
 			t.Helper()
 			for made := range causes {
-				a := s.Call(t, http.MethodGet, "/v1/trace/why/"+s.Codec.String(made), s.Token, nil)
+				var a servertest.Answer
+				soon(t, "the text has its number", func() bool {
+					a = s.Call(t, http.MethodGet, "/v1/trace/why/"+s.Codec.String(made), s.Token, nil)
+					return a.Status != http.StatusNotFound
+				})
 				if a.Status != http.StatusOK {
 					t.Fatalf("why: %d %s", a.Status, a.Raw)
 				}
