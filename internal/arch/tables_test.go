@@ -205,7 +205,6 @@ var scans = map[string]string{
 	"network.qFindSQLite findable":        "full-text index: MATCH and LIMIT bound it",
 	"network.qUnindexSQLite findable":     "full-text index: found by rowid",
 	"network.qAliasAny alias":             "LIMIT 1: asks whether anything was ever imported",
-	"provenance.qLikelyCount derivation":  "the index has edges of level L2 only",
 	"provenance.qLikely derivation":       "the index has edges of level L2 only, and all of them are asked for",
 	"network.qClassified community":       "the index has classified communities only, which are few",
 	"provenance.qTailOf exposure":         "the log is short: what is full or old of it is sealed",

@@ -85,25 +85,14 @@ func (a *app) classList() *cobra.Command {
 	c := &cobra.Command{Use: "list [NAME]", Short: "List the versions of classes", Args: cobra.MaximumNArgs(1)}
 	a.outputFlag(c)
 	c.RunE = func(cmd *cobra.Command, args []string) error {
-		api, err := a.client()
-		if err != nil {
-			return err
-		}
 		name := ""
 		if len(args) > 0 {
 			name = args[0]
 		}
-		all, cursor := []client.Class{}, ""
-		for {
+		return printAll(a, classTable, func(api *client.Client, cursor string) ([]client.Class, string, error) {
 			page, err := api.Classes(cmd.Context(), name, cursor)
-			if err != nil {
-				return err
-			}
-			all = append(all, page.Items...)
-			if cursor = page.Next; cursor == "" {
-				return a.print(classTable(all, all))
-			}
-		}
+			return page.Items, page.Next, err
+		})
 	}
 	return c
 }

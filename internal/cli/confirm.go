@@ -77,17 +77,10 @@ func (a *app) networkKills() *cobra.Command {
 }
 
 func allKills(ctx context.Context, api *client.Client, after int64) ([]client.KillInfo, error) {
-	list := []client.KillInfo{}
-	for cursor := ""; ; {
+	return pages(func(cursor string) ([]client.KillInfo, string, error) {
 		page, err := api.Kills(ctx, after, 0, cursor)
-		if err != nil {
-			return nil, err
-		}
-		list = append(list, page.Items...)
-		if cursor = page.Next; cursor == "" {
-			return list, nil
-		}
-	}
+		return page.Items, page.Next, err
+	})
 }
 
 func killTable(list []client.KillInfo) table {

@@ -43,21 +43,10 @@ func (a *app) labelList() *cobra.Command {
 	c := &cobra.Command{Use: "list", Short: "List agents and things to which labels have come", Args: cobra.NoArgs}
 	a.outputFlag(c)
 	c.RunE = func(cmd *cobra.Command, _ []string) error {
-		api, err := a.client()
-		if err != nil {
-			return err
-		}
-		all := []client.Taint{}
-		for cursor := ""; ; {
+		return printAll(a, taintTable, func(api *client.Client, cursor string) ([]client.Taint, string, error) {
 			page, err := api.Taints(cmd.Context(), cursor)
-			if err != nil {
-				return err
-			}
-			all = append(all, page.Items...)
-			if cursor = page.Next; cursor == "" {
-				return a.print(taintTable(all, all))
-			}
-		}
+			return page.Items, page.Next, err
+		})
 	}
 	return c
 }

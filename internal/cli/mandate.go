@@ -153,21 +153,10 @@ func (a *app) mandateList() *cobra.Command {
 	c := &cobra.Command{Use: "list", Short: "List mandates", Args: cobra.NoArgs}
 	a.outputFlag(c)
 	c.RunE = func(cmd *cobra.Command, _ []string) error {
-		api, err := a.client()
-		if err != nil {
-			return err
-		}
-		all, cursor := []client.Mandate{}, ""
-		for {
+		return printAll(a, mandateTable, func(api *client.Client, cursor string) ([]client.Mandate, string, error) {
 			page, err := api.Mandates(cmd.Context(), cursor)
-			if err != nil {
-				return err
-			}
-			all = append(all, page.Items...)
-			if cursor = page.Next; cursor == "" {
-				return a.print(mandateTable(all, all))
-			}
-		}
+			return page.Items, page.Next, err
+		})
 	}
 	return c
 }

@@ -7,6 +7,8 @@ import (
 
 	"github.com/goccy/go-yaml"
 	"github.com/spf13/cobra"
+
+	"github.com/reefwarden/reefwarden/internal/client"
 )
 
 // outputFlag defines -o on a command that prints data.
@@ -79,4 +81,32 @@ func plainCell(s string) string {
 		clean = append(clean, r)
 	}
 	return string(clean)
+}
+
+// pages gets page after page of a list, by cursor, and returns all that they have.
+func pages[T any](get func(cursor string) (items []T, next string, err error)) ([]T, error) {
+	all := []T{}
+	for cursor := ""; ; {
+		items, next, err := get(cursor)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, items...)
+		if cursor = next; cursor == "" {
+			return all, nil
+		}
+	}
+}
+
+// printAll prints all pages of a list as one.
+func printAll[T any](a *app, show func([]T, any) table, get func(api *client.Client, cursor string) (items []T, next string, err error)) error {
+	api, err := a.client()
+	if err != nil {
+		return err
+	}
+	all, err := pages(func(cursor string) ([]T, string, error) { return get(api, cursor) })
+	if err != nil {
+		return err
+	}
+	return a.print(show(all, all))
 }

@@ -34,21 +34,10 @@ func (a *app) ownerList() *cobra.Command {
 	c := &cobra.Command{Use: "list", Short: "List owners, who answers as each, and how many agents each has", Args: cobra.NoArgs}
 	a.outputFlag(c)
 	c.RunE = func(cmd *cobra.Command, _ []string) error {
-		api, err := a.client()
-		if err != nil {
-			return err
-		}
-		all, cursor := []client.Owner{}, ""
-		for {
+		return printAll(a, ownerTable, func(api *client.Client, cursor string) ([]client.Owner, string, error) {
 			page, err := api.Owners(cmd.Context(), cursor)
-			if err != nil {
-				return err
-			}
-			all = append(all, page.Items...)
-			if cursor = page.Next; cursor == "" {
-				return a.print(ownerTable(all, all))
-			}
-		}
+			return page.Items, page.Next, err
+		})
 	}
 	return c
 }

@@ -109,21 +109,10 @@ func (a *app) policyList() *cobra.Command {
 	c := &cobra.Command{Use: "list", Short: "List the policies that were put in force, newest first", Args: cobra.NoArgs}
 	a.outputFlag(c)
 	c.RunE = func(cmd *cobra.Command, _ []string) error {
-		api, err := a.client()
-		if err != nil {
-			return err
-		}
-		all, cursor := []client.PolicyBundle{}, ""
-		for {
+		return printAll(a, policyTable, func(api *client.Client, cursor string) ([]client.PolicyBundle, string, error) {
 			page, err := api.PolicyVersions(cmd.Context(), cursor)
-			if err != nil {
-				return err
-			}
-			all = append(all, page.Items...)
-			if cursor = page.Next; cursor == "" {
-				return a.print(policyTable(all, all))
-			}
-		}
+			return page.Items, page.Next, err
+		})
 	}
 	return c
 }

@@ -44,21 +44,23 @@ func (c *Client) Taints(ctx context.Context, cursor string) (out TaintPage, err 
 	return out, err
 }
 
+func taintPath(id string) string { return "/v1/taints/" + url.PathEscape(id) }
+
 // Labels shows how an agent or a thing is labelled.
 func (c *Client) Labels(ctx context.Context, id string) (out Labelled, err error) {
-	err = c.conn.call(ctx, http.MethodGet, "/v1/taints/"+url.PathEscape(id), nil, nil, &out)
+	err = c.conn.call(ctx, http.MethodGet, taintPath(id), nil, nil, &out)
 	return out, err
 }
 
 // Flag flags an agent or a thing.
 func (c *Client) Flag(ctx context.Context, id, reason string) (out Taint, err error) {
-	err = c.conn.call(ctx, http.MethodPost, "/v1/taints/"+url.PathEscape(id)+"/flag", nil, because{reason}, &out)
+	err = c.conn.call(ctx, http.MethodPost, taintPath(id)+"/flag", nil, because{reason}, &out)
 	return out, err
 }
 
 // Declassify clears an agent or a thing of the labels that have come to it.
 func (c *Client) Declassify(ctx context.Context, id, reason string) (out Taint, err error) {
-	err = c.conn.call(ctx, http.MethodPost, "/v1/taints/"+url.PathEscape(id)+"/clear", nil, because{reason}, &out)
+	err = c.conn.call(ctx, http.MethodPost, taintPath(id)+"/clear", nil, because{reason}, &out)
 	return out, err
 }
 

@@ -199,6 +199,14 @@ type Effects struct {
 	Edges  []Edge   // where that came from, explicitly
 	In     [32]byte // salted hash of the content it took in; zero without content
 	Reason string   // an operator's stated reason
+	Told   []Told   // what others have made that the answer holds
+}
+
+// Told is a thing that others have made and that the answer of a write holds. Who gets it
+// has been shown it, as by a read.
+type Told struct {
+	Ref   act.Ref
+	Facts Facts
 }
 
 // Key makes a write idempotent: the same Name by the same principal with the
@@ -356,6 +364,7 @@ func (a *WriteAct[In, Out]) once(ctx context.Context, p act.Principal, pass *pas
 		}
 	}()
 	var replay act.Ref
+	var told []Told
 	write := g.db.WriteFenced
 	if a.w.Shares {
 		write = g.db.Shared
@@ -385,7 +394,7 @@ func (a *WriteAct[In, Out]) once(ctx context.Context, p act.Principal, pass *pas
 		if out, fx, err = a.w.Run(ctx, tx, p, do); err != nil {
 			return err
 		}
-		pass.made = fx.Out
+		pass.made, told = fx.Out, fx.Told
 		if key.Name != "" {
 			if err := saveKey(tx, p, a.w.Name, key, fx.Out); err != nil {
 				return err
@@ -435,7 +444,7 @@ func (a *WriteAct[In, Out]) once(ctx context.Context, p act.Principal, pass *pas
 		}
 	}
 	g.pulse.beat()
-	return out, nil
+	return out, g.tell(ctx, p, told) // doors send no answer beside an error
 }
 
 // stillDecides reports whether the policies that decided are still those in force here.

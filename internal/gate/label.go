@@ -129,14 +129,52 @@ func (g *Gate) placed(ctx context.Context, f Facts) (Facts, error) {
 	return f, err
 }
 
-// raise lifts the label in force for p to what p is about to be shown; true says that the
-// page has to be made again.
-func (g *Gate) raise(ctx context.Context, p act.Principal, met Label, by act.ID) (bool, error) {
-	have, _ := g.Labels.InForce(p.ID)
-	if have.Join(met) == have {
+// meeting is the label of all that somebody is about to be shown.
+type meeting struct {
+	Label
+	from act.ID // what last made it worse
+}
+
+func (m *meeting) add(ref act.Ref, f Facts) {
+	if now := m.Join(Label{f.Integrity, f.Classification}); now != m.Label {
+		m.Label, m.from = now, ref.ID
+	}
+}
+
+// raise lifts the label in force for p to what p is about to be shown; true says that it
+// was lower, so that a page has to be made again.
+func (g *Gate) raise(ctx context.Context, p act.Principal, m meeting) (bool, error) {
+	if p.Kind != act.Agent || g.Labels == nil || g.bare {
 		return false, nil
 	}
-	return true, g.Labels.Raise(ctx, p.ID, have.Join(met), by)
+	have, _ := g.Labels.InForce(p.ID)
+	if have.Join(m.Label) == have {
+		return false, nil
+	}
+	return true, g.Labels.Raise(ctx, p.ID, have.Join(m.Label), m.from)
+}
+
+// tell lifts the label in force for p to what the answer of a write holds, before it
+// leaves. The act is done and stays so where that fails: then p is told nothing.
+func (g *Gate) tell(ctx context.Context, p act.Principal, told []Told) error {
+	if len(told) == 0 || g.Labels == nil || g.bare {
+		return nil
+	}
+	mark, err := g.Labels.Marker(ctx, func() (things []act.Ref) {
+		for _, t := range told {
+			things = append(things, t.Ref)
+		}
+		return things
+	})
+	if err != nil {
+		return err
+	}
+	var met meeting
+	for _, t := range told {
+		met.add(t.Ref, mark(t.Ref, t.Facts))
+	}
+	_, err = g.raise(ctx, p, met)
+	return err
 }
 
 // whence names what the labels come from that a denial is about.

@@ -133,8 +133,7 @@ func (a *ReadAct[In, Out]) once(ctx context.Context, p act.Principal, in In, i I
 		return out, err
 	}
 	var shown, hidden []act.Ref
-	var met Label   // of all that is seen
-	var from act.ID // what last made it worse
+	var met meeting // with all that is seen
 	if a.r.Shown != nil {
 		mark, err := a.marker(ctx, p, &out)
 		if err != nil {
@@ -166,9 +165,7 @@ func (a *ReadAct[In, Out]) once(ctx context.Context, p act.Principal, in In, i I
 			if shown == nil {
 				shown = make([]act.Ref, 0, usualPage)
 			}
-			if now := met.Join(Label{f.Integrity, f.Classification}); now != met {
-				met, from = now, ref.ID
-			}
+			met.add(ref, f)
 			shown = append(shown, ref)
 			return true
 		})
@@ -179,10 +176,8 @@ func (a *ReadAct[In, Out]) once(ctx context.Context, p act.Principal, in In, i I
 		})
 	}
 	// What clings to the page clings to its reader before the bytes leave.
-	if p.Kind == act.Agent && g.Labels != nil && !g.bare {
-		if raised, err := g.raise(ctx, p, met, from); err != nil || raised {
-			return out, cmp.Or(err, errMoved)
-		}
+	if raised, err := g.raise(ctx, p, met); err != nil || raised {
+		return out, cmp.Or(err, errMoved)
 	}
 	for _, x := range []Exposure{{Channel: a.r.Name, Items: shown}, {Channel: a.r.Name + redactedShown, Items: hidden}} {
 		if len(x.Items) == 0 || g.bare {

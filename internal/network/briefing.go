@@ -156,6 +156,9 @@ func (n *Network) takeBriefings(_ context.Context, tx *store.Tx, p act.Principal
 		}
 		list = append(list, d.Briefing)
 		fx.Edges = append(fx.Edges, gate.Edge{From: act.Ref{ID: d.Label, Version: d.Version}, Kind: gate.EdgePrompt})
+		fx.Told = append(fx.Told, gate.Told{
+			Ref: act.Ref{ID: d.Label, Version: d.Version}, Facts: n.classFacts(act.KindLabel, d.Place.ID, d.Author.ID, act.OriginAgent),
+		})
 	}
 	return list, fx, err
 }

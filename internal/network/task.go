@@ -397,7 +397,8 @@ func (n *Network) stepTask(tx *store.Tx, t Task, kind StepKind, agent act.ID, no
 	if changed == 0 {
 		return t, gate.Effects{}, gate.Moved()
 	}
-	fx := gate.Effects{Edges: []gate.Edge{{From: act.Ref{ID: t.ID, Version: t.Steps}, Kind: gate.EdgeTask}}}
+	task := act.Ref{ID: t.ID, Version: t.Steps}
+	fx := gate.Effects{Edges: []gate.Edge{{From: task, Kind: gate.EdgeTask}}, Told: []gate.Told{{Ref: task, Facts: n.taskFacts(&t, false)}}}
 	t.Steps, t.epoch, t.UpdatedAt = t.Steps+1, t.epoch+1, tx.Now()
 	fx.Out = act.Ref{ID: t.ID, Version: t.Steps}
 	salt := []byte{}

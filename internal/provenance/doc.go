@@ -1,6 +1,8 @@
-// Package provenance keeps the influence graph: who was shown what (exposures)
-// and what came explicitly from what (derivations, level L3). It is the gate's
-// Tracer.
+// Package provenance keeps the influence graph: who was shown what (exposures) and what
+// came of what (derivations: stated by who acted, L4, or by the act, L3, or found
+// afterwards in what texts say, L2). It is the gate's Tracer, and with [Labels], what
+// clings to agents from what they were shown, its Labels. Questions over the graph are
+// asked in package graph.
 //
 // What it hides: the coding of pages in rows, the grouping of many readers' pages
 // into one row of one transaction, the segments into which the log is sealed as it
@@ -29,11 +31,10 @@
 // standing there. That is safe because a kill or pause is acknowledged only
 // after every live node has applied it in memory, and the gate looks at the
 // applied fences again after Expose returns, before the bytes leave.
+// Anonymous readers are one reader, number 0. Timers and imports are none.
 //
-// Anonymous readers are one reader, number 0. System principals without an id
-// (timers, import) are not readers and leave no exposure.
-//
-// Tables: exposure (the log), segment (what was sealed of it), derivation. Entry
-// points: [New], [Tracer.Expose], [Tracer.Derive], [NewSealer], [Exposures],
+// Tables: exposure (the log), segment (what was sealed of it), derivation, taint (labels),
+// likeness (how far L2 can be relied on). Entry points: [New], [Tracer.Expose],
+// [Tracer.Shown], [Tracer.Derive], [NewLabels], [NewLikenesses], [NewSealer], [Exposures],
 // [Check].
 package provenance

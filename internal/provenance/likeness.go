@@ -21,6 +21,7 @@ type Likeness struct {
 	Decoys    int64 // and by what had not
 	Judged    int64 // texts that were judged since the network began
 	Passed    int64 // and that could not be, because their author had been shown nothing, or all there is
+	Found     int64 // edges of level L2 that there are
 	At        int64 // Unix microseconds
 }
 
@@ -74,22 +75,13 @@ const (
 	qWrote store.Q = `SELECT seq, pos, act, ref, version, actor FROM event WHERE seq > $1 AND outcome = 0 ORDER BY seq LIMIT $2`
 	qLiked store.Q = `INSERT INTO derivation (pos, ord, source, source_version, made, made_version, level, kind)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (pos, ord) DO NOTHING`
-	qLikeness    store.Q = `SELECT threshold, rate, targets, decoys, judged, passed, made_at FROM likeness WHERE id = 1`
-	qLikenessPut store.Q = `INSERT INTO likeness (id, threshold, rate, targets, decoys, judged, passed, made_at) VALUES (1, $1, $2, $3, $4, $5, $6, $7)
-ON CONFLICT (id) DO UPDATE SET threshold = $1, rate = $2, targets = $3, decoys = $4, judged = $5, passed = $6, made_at = $7`
+	qLikeness    store.Q = `SELECT threshold, rate, targets, decoys, judged, passed, found, made_at FROM likeness WHERE id = 1`
+	qLikenessPut store.Q = `INSERT INTO likeness (id, threshold, rate, targets, decoys, judged, passed, found, made_at) VALUES (1, $1, $2, $3, $4, $5, $6, $7, $8)
+ON CONFLICT (id) DO UPDATE SET threshold = $1, rate = $2, targets = $3, decoys = $4, judged = $5, passed = $6, found = $7, made_at = $8`
 )
 
-const (
-	qLikelyCount store.Q = `SELECT COUNT(*) FROM derivation WHERE level = 2`
-	qLikely      store.Q = `SELECT d.pos, d.ord, d.source, d.source_version, d.made, d.made_version, d.level, d.kind, e.seq
+const qLikely store.Q = `SELECT d.pos, d.ord, d.source, d.source_version, d.made, d.made_version, d.level, d.kind, e.seq
 FROM derivation AS d JOIN event AS e ON e.pos = d.pos WHERE d.level = 2 AND e.seq <= $1 ORDER BY d.pos, d.ord`
-)
-
-// LikelyCount is how many edges of level L2 there are.
-func LikelyCount(v *store.View) (n int64, err error) {
-	_, err = v.One(qLikelyCount, func(r *store.Row) error { n = r.Int(0); return nil })
-	return n, err
-}
 
 // Likely calls fn with every edge of level L2 of acts up to a number.
 func Likely(v *store.View, through int64, fn func(NumberedDerivation) error) error {
@@ -107,7 +99,7 @@ func NewLikenesses(db *store.DB, texts func(*store.View, []act.ID) (map[act.ID]s
 // LikenessOf reads how far likenesses can be relied on; zero where none was judged.
 func LikenessOf(v *store.View) (l Likeness, err error) {
 	_, err = v.One(qLikeness, func(r *store.Row) error {
-		l = Likeness{Threshold: r.Int(0), Rate: r.Int(1), Targets: r.Int(2), Decoys: r.Int(3), Judged: r.Int(4), Passed: r.Int(5), At: r.Int(6)}
+		l = Likeness{Threshold: r.Int(0), Rate: r.Int(1), Targets: r.Int(2), Decoys: r.Int(3), Judged: r.Int(4), Passed: r.Int(5), Found: r.Int(6), At: r.Int(7)}
 		return nil
 	})
 	return l, err
@@ -147,13 +139,12 @@ func (l *Likenesses) Follow(ctx context.Context) (err error) {
 			}
 		}
 		l.seq = last
-		if err := l.db.Write(ctx, l.store); err != nil {
+		now, verdict := l.state, l.pool.Verdict()
+		if err := l.db.Write(ctx, func(tx *store.Tx) (err error) { now, err = l.store(tx, verdict); return err }); err != nil {
 			return err
 		}
-		l.counted = max(l.counted, l.seq)
-		if t := l.pool.Verdict().Threshold; t > 0 {
-			l.waits = slices.DeleteFunc(l.waits, func(x like) bool { return x.score >= t })
-		}
+		l.state, l.counted = now, max(l.counted, l.seq)
+		l.waits = slices.DeleteFunc(l.waits, func(x like) bool { return verdict.Counts(x.score) })
 	}
 }
 
@@ -306,23 +297,25 @@ func shownBefore(v *store.View, w wrote, known map[act.ID][]seenAfter) (last []a
 	return last, all, nil
 }
 
-// store writes down what counts by now, and how far this node has come.
-func (l *Likenesses) store(tx *store.Tx) error {
-	verdict := l.pool.Verdict()
-	l.state.Threshold, l.state.Rate = int64(1000*verdict.Threshold), int64(1e6*verdict.Rate)
-	l.state.Targets, l.state.Decoys, l.state.At = int64(verdict.Targets), int64(verdict.Decoys), tx.Now()
+// store writes down what counts by now, and how far this node has come. It may run more
+// than once.
+func (l *Likenesses) store(tx *store.Tx, verdict gain.Verdict) (now Likeness, err error) {
+	now = l.state
+	now.Threshold, now.Rate = int64(1000*verdict.Threshold), int64(1e6*verdict.Rate)
+	now.Targets, now.Decoys, now.At = int64(verdict.Targets), int64(verdict.Decoys), tx.Now()
 	for _, x := range l.waits {
-		if verdict.Threshold == 0 || x.score < verdict.Threshold {
+		if !verdict.Counts(x.score) {
 			continue
 		}
-		if err := tx.Batch(qLiked, x.of.pos, int64(likeOrd), x.from.ID, x.from.Version, x.of.ref.ID, x.of.ref.Version,
-			int64(levelLikely), int64(gate.EdgeGain)); err != nil {
-			return err
+		added, err := tx.Exec(qLiked, x.of.pos, int64(likeOrd), x.from.ID, x.from.Version, x.of.ref.ID, x.of.ref.Version,
+			int64(levelLikely), int64(gate.EdgeGain))
+		if err != nil {
+			return now, err
 		}
+		now.Found += added
 	}
-	s := &l.state
-	if err := tx.Batch(qLikenessPut, s.Threshold, s.Rate, s.Targets, s.Decoys, s.Judged, s.Passed, s.At); err != nil {
-		return err
+	if err := tx.Batch(qLikenessPut, now.Threshold, now.Rate, now.Targets, now.Decoys, now.Judged, now.Passed, now.Found, now.At); err != nil {
+		return now, err
 	}
-	return tx.SaveCursor(likeCursor, l.seq)
+	return now, tx.SaveCursor(likeCursor, l.seq)
 }

@@ -228,7 +228,7 @@ func assemble(ctx context.Context, c Config, log *slog.Logger) (_ *Server, err e
 		return nil, err
 	}
 	s.Tracer = provenance.New(s.DB, provenance.Config{Recheck: s.Lifecycle.Recheck, Labels: s.Labels, Log: log})
-	s.Likenesses = provenance.NewLikenesses(s.DB, s.Network.Texts)
+	s.Likenesses = provenance.NewLikenesses(s.DB, s.texts)
 	s.Gate.Plug(gate.Ports{
 		Standings: s.Lifecycle, Decider: s.Policy, Tracer: s.Tracer, Meter: s.Metrics,
 		Recorder: recorder{s.Record, s.Spans}, Holds: s.Lifecycle,

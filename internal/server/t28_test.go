@@ -91,7 +91,7 @@ func (x *vault) post(t *testing.T, p act.Principal, place string) (network.Post,
 	return x.Network.CreatePost.Do(t.Context(), p, network.NewPost{Community: place, Title: fmt.Sprint("note ", x.hops), Content: "what I know"})
 }
 
-// hand lets one agent tell another what it knows, by one of four ways, and the other read it.
+// hand lets one agent tell another what it knows, by one of five ways, and the other read it.
 func (x *vault) hand(t *testing.T, way int, from, to act.Principal) (thing string) {
 	t.Helper()
 	ctx := t.Context()
@@ -101,7 +101,7 @@ func (x *vault) hand(t *testing.T, way int, from, to act.Principal) (thing strin
 			t.Fatalf("from %s to %s by way %d: %v", from.Name, to.Name, way, err)
 		}
 	}
-	switch way % 4 {
+	switch way % 5 {
 	case 0:
 		post, err := x.post(t, from, "annex")
 		fail(err)
@@ -119,10 +119,15 @@ func (x *vault) hand(t *testing.T, way int, from, to act.Principal) (thing strin
 			t.Fatal("the comment is not seen")
 		}
 		return "comment"
-	case 2:
+	case 2, 4:
 		x.hops++
 		task, err := x.Network.PostTask.Do(ctx, from, network.NewTask{To: to.Name, Title: fmt.Sprint("task ", x.hops), Body: "know this"})
 		fail(err)
+		if way%5 == 4 { // taken without being read: the answer has it
+			_, err = x.Network.ClaimTask.Do(ctx, to, network.TaskClaim{Task: task.ID})
+			fail(err)
+			return "claim"
+		}
 		_, err = x.Network.ReadTask.Do(ctx, to, task.ID)
 		fail(err)
 		return "task"
@@ -183,7 +188,7 @@ func TestT28_ChainsOfAllowedSteps(t *testing.T) {
 			}
 			ways := []string{}
 			for hop := 1; hop < length; hop++ {
-				ways = append(ways, x.hand(t, r.IntN(4), x.agents[hop-1], x.agents[hop]))
+				ways = append(ways, x.hand(t, r.IntN(5), x.agents[hop-1], x.agents[hop]))
 			}
 			last := x.agents[length-1]
 			_, err = x.post(t, last, "general")

@@ -22,16 +22,7 @@ func (s *Server) traces() *graph.Acts {
 			}
 			return out, err
 		},
-		Texts: func(v *store.View, items []act.ID) (map[act.ID]string, error) {
-			known, err := s.Network.Traced(v, items)
-			out := make(map[act.ID]string, len(known))
-			for id, t := range known {
-				if t.Text != "" {
-					out[id] = t.Text
-				}
-			}
-			return out, err
-		},
+		Texts: s.texts,
 		Members: func(v *store.View, kind, name string) ([]act.ID, error) {
 			return s.Lifecycle.Members(v, lifecycle.ScopeName{Kind: kind, Name: name})
 		},
@@ -44,6 +35,18 @@ func (s *Server) traces() *graph.Acts {
 		Stop:  s.Lifecycle.QuarantineIn, Free: s.Lifecycle.ReleaseIn,
 		Tell: func(tx *store.Tx, agent, item act.ID) error { return s.Network.TellWithdrawn(tx, agent, item) },
 	})
+}
+
+// texts gives what things say that can still be read.
+func (s *Server) texts(v *store.View, items []act.ID) (map[act.ID]string, error) {
+	known, err := s.Network.Traced(v, items)
+	out := make(map[act.ID]string, len(known))
+	for id, t := range known {
+		if t.Text != "" {
+			out[id] = t.Text
+		}
+	}
+	return out, err
 }
 
 // people describes agents by what they are for, and who answers for them.

@@ -64,6 +64,9 @@ func openAPI(k *api.Kernel, d *api.Door, url string) object {
 			parameters = append(parameters, object{
 				"name": "Idempotency-Key", "in": "header", "schema": object{"type": "string"},
 				"description": "the same key with the same request gives the first answer again",
+			}, object{
+				"name": "Reef-Context", "in": "header", "schema": object{"type": "string"},
+				"description": "ids, with commas between, of what was in your context when you asked for this; only what you were shown",
 			})
 		}
 		if len(parameters) > 0 {

@@ -155,7 +155,7 @@ func TestT31_GainIsRight(t *testing.T) {
 			right, wrong := 0, 0
 			for _, j := range all {
 				switch {
-				case v.Threshold == 0 || j.best < v.Threshold:
+				case !v.Counts(j.best):
 				case j.hit:
 					right++
 				default:

@@ -29,6 +29,9 @@ type Verdict struct {
 	Decoys    int     // and of what was not
 }
 
+// Counts reports whether a score is at the threshold or above.
+func (v Verdict) Counts(score float64) bool { return v.Threshold > 0 && score >= v.Threshold }
+
 // NewPool returns a pool of the last keep competitions in which at most a share of bound is
 // to be wrong.
 func NewPool(keep int, bound float64) *Pool { return &Pool{bound: bound, keep: keep} }

@@ -125,15 +125,11 @@ func (l *log) follow(v *store.View, g *Graph, through int64) error {
 // follows takes in what was found afterwards of acts that were read before (level L2), if
 // there is more of it. All derivations are then put in order anew.
 func (l *log) follows(v *store.View, g *Graph) error {
-	n, err := provenance.LikelyCount(v)
-	if err != nil || n == l.likely {
+	known, err := provenance.LikenessOf(v)
+	l.wrong = known.Rate
+	if err != nil || known.Found == l.likely {
 		return err
 	}
-	rate, err := provenance.LikenessOf(v)
-	if err != nil {
-		return err
-	}
-	l.wrong = rate.Rate
 	old := *l
 	l.stated, l.source, l.level, l.how = nil, nil, nil, nil
 	for i := range old.stated {

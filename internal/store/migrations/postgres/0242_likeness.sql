@@ -10,6 +10,7 @@ CREATE TABLE likeness (
     decoys BIGINT NOT NULL,
     judged BIGINT NOT NULL,
     passed BIGINT NOT NULL,
+    found BIGINT NOT NULL,
     made_at BIGINT NOT NULL
 );
 

@@ -10,6 +10,7 @@ CREATE TABLE likeness (
     decoys INTEGER NOT NULL,
     judged INTEGER NOT NULL,
     passed INTEGER NOT NULL,
+    found INTEGER NOT NULL,
     made_at INTEGER NOT NULL
 ) STRICT;
 
