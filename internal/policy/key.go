@@ -342,12 +342,14 @@ func (q *request) context(of types.Record) types.Record {
 	return types.NewRecord(m)
 }
 
-func labelSet(l gate.Label) types.Set {
-	var words []types.Value
+func labelSet(l gate.Label) types.Set { return types.NewSet(wordsOf(l)...) }
+
+// wordsOf returns the words of a label, in their order.
+func wordsOf(l gate.Label) (words []types.Value) {
 	for w := range l.Words {
 		words = append(words, types.String(w))
 	}
-	return types.NewSet(words...)
+	return words
 }
 
 func (q *request) makeSubject() types.Entity {

@@ -72,7 +72,7 @@ var (
 	}
 	classifiedWords = words(gate.Confidential)
 	integrityWords  = words(gate.Flagged)
-	labelWords      = labelSet(gate.Label{Integrity: gate.Flagged, Secrecy: gate.Confidential}).Slice()
+	labelWords      = wordsOf(gate.Label{Integrity: gate.Flagged, Secrecy: gate.Confidential})
 )
 
 // roleWords are the roles of a principal in a community.

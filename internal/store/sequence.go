@@ -123,6 +123,14 @@ func (v *View) Numbered() (bool, error) {
 	return !waits, err
 }
 
+const qUnnumbered Q = `SELECT COUNT(*) FROM event WHERE seq IS NULL`
+
+// Unnumbered counts the committed events that have no sequence number yet.
+func (v *View) Unnumbered() (n int64, err error) {
+	_, err = v.One(qUnnumbered, func(r *Row) error { n = r.Int(0); return nil })
+	return n, err
+}
+
 const (
 	qCursorRead Q = `SELECT seq FROM cursor WHERE name = $1`
 	qCursorSave Q = `INSERT INTO cursor (name, seq, updated_at) VALUES ($1, $2, $3)

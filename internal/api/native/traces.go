@@ -63,7 +63,7 @@ type basis struct {
 	Pages    int64 `json:"pages"`    // that were looked at
 	Showings int64 `json:"showings"` // of one thing each, on those pages
 	Cold     int   `json:"segments_read"`
-	Waiting  int64 `json:"waiting"` // pages that have no number yet, which are looked at as the last
+	Waiting  int64 `json:"waiting"` // pages that have no number yet, which are looked at as the last, and acts, which are not
 
 	Wrong float64 `json:"likely_wrong"` // the share of edges of level L2 that is wrong, at most
 }

@@ -90,7 +90,7 @@ func (g *Graph) backward(v *store.View, of act.ID, seq int64, b Bounds) (*Slice,
 			WithHint("use the id of a post, comment, message or task, or the number of an act as GET /v1/events shows it")
 	}
 	r := &reverse{g: g, v: v, bounds: b, seen: map[uint32]bool{place: true}}
-	r.read.Through, r.read.Waiting, r.read.Wrong = g.log.through, g.tail.Waiting, g.log.wrong
+	r.read.Through, r.read.Waiting, r.read.Wrong = g.log.through, g.tail.Waiting+g.log.waiting, g.log.wrong
 	out := &Slice{Root: g.causeOf(place)}
 	// Breadth first: what is near is in the answer whatever the bounds.
 	level := []*Cause{&out.Root}

@@ -62,7 +62,7 @@ func (g *Graph) forward(v *store.View, s Start) (*Reach, error) {
 	w := g.walk(s)
 	err := g.each(v, w.from, &w.read, w.block)
 	w.acts(1<<63 - 1)
-	w.read.Through, w.read.Waiting, w.read.Wrong = g.log.through, g.tail.Waiting, g.log.wrong
+	w.read.Through, w.read.Waiting, w.read.Wrong = g.log.through, g.tail.Waiting+g.log.waiting, g.log.wrong
 	return w.reach(), err
 }
 

@@ -160,7 +160,7 @@ func blockOf(c *columns) *block {
 
 // Refresh brings memory up to date: with every act that is numbered now, and every page
 // that was shown before them.
-func (g *Graph) Refresh(v *store.View) error {
+func (g *Graph) Refresh(v *store.View) (err error) {
 	// Who waits for the lock may hold a connection; whoever has the lock must not wait for one.
 	if err := v.Connect(); err != nil {
 		return err
@@ -173,6 +173,9 @@ func (g *Graph) Refresh(v *store.View) error {
 	}
 	// What is numbered now is asked for first, then the pages, then the acts up to that
 	// number: so no act comes in without the pages before it.
+	if g.log.waiting, err = v.Unnumbered(); err != nil {
+		return err
+	}
 	through, err := v.LastSequence()
 	if err != nil {
 		return err
@@ -331,7 +334,7 @@ type Read struct {
 	Pages    int64
 	Showings int64 // of one thing each, on those pages
 	Cold     int   // segments that were not in memory
-	Waiting  int64 // pages that have no number yet; they are looked at as the last
+	Waiting  int64 // pages that have no number yet, which are looked at as the last, and acts, which are not
 	Wrong    int64 // at most so many of a million edges of level L2 are wrong
 }
 

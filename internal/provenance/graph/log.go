@@ -16,6 +16,7 @@ const qActs store.Q = `SELECT seq, act, ref, actor, at FROM event WHERE seq > $1
 // log is what was done and what it named, as columns. It belongs to the graph's lock.
 type log struct {
 	through int64 // number of the last act that was read
+	waiting int64 // acts that had no number then
 
 	// Of each act that was done, in the order of their numbers.
 	seq   []int64
