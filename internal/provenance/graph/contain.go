@@ -2,9 +2,8 @@ package graph
 
 import (
 	"context"
-	"crypto/sha256"
 	"encoding/binary"
-	"encoding/hex"
+	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -138,39 +137,65 @@ func checkReason(text string) error {
 	return nil
 }
 
-// targets are what an order means of what was reached.
-func targets(s *Spread) (agents, items []act.ID) {
-	for _, one := range s.Agents {
-		if one.ID.Kind() == act.KindAgent {
-			agents = append(agents, one.ID)
-		}
-	}
+// each calls fn once with every agent and every thing that an order means of what was
+// reached, in no order.
+func (s *Spread) each(fn func(id act.ID)) {
+	makers := make(map[act.ID]struct{}) // of what it began with
 	for _, one := range s.Items {
 		switch one.ID.Kind() {
 		case act.KindPost, act.KindComment, act.KindMessage, act.KindTask:
-			items = append(items, one.ID)
+			fn(one.ID)
 		}
 		if one.Gen == 0 && one.Via.Kind() == act.KindAgent {
-			agents = append(agents, one.Via) // who made what it began with
+			makers[one.Via] = struct{}{}
 		}
 	}
-	slices.Sort(agents)
-	slices.Sort(items)
-	return slices.Compact(agents), slices.Compact(items)
+	for _, one := range s.Agents {
+		if one.ID.Kind() == act.KindAgent {
+			fn(one.ID)
+			delete(makers, one.ID)
+		}
+	}
+	for id := range makers {
+		fn(id)
+	}
 }
 
-// digest names what would be contained of what was reached.
-func digest(s *Spread) string {
-	h := sha256.New()
-	agents, items := targets(s)
-	for _, list := range [][]act.ID{agents, items} {
-		b := binary.AppendUvarint(nil, uint64(len(list)))
-		for _, id := range list {
-			b = binary.AppendUvarint(b, uint64(id))
+// targets are what an order means of what was reached.
+func targets(s *Spread) (agents, items []act.ID) {
+	s.each(func(id act.ID) {
+		if id.Kind() == act.KindAgent {
+			agents = append(agents, id)
+		} else {
+			items = append(items, id)
 		}
-		h.Write(b)
-	}
-	return hex.EncodeToString(h.Sum(nil)[:16])
+	})
+	slices.Sort(agents)
+	slices.Sort(items)
+	return agents, items
+}
+
+// digest tells what would be contained from what would be at another time. It is the sum
+// of what each id is scattered to, so that hundreds of thousands need no order. It proves
+// nothing: ids are the network's, not of who is contained.
+func digest(s *Spread) string {
+	var sum [2]uint64
+	s.each(func(id act.ID) {
+		for i := range sum {
+			sum[i] += scatter(uint64(id) + uint64(i)<<63) //nolint:gosec // bits
+		}
+	})
+	return fmt.Sprintf("%016x%016x", sum[0], sum[1])
+}
+
+// scatter is the last step of SplitMix64 (Steele, Lea and Flood, 2014): each bit of n
+// changes about half of the bits.
+func scatter(n uint64) uint64 {
+	n ^= n >> 30
+	n *= 0xbf58476d1ce4e5b9
+	n ^= n >> 27
+	n *= 0x94d049bb133111eb
+	return n ^ n>>31
 }
 
 // contain asks anew, in the transaction, so that nothing falls between question and

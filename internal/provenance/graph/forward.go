@@ -87,13 +87,13 @@ type trail struct {
 	agentAt       []uint32 // by agent: 1 + its place in agents
 	itemAt        []uint32 // by item, the same
 	agents, items []mark
-	acts          map[string]int64
+	acts          []int64 // by deed
 }
 
 func (g *Graph) newTrail() *trail {
 	return &trail{
 		hot: newBits(len(g.items.ids)), agentAt: make([]uint32, len(g.agents.ids)), itemAt: make([]uint32, len(g.items.ids)),
-		acts: make(map[string]int64),
+		acts: make([]int64, len(g.log.deeds)),
 	}
 }
 
@@ -112,7 +112,23 @@ func (t *trail) item(m mark) {
 	}
 }
 
+// shown is the mark of an agent that was shown an item that is hot.
+func (t *trail) shown(agent, item uint32, after, at int64) mark {
+	return mark{node: agent, via: item, seq: after, at: at, gen: t.genOf(item) + 1, level: 1}
+}
+
 func (t *trail) genOf(item uint32) int32 { return t.items[t.itemAt[item]-1].gen }
+
+// kinds counts what was done by kind.
+func (t *trail) kinds(deeds []deed) map[string]int64 {
+	out := make(map[string]int64)
+	for n, count := range t.acts {
+		if count > 0 {
+			out[deeds[n].kind] += count
+		}
+	}
+	return out
+}
 
 // link is a showing of an item to an agent.
 type link struct{ item, agent uint32 }
@@ -127,8 +143,7 @@ type walk struct {
 	stated           int // and of the next derivation
 	possible, likely *trail
 	shown            []mark
-	shownAt          bits // agents
-	done             bits // agents about whom no page can say anything new
+	shownAt          bits // agents; no page can say anything new about them
 	begun            bits // agents at the start: all they do is likely
 	public           bits // items
 	only             map[act.ID]bool
@@ -140,7 +155,7 @@ type walk struct {
 
 func (g *Graph) walk(s Start) *walk {
 	w := &walk{g: g, possible: g.newTrail(), likely: g.newTrail()}
-	w.shownAt, w.done, w.begun = newBits(len(g.agents.ids)), newBits(len(g.agents.ids)), newBits(len(g.agents.ids))
+	w.shownAt, w.begun = newBits(len(g.agents.ids)), newBits(len(g.agents.ids))
 	w.public = newBits(len(g.items.ids))
 	w.from, w.only = 1<<63-1, s.only
 	for _, id := range s.Items {
@@ -190,11 +205,8 @@ func (w *walk) block(c *columns) {
 			w.acts(after)
 		}
 		agent := c.readers[c.Reader[p]]
-		if after < w.from || w.done.has(agent) && w.links == nil {
+		if agent == looker || after < w.from || w.shownAt.has(agent) && w.links == nil {
 			continue
-		}
-		if agent != 0 && c.Readers[c.Reader[p]].Kind() != act.KindAgent {
-			continue // operators look into things, and write nothing
 		}
 		// About who was reached before, a page says something new only if it shows what is likely.
 		t, none := w.possible, w.clean
@@ -220,36 +232,47 @@ func (w *walk) block(c *columns) {
 	}
 }
 
-// page is one that shows something that was reached.
+// page is one that shows something that was reached. Who is reached by it is reached by
+// the first thing on it.
 func (w *walk) page(agent uint32, items []uint32, after, at int64) {
-	for _, item := range items {
-		if !w.possible.hot.has(item) {
-			continue
+	if agent == 0 {
+		for _, item := range items {
+			if w.possible.hot.has(item) {
+				w.public.put(item)
+			}
 		}
-		if agent == 0 {
-			w.public.put(item)
-			continue
-		}
-		if w.possible.items[w.possible.itemAt[item]-1].via == agent {
-			continue // its own
-		}
-		if w.links != nil {
-			w.links[link{item, agent}] = struct{}{}
-		}
-		m := mark{node: agent, via: item, seq: after, at: at, level: 1}
-		m.gen = w.possible.genOf(item) + 1
-		w.possible.agent(m)
-		if w.likely.hot.has(item) && !w.shownAt.has(agent) {
-			m.gen = w.likely.genOf(item) + 1
-			w.shown = append(w.shown, m)
-			w.shownAt.put(agent)
-			w.done.put(agent)
-			if w.links == nil {
-				return
+		return
+	}
+	if w.links != nil {
+		for _, item := range items {
+			if w.possible.hot.has(item) && w.maker(item) != agent {
+				w.links[link{item, agent}] = struct{}{}
 			}
 		}
 	}
+	if w.possible.agentAt[agent] == 0 {
+		for i, item := range items {
+			if w.possible.hot.has(item) && w.maker(item) != agent {
+				w.possible.agent(w.possible.shown(agent, item, after, at))
+				items = items[i:] // what is likely is possible
+				break
+			}
+		}
+	}
+	if w.shownAt.has(agent) {
+		return
+	}
+	for _, item := range items {
+		if w.likely.hot.has(item) && w.maker(item) != agent {
+			w.shown = append(w.shown, w.likely.shown(agent, item, after, at))
+			w.shownAt.put(agent)
+			return
+		}
+	}
 }
+
+// maker is who made an item that was reached: showing them their own tells nothing.
+func (w *walk) maker(item uint32) uint32 { return w.possible.items[w.possible.itemAt[item]-1].via }
 
 // acts goes through the acts up to a number.
 func (w *walk) acts(through int64) {
@@ -282,25 +305,27 @@ func (w *walk) act(place uint32) {
 	if w.possible.agentAt[agent] == 0 {
 		return
 	}
-	d := l.deeds[l.deed[place]]
-	w.possible.did(w, d, place)
+	w.possible.did(w, place)
 	if likely {
-		w.likely.did(w, d, place)
+		w.likely.did(w, place)
 	}
 }
 
 // did takes in what an agent did after it was reached.
-func (t *trail) did(w *walk, d deed, place uint32) {
+func (t *trail) did(w *walk, place uint32) {
 	l := &w.g.log
-	agent, item := l.actor[place], l.item[place]
-	t.acts[d.kind]++
+	agent, item, d := l.actor[place], l.item[place], &l.deeds[l.deed[place]]
+	t.acts[l.deed[place]]++
 	if !d.makes || item == 0 || w.only != nil && !w.only[w.g.items.ids[item]] {
 		return
 	}
 	by := t.agents[t.agentAt[agent]-1]
 	m := mark{node: item, via: agent, seq: l.seq[place], at: l.at[place], gen: by.gen, level: by.level}
 	t.item(m)
-	if child, known := w.g.agents.number[w.g.items.ids[item]]; bool(d.births) && known {
+	if !d.births {
+		return
+	}
+	if child, known := w.g.agents.number[w.g.items.ids[item]]; known {
 		t.agent(mark{node: child, via: item, seq: m.seq, at: m.at, gen: m.gen + 1, level: levelLikely})
 	}
 }
@@ -312,8 +337,8 @@ func (w *walk) reach() *Reach {
 	items := func(list []mark) []Step { return steps(list, g.items.ids, g.agents.ids) }
 	r := &Reach{
 		Read:     w.read,
-		Possible: Spread{agents(w.possible.agents), items(w.possible.items), w.possible.acts},
-		Likely:   Spread{agents(w.likely.agents), items(w.likely.items), w.likely.acts},
+		Possible: Spread{agents(w.possible.agents), items(w.possible.items), w.possible.kinds(g.log.deeds)},
+		Likely:   Spread{agents(w.likely.agents), items(w.likely.items), w.likely.kinds(g.log.deeds)},
 		Shown:    agents(w.shown), Public: make(map[act.ID]bool),
 	}
 	for _, m := range w.possible.items {

@@ -93,7 +93,7 @@ type block struct {
 // columns are the pages of a block, with the graph's numbers.
 type columns struct {
 	*provenance.Columns          // Listed has the graph's numbers of items
-	readers             []uint32 // of each of its readers, the graph's number
+	readers             []uint32 // of each of its readers, the graph's number; looker for operators
 	order               []uint32 // its pages by reader, each one's in their order
 	starts              []uint32 // where each reader's pages begin in order; one more than there are readers
 }
@@ -103,11 +103,19 @@ func (c *columns) size() int64 {
 	return int64(4*(len(c.Listed)+len(c.Ends)) + 30*len(c.After) + 16*len(c.Readers) + 8*len(c.Items))
 }
 
+// looker is the number of readers who are no agents: operators look into things, and
+// write nothing. Nobody is 0.
+const looker = 1<<32 - 1
+
+func reads(id act.ID) bool { return id == 0 || id.Kind() == act.KindAgent }
+
 // take gives the pages the graph's numbers.
 func (g *Graph) take(c *provenance.Columns) *columns {
 	out := &columns{Columns: c, readers: make([]uint32, len(c.Readers))}
 	for i, id := range c.Readers {
-		out.readers[i] = g.agents.of(id)
+		if out.readers[i] = looker; reads(id) {
+			out.readers[i] = g.agents.of(id)
+		}
 	}
 	g.number(out)
 	return out
@@ -322,7 +330,9 @@ func (g *Graph) each(v *store.View, from int64, read *Read, fn func(*columns)) e
 func (g *Graph) look(c *provenance.Columns) *columns {
 	out := &columns{Columns: c, readers: make([]uint32, len(c.Readers))}
 	for i, id := range c.Readers {
-		out.readers[i] = g.agents.number[id]
+		if out.readers[i] = looker; reads(id) {
+			out.readers[i] = g.agents.number[id]
+		}
 	}
 	g.number(out)
 	return out
