@@ -152,6 +152,15 @@ func (l *Labels) Of(agent act.ID, governed bool) gate.Label {
 	return gate.Label{Integrity: baseOf(governed)}.Join(t.Label)
 }
 
+// On is what has come to a thing, as a view sees it.
+func (l *Labels) On(v *store.View, thing act.ID) (gate.Label, error) {
+	if !l.any.Load() {
+		return gate.Label{}, nil
+	}
+	t, _, err := taintOf(v, thing)
+	return t.Label, err
+}
+
 // known is what memory has of an agent.
 func (l *Labels) known(agent act.ID) (t Taint, found bool) {
 	if !l.any.Load() {
