@@ -165,6 +165,10 @@ type Write[In, Out any] struct {
 	// policy that demands so denies the act. Optional.
 	Attenuate func(in In, by Attenuation) In
 
+	// Told lists what others have made that an answer holds, the first one or one that is
+	// rendered again. Who gets it has been shown that, as by a read. Optional.
+	Told func(p act.Principal, out Out) []Told
+
 	// Replay renders again what an earlier Run with the same idempotency key
 	// made. Acts without it refuse a used key as a conflict.
 	Replay func(ctx context.Context, v *store.View, p act.Principal, made act.Ref) (Out, error)
@@ -199,11 +203,9 @@ type Effects struct {
 	Edges  []Edge   // where that came from, explicitly
 	In     [32]byte // salted hash of the content it took in; zero without content
 	Reason string   // an operator's stated reason
-	Told   []Told   // what others have made that the answer holds
 }
 
-// Told is a thing that others have made and that the answer of a write holds. Who gets it
-// has been shown it, as by a read.
+// Told is a thing that others have made and that the answer of a write holds.
 type Told struct {
 	Ref   act.Ref
 	Facts Facts
@@ -364,7 +366,6 @@ func (a *WriteAct[In, Out]) once(ctx context.Context, p act.Principal, pass *pas
 		}
 	}()
 	var replay act.Ref
-	var told []Told
 	write := g.db.WriteFenced
 	if a.w.Shares {
 		write = g.db.Shared
@@ -394,7 +395,7 @@ func (a *WriteAct[In, Out]) once(ctx context.Context, p act.Principal, pass *pas
 		if out, fx, err = a.w.Run(ctx, tx, p, do); err != nil {
 			return err
 		}
-		pass.made, told = fx.Out, fx.Told
+		pass.made = fx.Out
 		if key.Name != "" {
 			if err := saveKey(tx, p, a.w.Name, key, fx.Out); err != nil {
 				return err
@@ -444,7 +445,10 @@ func (a *WriteAct[In, Out]) once(ctx context.Context, p act.Principal, pass *pas
 		}
 	}
 	g.pulse.beat()
-	return out, g.tell(ctx, p, told) // doors send no answer beside an error
+	if a.w.Told == nil {
+		return out, nil
+	}
+	return out, g.tell(ctx, p, a.w.Told(p, out)) // doors send no answer beside an error
 }
 
 // stillDecides reports whether the policies that decided are still those in force here.
@@ -483,11 +487,15 @@ func (a *WriteAct[In, Out]) replay(ctx context.Context, p act.Principal, made ac
 		return out, act.Errorf(act.Conflict, "this was done already under the same idempotency key").
 			WithRule("idempotency").WithHint("its answer is shown once; look the result up instead")
 	}
+	before := a.g.fence.number()
 	err = a.g.db.View(ctx, func(v *store.View) error {
 		out, err = a.w.Replay(ctx, v, p, made)
 		return err
 	})
-	return out, err
+	if err != nil || a.w.Told == nil {
+		return out, err
+	}
+	return out, a.g.tellAgain(ctx, p, a.w.Name, a.w.Told(p, out), before)
 }
 
 // admit checks everything that needs neither storage nor policy: the standing,

@@ -177,6 +177,38 @@ func (g *Gate) tell(ctx context.Context, p act.Principal, told []Told) error {
 	return err
 }
 
+// tellAgain is tell for an answer that is rendered again. Others may have added to it since
+// the first, so it is recorded like a page, and withheld like one. before is the fence
+// under which it was read.
+func (g *Gate) tellAgain(ctx context.Context, p act.Principal, name string, told []Told, before int64) error {
+	if len(told) == 0 || g.bare {
+		return nil
+	}
+	items := make([]act.Ref, 0, len(told))
+	for _, t := range told {
+		if g.withholds(p, t.Ref.ID) {
+			return withheldError()
+		}
+		items = append(items, t.Ref)
+	}
+	if err := g.tell(ctx, p, told); err != nil {
+		return err
+	}
+	if err := g.Tracer.Expose(ctx, Exposure{Principal: p, Channel: name, Items: items, Trace: act.TraceOf(ctx)}); err != nil {
+		return err
+	}
+	if g.fence.movedSince(before, 0, items) {
+		return errMoved
+	}
+	return nil
+}
+
+// MayTell reports whether p may be told what others have made in the answer of a write, as
+// an item of a page may be shown.
+func (g *Gate) MayTell(p act.Principal, name string, t Told) bool {
+	return !g.withholds(p, t.Ref.ID) && g.May(p, name, t.Facts) == nil
+}
+
 // whence names what the labels come from that a denial is about.
 func (g *Gate) whence(p act.Principal, d *Decision) string {
 	if !d.Labels || g.Labels == nil || p.Kind != act.Agent {

@@ -48,6 +48,7 @@ func (n *Network) registerAttachment(g *gate.Gate) {
 		Replay: func(_ context.Context, v *store.View, _ act.Principal, made act.Ref) (Attachment, error) {
 			return n.attachment(v, made.ID)
 		},
+		Told: func(p act.Principal, a Attachment) []gate.Told { return n.toldLabel(p, a.Label) },
 	})
 	n.DetachLabel = gate.RegisterWrite(g, gate.Write[act.ID, Attachment]{
 		Info: gate.Info{Name: "label.detach", Doc: "Take a label off: a role and its prompt are the agent's no more.", On: act.KindCommunity, Quota: gate.QuotaWrite},
@@ -60,7 +61,8 @@ func (n *Network) registerAttachment(g *gate.Gate) {
 			res.Facts.Own = p.Kind == act.Agent && a.Target == p.ID
 			return res, err
 		},
-		Run: n.detach,
+		Run:  n.detach,
+		Told: func(p act.Principal, a Attachment) []gate.Told { return n.toldLabel(p, a.Label) },
 	})
 }
 

@@ -42,7 +42,8 @@ const (
 	// DefaultCadence is a usual heartbeat.
 	DefaultCadence = 30
 
-	maxBriefings = 20 // of one delivery
+	maxBriefings = 20  // of one delivery,
+	maxDue       = 200 // from among so many that are due
 
 	qPromptSet store.Q = `UPDATE label SET prompt = $2, prompt_author = $3, approval = $4, prompted_at = $5, cadence_minutes = $6,
 version = version + 1, epoch = epoch + 1 WHERE id = $1 RETURNING version`
@@ -69,6 +70,7 @@ func (n *Network) registerBriefing(g *gate.Gate) {
 		Replay: func(_ context.Context, v *store.View, _ act.Principal, made act.Ref) (Label, error) {
 			return n.label(v, made.ID)
 		},
+		Told: n.toldLabel,
 	})
 	n.RevokePrompt = gate.RegisterWrite(g, gate.Write[act.ID, Label]{
 		Info: gate.Info{Name: "label.revoke", Doc: "Withdraw a role's prompt: nobody is told it any more.", On: act.KindCommunity, Quota: gate.QuotaWrite},
@@ -81,13 +83,20 @@ func (n *Network) registerBriefing(g *gate.Gate) {
 		Replay: func(_ context.Context, v *store.View, _ act.Principal, made act.Ref) (Label, error) {
 			return n.label(v, made.ID)
 		},
+		Told: n.toldLabel,
 	})
 	n.TakeBriefings = gate.RegisterWrite(g, gate.Write[Nothing, []Briefing]{
-		Info: gate.Info{Name: "briefing.take", Doc: "Take the prompts of one's roles that are due.", On: act.KindAgent, Quota: gate.QuotaNone},
+		Info: gate.Info{Name: "briefing.take", Doc: "Take the prompts of one's roles that are due.", On: act.KindAgent, Also: []act.Kind{act.KindLabel}, Quota: gate.QuotaNone},
 		Resolve: func(_ context.Context, _ *store.View, p act.Principal, _ Nothing) (gate.Resource, error) {
 			return own(p), nil
 		},
 		Run: n.takeBriefings,
+		Told: func(_ act.Principal, list []Briefing) (told []gate.Told) {
+			for i := range list {
+				told = append(told, n.toldBriefing(&list[i]))
+			}
+			return told
+		},
 	})
 }
 
@@ -141,12 +150,42 @@ func (n *Network) setPrompt(tx *store.Tx, label act.ID, text string, author, app
 	return out, gate.Effects{Out: act.Ref{ID: label, Version: out.Version}}, err
 }
 
-// takeBriefings delivers what is due. A prompt whose author may not act is not
-// told while that lasts.
+func (n *Network) toldBriefing(b *Briefing) gate.Told {
+	return gate.Told{
+		Ref: act.Ref{ID: b.Label, Version: b.Version}, Facts: n.classFacts(act.KindLabel, b.Place.ID, b.Author.ID, act.OriginAgent),
+	}
+}
+
+// mayBrief reports whether p may be told a prompt: it waits while its place, or what its
+// author had been shown, is above what p is cleared for, and while its place is stopped.
+func (n *Network) mayBrief(v *store.View, p act.Principal, b *Briefing) (bool, error) {
+	t := n.toldBriefing(b)
+	t.Facts.Own, t.Facts.Classification = true, n.Classified(b.Place.ID)
+	if n.labelOf != nil {
+		l, err := n.labelOf(v, b.Label)
+		if err != nil {
+			return false, err
+		}
+		t.Facts.Integrity, t.Facts.Classification = l.Integrity, max(t.Facts.Classification, l.Secrecy)
+	}
+	return n.gate.MayTell(p, "briefing.take", t), nil
+}
+
+// takeBriefings delivers what is due and p may be told. A prompt whose author may not act
+// is not told while that lasts.
 func (n *Network) takeBriefings(_ context.Context, tx *store.Tx, p act.Principal, _ Nothing) (list []Briefing, fx gate.Effects, err error) {
 	fx.Out = act.Ref{ID: p.ID}
 	due, err := n.briefings(&tx.View, p, tx.Now())
 	for _, d := range due {
+		if len(list) == maxBriefings {
+			break
+		}
+		if may, err := n.mayBrief(&tx.View, p, &d.Briefing); err != nil || !may {
+			if err != nil {
+				return nil, fx, err
+			}
+			continue
+		}
 		told, err := tx.Exec(qBriefed, d.attachment, tx.Now(), d.last)
 		if err != nil {
 			return nil, fx, err
@@ -156,9 +195,6 @@ func (n *Network) takeBriefings(_ context.Context, tx *store.Tx, p act.Principal
 		}
 		list = append(list, d.Briefing)
 		fx.Edges = append(fx.Edges, gate.Edge{From: act.Ref{ID: d.Label, Version: d.Version}, Kind: gate.EdgePrompt})
-		fx.Told = append(fx.Told, gate.Told{
-			Ref: act.Ref{ID: d.Label, Version: d.Version}, Facts: n.classFacts(act.KindLabel, d.Place.ID, d.Author.ID, act.OriginAgent),
-		})
 	}
 	return list, fx, err
 }
@@ -182,6 +218,6 @@ func (n *Network) briefings(v *store.View, p act.Principal, now int64) (list []d
 			list = append(list, d)
 		}
 		return nil
-	}, p.ID, now, int64(maxBriefings))
+	}, p.ID, now, int64(maxDue))
 	return list, err
 }

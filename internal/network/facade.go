@@ -64,6 +64,7 @@ func (n *Network) registerFacade(g *gate.Gate) {
 		Replay: func(_ context.Context, v *store.View, p act.Principal, made act.Ref) (CommunityView, error) {
 			return n.communityView(v, p, qCommunity, made.ID)
 		},
+		Told: n.toldCommunity,
 	})
 }
 

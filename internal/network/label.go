@@ -154,6 +154,14 @@ func (n *Network) registerLabel(g *gate.Gate) {
 	})
 }
 
+// toldLabel says that the answer of an act holds a label of somebody else.
+func (n *Network) toldLabel(p act.Principal, l Label) []gate.Told {
+	if l.Author == p.ID {
+		return nil
+	}
+	return []gate.Told{{Ref: act.Ref{ID: l.ID, Version: l.Version}, Facts: n.labelFacts(&l)}}
+}
+
 func (n *Network) labelFacts(l *Label) gate.Facts {
 	return n.classFacts(act.KindLabel, l.Place.ID, l.Author, act.OriginAgent)
 }

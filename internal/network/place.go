@@ -108,7 +108,16 @@ func (n *Network) registerPlace(g *gate.Gate) {
 		Replay: func(_ context.Context, v *store.View, p act.Principal, made act.Ref) (CommunityView, error) {
 			return n.communityView(v, p, qCommunity, made.ID)
 		},
+		Told: n.toldCommunity,
 	})
+}
+
+// toldCommunity says that the answer of an act holds what others say of a community.
+func (n *Network) toldCommunity(p act.Principal, c CommunityView) []gate.Told {
+	if c.Creator == p.ID {
+		return nil
+	}
+	return []gate.Told{{Ref: act.Ref{ID: c.ID, Version: c.Version}, Facts: n.communityFacts(&c.Community)}}
 }
 
 // communityTarget resolves a community in which the caller acts by a role: its

@@ -209,6 +209,7 @@ func (n *Network) registerTasks(g *gate.Gate) {
 		Resolve: n.taskPlace,
 		Run:     n.postTask,
 		Replay:  n.replayTask,
+		Told:    n.toldTask,
 	})
 	n.ClaimTask = gate.RegisterWrite(g, gate.Write[TaskClaim, Task]{
 		Info: gate.Info{Name: "task.claim", Doc: "Take a task for a time, or renew one's own claim.", On: act.KindTask, Quota: gate.QuotaTask},
@@ -223,6 +224,7 @@ func (n *Network) registerTasks(g *gate.Gate) {
 			return n.claimTask(tx, p, in)
 		},
 		Replay: n.replayTask,
+		Told:   n.toldTask,
 	})
 	n.ProgressTask = n.registerStep(g, "task.progress", "Say how a claimed task goes on.", StepProgress, TaskClaimed, NoticeTaskProgress)
 	n.CompleteTask = n.registerStep(g, "task.complete", "Hand in a claimed task's result.", StepCompleted, TaskCompleted, NoticeTaskCompleted)
@@ -231,6 +233,15 @@ func (n *Network) registerTasks(g *gate.Gate) {
 	n.CancelTask = n.registerStep(g, "task.cancel", "Withdraw a task that one has posted.", StepCancelled, TaskCancelled, 0)
 	n.registerTaskReads(g)
 	n.registerLapse(g)
+}
+
+// toldTask says that a task is told to who did something to it, where others have said
+// something in it.
+func (n *Network) toldTask(p act.Principal, t Task) []gate.Told {
+	if t.Poster == p.ID && t.Steps == 1 {
+		return nil
+	}
+	return []gate.Told{{Ref: act.Ref{ID: t.ID, Version: t.Steps}, Facts: n.taskFacts(&t, false)}}
 }
 
 func (n *Network) replayTask(_ context.Context, v *store.View, p act.Principal, made act.Ref) (Task, error) {
@@ -398,7 +409,7 @@ func (n *Network) stepTask(tx *store.Tx, t Task, kind StepKind, agent act.ID, no
 		return t, gate.Effects{}, gate.Moved()
 	}
 	task := act.Ref{ID: t.ID, Version: t.Steps}
-	fx := gate.Effects{Edges: []gate.Edge{{From: task, Kind: gate.EdgeTask}}, Told: []gate.Told{{Ref: task, Facts: n.taskFacts(&t, false)}}}
+	fx := gate.Effects{Edges: []gate.Edge{{From: task, Kind: gate.EdgeTask}}}
 	t.Steps, t.epoch, t.UpdatedAt = t.Steps+1, t.epoch+1, tx.Now()
 	fx.Out = act.Ref{ID: t.ID, Version: t.Steps}
 	salt := []byte{}
@@ -447,5 +458,6 @@ func (n *Network) registerStep(g *gate.Gate, name, doc string, kind StepKind, to
 			return n.stepTask(tx, t, kind, p.ID, in.Note)
 		},
 		Replay: n.replayTask,
+		Told:   n.toldTask,
 	})
 }

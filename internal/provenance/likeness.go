@@ -62,7 +62,7 @@ const (
 	likeCursor  = "likeness"
 	likePage    = 500     // events at once
 	likeBack    = 2000    // numbers that are read again when a node takes over
-	likeShown   = 64      // things that an author was shown last, and as many that it was not
+	likeShown   = 64      // texts that an author was shown last, and as many that it was not
 	likeRecent  = 4096    // texts that decoys come from
 	likeOwn     = 16      // texts of the author's own that count for nothing
 	likePool    = 2000    // competitions
@@ -132,11 +132,8 @@ func (l *Likenesses) Follow(ctx context.Context) (err error) {
 		if last == l.seq {
 			return nil
 		}
-		known := make(map[act.ID][]seenAfter)
-		for _, w := range page {
-			if err := l.db.View(ctx, func(v *store.View) error { return l.judge(v, w, known) }); err != nil {
-				return err
-			}
+		if err := l.db.View(ctx, func(v *store.View) error { return l.judgeAll(v, page) }); err != nil {
+			return err
 		}
 		l.seq = last
 		now, verdict := l.state, l.pool.Verdict()
@@ -173,19 +170,59 @@ func (l *Likenesses) read(v *store.View) (page []wrote, last int64, err error) {
 	return page, last, err
 }
 
-// judge lets what the author of a text had been shown compete with what it had not.
-// known is what agents were shown, as far as it was read for the page.
-func (l *Likenesses) judge(v *store.View, w wrote, known map[act.ID][]seenAfter) error {
-	shown, all, err := shownBefore(v, w, known)
-	if err != nil {
+// judgeAll judges texts, in their order. What their authors were shown is read once for all
+// of them.
+func (l *Likenesses) judgeAll(v *store.View, page []wrote) error {
+	of := make(map[act.ID]*glimpse)
+	for _, w := range page {
+		if of[w.author] == nil {
+			of[w.author] = &glimpse{before: w.seq, all: make(map[act.ID]bool)}
+		}
+	}
+	if len(of) == 0 {
+		return nil
+	}
+	if err := lately(v, of, l.enough); err != nil {
 		return err
 	}
+	for _, w := range page {
+		if err := l.judge(v, w, of[w.author]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// enough reports whether an author can be judged by what was read of what it was shown: the
+// texts are there, and as many that it was certainly not shown.
+func (l *Likenesses) enough(author act.ID, g *glimpse) bool {
+	if len(g.last(g.before, likeShown)) < likeShown {
+		return false
+	}
+	decoys := 0
+	for i := len(l.recent) - 1; i >= 0 && decoys < likeShown; i-- {
+		r := l.recent[i]
+		if r.seq <= g.since {
+			return false
+		}
+		if r.author != author && !g.all[r.ref.ID] {
+			decoys++
+		}
+	}
+	return true
+}
+
+// judge lets what the author of a text had been shown compete with what it had not. Nobody
+// was shown a text before that was written, so a text is known not to have been shown when
+// all showings since then have been looked at.
+func (l *Likenesses) judge(v *store.View, w wrote, g *glimpse) error {
+	shown := g.last(w.seq, likeShown)
 	var decoys, own []act.ID
 	for i := len(l.recent) - 1; i >= 0; i-- {
 		switch r := l.recent[i]; {
 		case r.author == w.author && len(own) < likeOwn:
 			own = append(own, r.ref.ID)
-		case r.author != w.author && !all[r.ref.ID] && len(decoys) < len(shown):
+		case r.author != w.author && r.seq > g.since && !g.all[r.ref.ID] && len(decoys) < len(shown):
 			decoys = append(decoys, r.ref.ID)
 		}
 	}
@@ -260,41 +297,6 @@ func (l *Likenesses) learn(v *store.View, ids []act.ID) error {
 		l.features.Set(id, t)
 	}
 	return nil
-}
-
-// seenAfter is a text that an agent was shown, after an event.
-type seenAfter struct {
-	ref   act.Ref
-	after int64
-}
-
-// shownBefore returns the last texts that an author was shown before it wrote, the last
-// one first, and all that it was ever shown.
-func shownBefore(v *store.View, w wrote, known map[act.ID][]seenAfter) (last []act.Ref, all map[act.ID]bool, err error) {
-	list, read := known[w.author]
-	if !read {
-		if err := Exposures(v, w.author, func(x Exposure) error {
-			for _, ref := range x.Items {
-				if kind := ref.ID.Kind(); kind == act.KindPost || kind == act.KindComment {
-					list = append(list, seenAfter{ref, x.AfterSeq})
-				}
-			}
-			return nil
-		}); err != nil {
-			return nil, nil, err
-		}
-		known[w.author] = list
-	}
-	all = make(map[act.ID]bool, len(list))
-	for _, s := range list {
-		if s.after >= 0 && s.after < w.seq && !all[s.ref.ID] {
-			last = append(last, s.ref)
-		}
-		all[s.ref.ID] = true
-	}
-	last = last[max(0, len(last)-likeShown):]
-	slices.Reverse(last)
-	return last, all, nil
 }
 
 // store writes down what counts by now, and how far this node has come. It may run more

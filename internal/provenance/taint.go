@@ -76,6 +76,9 @@ const (
 $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16,
 $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32) ORDER BY subject`
 	qTaintDrop store.Q = `DELETE FROM taint WHERE subject = $1`
+	// Whose kind is agent stands in the id; there is an index of those.
+	qTaintAgents store.Q = `SELECT ` + taintColumns + ` FROM taint WHERE ((subject >> 17) & 31) = 1 AND subject > $1 ORDER BY subject LIMIT $2`
+	qTaintAny    store.Q = `SELECT subject FROM taint WHERE subject > 0 ORDER BY subject LIMIT 1`
 	// Of two labels of a thing, the worse of each is kept, and where it came from last.
 	qTaintPut store.Q = `INSERT INTO taint (subject, integrity, secrecy, path, made_at, made_by) VALUES ($1, $2, $3, $4, $5, $6)
 ON CONFLICT (subject) DO UPDATE SET
@@ -149,6 +152,15 @@ func (l *Labels) Of(agent act.ID, governed bool) gate.Label {
 	return gate.Label{Integrity: baseOf(governed)}.Join(t.Label)
 }
 
+// On is what has come to a thing, as a view sees it.
+func (l *Labels) On(v *store.View, thing act.ID) (gate.Label, error) {
+	if !l.any.Load() {
+		return gate.Label{}, nil
+	}
+	t, _, err := taintOf(v, thing)
+	return t.Label, err
+}
+
 // known is what memory has of an agent.
 func (l *Labels) known(agent act.ID) (t Taint, found bool) {
 	if !l.any.Load() {
@@ -205,20 +217,7 @@ func (l *Labels) Marker(ctx context.Context, things func() []act.Ref) (func(act.
 func (l *Labels) ask(ctx context.Context, missing []act.ID, found map[act.ID]gate.Label) error {
 	before := l.turns.Load()
 	if err := l.DB.View(ctx, func(v *store.View) error {
-		for some := range slices.Chunk(missing, taintsAsk) {
-			args := make([]any, taintsAsk)
-			for i := range args {
-				args[i] = some[min(i, len(some)-1)] // the last one fills the rest
-			}
-			if err := v.All(qTaintIn, func(r *store.Row) error {
-				t, err := scanTaint(r)
-				found[t.Subject] = t.Label
-				return err
-			}, args...); err != nil {
-				return err
-			}
-		}
-		return nil
+		return taintsOf(v, missing, func(t Taint) { found[t.Subject] = t.Label })
 	}); err != nil {
 		return err
 	}
@@ -240,27 +239,24 @@ func scanTaint(r *store.Row) (t Taint, err error) {
 	return t, err
 }
 
-// Load reads the labels of all agents.
+// Load reads the labels of agents, and whether there are any at all. Those of things are
+// read when they are asked for.
 func (l *Labels) Load(ctx context.Context) error {
 	agents := make(map[act.ID]Taint)
 	some := false
-	for after := act.ID(0); ; {
-		n := 0
-		if err := l.DB.View(ctx, func(v *store.View) error {
+	for after, n := act.ID(0), taintsLoad; n == taintsLoad; {
+		if err := l.DB.View(ctx, func(v *store.View) (err error) {
 			n = 0
-			return v.All(qTaints, func(r *store.Row) error {
+			if some, err = v.One(qTaintAny, func(*store.Row) error { return nil }); err != nil {
+				return err
+			}
+			return v.All(qTaintAgents, func(r *store.Row) error {
 				t, err := scanTaint(r)
-				n, after, some = n+1, t.Subject, true
-				if t.Subject.Kind() == act.KindAgent {
-					agents[t.Subject] = t
-				}
+				n, after, agents[t.Subject] = n+1, t.Subject, t
 				return err
 			}, after, int64(taintsLoad))
 		}); err != nil {
 			return err
-		}
-		if n < taintsLoad {
-			break
 		}
 	}
 	l.mu.Lock()
@@ -272,21 +268,13 @@ func (l *Labels) Load(ctx context.Context) error {
 	return nil
 }
 
-// reload brings the labels of agents up to date before a fence is acknowledged.
+// reload brings the labels of agents up to date before a fence is acknowledged. It reads
+// those that the fence names.
 func (l *Labels) reload(ctx context.Context, agents []act.ID) error {
 	now := make(map[act.ID]Taint)
 	if err := l.DB.View(ctx, func(v *store.View) error {
 		clear(now)
-		for _, id := range agents {
-			t, found, err := taintOf(v, id)
-			if err != nil {
-				return err
-			}
-			if found {
-				now[id] = t
-			}
-		}
-		return nil
+		return taintsOf(v, agents, func(t Taint) { now[t.Subject] = t })
 	}); err != nil {
 		return err
 	}
@@ -316,17 +304,28 @@ func (l *Labels) forget(ctx context.Context, things []act.ID) error {
 		return nil
 	}
 	return l.DB.View(ctx, func(v *store.View) error {
-		for _, id := range things {
-			_, found, err := taintOf(v, id)
-			if err != nil {
-				return err
-			}
-			if found {
-				l.any.Store(true)
-			}
-		}
-		return nil
+		return taintsOf(v, things, func(Taint) { l.any.Store(true) })
 	})
+}
+
+// taintsOf calls fn with the labels of those subjects that have any.
+func taintsOf(v *store.View, subjects []act.ID, fn func(Taint)) error {
+	for some := range slices.Chunk(subjects, taintsAsk) {
+		args := make([]any, taintsAsk)
+		for i := range args {
+			args[i] = some[min(i, len(some)-1)] // the last one fills the rest
+		}
+		if err := v.All(qTaintIn, func(r *store.Row) error {
+			t, err := scanTaint(r)
+			if err == nil {
+				fn(t)
+			}
+			return err
+		}, args...); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func taintOf(v *store.View, subject act.ID) (t Taint, found bool, err error) {

@@ -4,6 +4,7 @@ import (
 	"crypto/ed25519"
 	"crypto/rand"
 	"encoding/json"
+	"errors"
 	"fmt"
 	mathrand "math/rand/v2"
 	"net/http"
@@ -317,5 +318,103 @@ func TestT23_FlaggedContentGivesNoAuthority(t *testing.T) {
 		if _, err := s.Network.PostTask.Do(t.Context(), bystander, network.NewTask{To: "writer", Title: "do this", Body: "some time"}); err != nil {
 			t.Fatalf("who was shown nothing of it: %v", err)
 		}
+	})
+}
+
+// An answer that is asked for again under its idempotency key holds what others have said
+// meanwhile: it clings to who is answered, and is on record, before it leaves.
+func TestT28_RepeatedAnswersRaise(t *testing.T) {
+	servertest.Each(t, func(t *testing.T, s *servertest.Server) {
+		api, err := client.New(s.URL, s.Token)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, poster := s.Agent(t, "poster")
+		_, taker := s.Agent(t, "taker")
+		task, err := s.Network.PostTask.Do(t.Context(), poster, network.NewTask{To: "taker", Title: "do this", Body: "some time"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		claim := func() network.Task {
+			t.Helper()
+			out, err := s.Network.ClaimTask.DoOnce(t.Context(), taker, gate.Key{Name: "once"}, network.TaskClaim{Task: task.ID})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return out
+		}
+		claim()
+		if l, _ := s.Labels.InForce(taker.ID); l.Integrity == gate.Flagged {
+			t.Fatal("it is flagged for nothing")
+		}
+		if _, err := api.Flag(t.Context(), s.Codec.String(task.ID), "it gives orders"); err != nil {
+			t.Fatal(err)
+		}
+		if again := claim(); again.Body != task.Body || again.Lease != 1 {
+			t.Fatalf("the answer again is %+v", again)
+		}
+		if l, _ := s.Labels.InForce(taker.ID); l.Integrity != gate.Flagged {
+			t.Errorf("who is answered is %s", l.Integrity)
+		}
+		if err := s.DB.View(t.Context(), func(v *store.View) error {
+			x, found, err := provenance.Exposed(v, taker.ID, task.ID)
+			if err == nil && (!found || x.Channel != "task.claim") {
+				t.Errorf("it is not on record that it was shown: %+v", x)
+			}
+			return err
+		}); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+// A role's prompt is told to nobody who is not cleared for where it comes from, and clings
+// to those who are.
+func TestT28_BriefingsStayBelowClearance(t *testing.T) {
+	servertest.Each(t, func(t *testing.T, s *servertest.Server) {
+		x := newVault(t, s)
+		ctx := t.Context()
+		_, mod := s.Agent(t, "mona")
+		_, plain := s.Agent(t, "plain")
+		analyst := x.agents[0]
+		s.Community(t, mod, "pricing")
+		role, err := s.Network.DefineLabel.Do(ctx, mod, network.NewLabel{Community: "pricing", Key: "watch", Name: "Night watch", Color: "red", Kind: "role"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, p := range []act.Principal{plain, analyst} {
+			if _, err := s.Network.AttachLabel.Do(ctx, mod, network.NewAttachment{
+				Label: role.ID, Target: network.Named{ID: p.ID}, On: act.KindAgent, Placement: network.PlaceMetadata,
+			}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		_, err = s.Network.PromptRole.Do(ctx, mod, network.NewPrompt{Label: role.ID, Text: "the margin is nine"})
+		waits, ok := errors.AsType[*gate.Pending](err)
+		if !ok {
+			t.Fatalf("the prompt does not wait: %v", err)
+		}
+		if _, err := s.Lifecycle.Approve(ctx, operator(t, s), gate.Key{}, yes(waits.Approval)); err != nil {
+			t.Fatal(err)
+		}
+		told := func(p act.Principal, want int) {
+			t.Helper()
+			list, err := s.Network.TakeBriefings.Do(ctx, p, network.Nothing{})
+			if err != nil || len(list) != want {
+				t.Fatalf("%s is told %d prompts, want %d (%v)", p.Name, len(list), want, err)
+			}
+		}
+		if err := x.api.Classify(ctx, "pricing", "confidential", "what is said here stays here"); err != nil {
+			t.Fatal(err)
+		}
+		told(plain, 0)
+		told(analyst, 1)
+		if l, _ := s.Labels.InForce(analyst.ID); l.Secrecy != gate.Confidential {
+			t.Errorf("who was told is %s", l.Secrecy)
+		}
+		if err := x.api.Classify(ctx, "pricing", "unclassified", "it is out"); err != nil {
+			t.Fatal(err)
+		}
+		told(plain, 1)
 	})
 }
