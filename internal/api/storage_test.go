@@ -40,6 +40,7 @@ var bodies = map[string]any{
 	"agent.claim":      map[string]any{"owner": "x"},
 	"app.create":       map[string]any{"owner": "x"},
 	"owner.link":       map[string]any{"owner": "x", "reason": "x"},
+	"owner.move":       map[string]any{"owner": "x", "reason": "x"},
 	"identity.prove":   map[string]any{},
 	"owner.mail":       map[string]any{"email": "x@example.org"},
 	"claim.mail":       map[string]any{"email": "x@example.org"},

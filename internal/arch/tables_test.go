@@ -190,6 +190,7 @@ var orders = map[string]string{
 // that is fine. Entries that are no longer needed fail.
 var scans = map[string]string{
 	"identity.qOperatorsTwo operator":        "LIMIT 2 on the index of that order",
+	"identity.qOwnerTeams owner":             "at start and when an owner moves: those who work in a team, by an index of these alone",
 	"policy.QOldestDecision policy_decision": "LIMIT 1 on the index of that order",
 
 	"identity.QOldestEnrollment enrollment": "LIMIT 1: the first entry of an index, for doctor",

@@ -13,6 +13,7 @@ type Owner struct {
 	Name       string    `json:"name"`
 	Operator   string    `json:"operator"` // name of the person who answers as it, "" while nobody does
 	OperatorID string    `json:"operator_id"`
+	Team       string    `json:"team"`   // that they work in, "" for none
 	Agents     int64     `json:"agents"` // that have not ended
 	CreatedAt  time.Time `json:"created_at"`
 }
@@ -40,5 +41,18 @@ func (c *Client) LinkOwner(ctx context.Context, owner, operator, reason string) 
 		Reason   string `json:"reason"`
 	}{owner, operator, reason}
 	err = c.conn.call(ctx, http.MethodPost, "/v1/owners/link", nil, in, &out)
+	return out, err
+}
+
+// MoveOwner says in which team, "" for none, an owner works. Unless its agents come along
+// (keep) they wait until they are taken over. reason goes on record.
+func (c *Client) MoveOwner(ctx context.Context, owner, team string, keep bool, reason string) (out Owner, err error) {
+	in := struct {
+		Owner  string `json:"owner"`
+		Team   string `json:"team"`
+		Keep   bool   `json:"keep"`
+		Reason string `json:"reason"`
+	}{owner, team, keep, reason}
+	err = c.conn.call(ctx, http.MethodPost, "/v1/owners/move", nil, in, &out)
 	return out, err
 }

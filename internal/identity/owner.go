@@ -14,22 +14,25 @@ type Owner struct {
 	Name         string
 	Operator     act.ID // the person who answers themselves; 0 for nobody
 	OperatorName string
-	CreatedAt    int64 // Unix microseconds
+	CreatedAt    int64  // Unix microseconds
+	Team         string // that they work in; "" for none
 }
 
 const (
-	ownerColumns = `o.id, o.name, o.operator, COALESCE(p.name, ''), o.created_at FROM owner AS o LEFT JOIN operator AS p ON p.id = o.operator`
+	ownerColumns = `o.id, o.name, o.operator, COALESCE(p.name, ''), o.created_at, o.team FROM owner AS o LEFT JOIN operator AS p ON p.id = o.operator`
 
 	qOwnerNamed    store.Q = `SELECT ` + ownerColumns + ` WHERE o.name = $1`
 	qOwnerBy       store.Q = `SELECT ` + ownerColumns + ` WHERE o.operator = $1 AND o.operator <> 0`
 	qOwners        store.Q = `SELECT ` + ownerColumns + ` WHERE o.id > $1 ORDER BY o.id LIMIT $2`
 	qOwnerOperator store.Q = `SELECT operator FROM owner WHERE id = $1`
 	qOwnerMake     store.Q = `INSERT INTO owner (id, name, operator, created_at) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING`
+	qOwnerTeam     store.Q = `UPDATE owner SET team = $2 WHERE id = $1 AND team = $3`
+	qOwnerTeams    store.Q = `SELECT id, team FROM owner WHERE team <> '' ORDER BY id`
 	qOwnerLink     store.Q = `UPDATE owner SET operator = $2 WHERE id = $1 AND operator = $3`
 )
 
 func scanOwner(r *store.Row) Owner {
-	return Owner{ID: r.ID(0), Name: r.Text(1), Operator: r.ID(2), OperatorName: r.Text(3), CreatedAt: r.Int(4)}
+	return Owner{ID: r.ID(0), Name: r.Text(1), Operator: r.ID(2), OperatorName: r.Text(3), CreatedAt: r.Int(4), Team: r.Text(5)}
 }
 
 // OwnerNamed finds an owner by name, with who answers as it.
@@ -48,6 +51,18 @@ func (s *Service) OwnerBy(v *store.View, operator act.ID) (o Owner, found bool, 
 func (s *Service) Owners(v *store.View, after act.ID, limit int) (list []Owner, err error) {
 	err = v.All(qOwners, func(r *store.Row) error { list = append(list, scanOwner(r)); return nil }, after, int64(limit))
 	return list, err
+}
+
+// OwnerTeams calls fn with every owner who works in a team.
+func (s *Service) OwnerTeams(v *store.View, fn func(owner act.ID, team string)) error {
+	return v.All(qOwnerTeams, func(r *store.Row) error { fn(r.ID(0), r.Text(1)); return nil })
+}
+
+// MoveOwner says that an owner works in a team, "" for none, and no longer where they
+// did. changed is false where somebody else was quicker.
+func (s *Service) MoveOwner(tx *store.Tx, o Owner, team string) (changed bool, err error) {
+	n, err := tx.Exec(qOwnerTeam, o.ID, team, o.Team)
+	return n > 0, err
 }
 
 // Answers returns what is to be looked at again in the transaction of an act that p may

@@ -9,23 +9,27 @@ import (
 	"github.com/reefwarden/reefwarden/internal/store"
 )
 
-// charters is what memory knows of classes and mandates. It never changes; a fence of a
-// class or a mandate brings another.
+// charters is what memory knows of classes, mandates and teams. It never changes; a fence
+// of a class, a mandate or an owner brings another.
 type charters struct {
 	classes  map[act.ID]*Class
-	mandates map[act.ID]int64 // those that end: when, Unix microseconds
+	mandates map[act.ID]int64  // those that end: when, Unix microseconds
+	teams    map[act.ID]string // of owners who work in one
 }
 
-// reloadCharters reads every class and every mandate that ends by itself; see
+// reloadCharters reads every class, every team and every mandate that ends by itself; see
 // gate.OnFence. What is halted by a class or a skill follows.
 func (l *Lifecycle) reloadCharters(ctx context.Context, ids []act.ID) error {
-	c := &charters{classes: make(map[act.ID]*Class), mandates: make(map[act.ID]int64)}
+	c := &charters{classes: make(map[act.ID]*Class), mandates: make(map[act.ID]int64), teams: make(map[act.ID]string)}
 	if err := l.db.Snapshot(ctx, func(v *store.View) error {
 		if err := v.All(qClasses, func(r *store.Row) error {
 			one, err := scanClass(r)
 			c.classes[one.ID] = &one
 			return err
 		}, act.ID(0), int64(maxClasses+1)); err != nil {
+			return err
+		}
+		if err := l.ids.OwnerTeams(v, func(owner act.ID, team string) { c.teams[owner] = team }); err != nil {
 			return err
 		}
 		return v.All(qMandatesEnding, func(r *store.Row) error { c.mandates[r.ID(0)] = r.Int(1); return nil })

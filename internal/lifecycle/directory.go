@@ -180,6 +180,7 @@ type Facts struct {
 	Standing act.Standing
 	Claimed  bool
 	Owner    act.ID // 0 while unclaimed
+	Team     string // that its owner works in, "" for none
 	Class    string // its class's name, "" without one
 	Mandate  act.ID // this and the rest: as in its bond; zero without one
 	Parent   act.ID
@@ -198,10 +199,12 @@ func (l *Lifecycle) Facts(agent act.ID) Facts {
 	}
 	owner := act.ID(s.record.owner.Load())
 	f := Facts{Standing: l.effective(agent, s.record, act.Standing(s.word.Load())), Claimed: owner != 0, Owner: owner}
+	c := l.charters.Load()
+	f.Team = c.teams[owner]
 	if b := s.record.bond.Load(); b != nil {
 		f.Mandate, f.Parent, f.Root, f.Depth = b.mandate, b.parent, b.root, b.depth
-		if c := l.charters.Load().classes[b.class]; c != nil {
-			f.Class = c.Name
+		if one := c.classes[b.class]; one != nil {
+			f.Class = one.Name
 		}
 		if b.terms != nil && b.terms.grant.Clearance != charter.AnyClearance {
 			f.Clearance = gate.Classification(b.terms.grant.Clearance - charter.Unclassified)

@@ -17,8 +17,9 @@ const (
 	ruleParent  = "orphan.parent" // what it descends from has ended, or is about to
 	ruleMandate = "mandate.stale" // its mandate was revised, closed or is over, and nobody attested it in time
 	ruleClass   = "class.retired"
-	ruleLease   = "lease.lost" // it has been silent for longer than its class allows
-	ruleOwner   = "owner.gone" // nobody answers for it any more
+	ruleLease   = "lease.lost"  // it has been silent for longer than its class allows
+	ruleOwner   = "owner.gone"  // nobody answers for it any more
+	ruleTeam    = "owner.moved" // who answers for it works in another team
 )
 
 // Cause is why the server stops an agent.
@@ -75,6 +76,9 @@ func readBound(v *store.View, id act.ID) (b bound, err error) {
 // gone marks the halt of an owner whom the identity provider does not know any more, so
 // that it is told from one that an operator has put on.
 const gone = "gone"
+
+// moved marks the halt of an owner who works in another team than they did.
+const moved = "moved"
 
 // cause looks for a rule that stops an agent, the first that has come to its end before
 // those that still give time. found is false when there is none. Discovery and the acts
@@ -180,9 +184,20 @@ func (l *Lifecycle) ownerOver(v *store.View, b bound, _ int64) (c Cause, found b
 	if b.owner == 0 {
 		return c, false, nil
 	}
-	found, err = v.One(qHaltSince, func(r *store.Row) error { c.Since = r.Int(0); return nil }, int64(ScopeOwner), b.owner, gone)
-	c.Rule, c.Evidence, c.EndsAt = ruleOwner, "the identity provider knows nobody who answers for it", c.Since+DefaultGrace.Microseconds()
-	return c, found, err
+	for _, one := range []Cause{
+		{Rule: ruleOwner, Evidence: "the identity provider knows nobody who answers for it"},
+		{Rule: ruleTeam, Evidence: "its owner works in another team, and nobody has said that it comes along"},
+	} {
+		label := gone
+		if one.Rule == ruleTeam {
+			label = moved
+		}
+		if found, err = v.One(qHaltSince, func(r *store.Row) error { one.Since = r.Int(0); return nil }, int64(ScopeOwner), b.owner, label); err != nil || found {
+			one.EndsAt = one.Since + DefaultGrace.Microseconds()
+			return one, found, err
+		}
+	}
+	return c, false, nil
 }
 
 func (l *Lifecycle) registerEndings(g *gate.Gate) {
@@ -375,7 +390,7 @@ func (l *Lifecycle) candidates(v *store.View, now int64) (list []candidate, err 
 		case ScopeMandate:
 			list = append(list, candidate{q: qOfStale, first: target, least: r.Int(4)})
 		case ScopeOwner:
-			if label == gone {
+			if label == gone || label == moved {
 				list = append(list, candidate{q: qOfOwner, first: target})
 			}
 		case ScopeClass, ScopeSkill, ScopeCommunity, ScopeSite, ScopeAll:

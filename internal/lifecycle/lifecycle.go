@@ -175,6 +175,7 @@ type Lifecycle struct {
 	ShowClaim  *gate.ReadAct[string, Waiting]
 	ListOwners *gate.ReadAct[OwnerQuery, act.Page[Owner]]
 	LinkOwner  *gate.WriteAct[OwnerLink, Owner]
+	MoveOwner  *gate.WriteAct[OwnerMove, Owner]
 
 	CreateApp *gate.WriteAct[NewApp, App]
 	RevokeApp *gate.WriteAct[NamedOwner, act.Ref]
@@ -314,6 +315,7 @@ func New(g *gate.Gate, db *store.DB, ids *identity.Service, c Config) *Lifecycle
 	g.OnFence(act.KindAgent, l.reload)
 	g.OnFence(act.KindClass, l.reloadCharters)
 	g.OnFence(act.KindMandate, l.reloadCharters)
+	g.OnFence(act.KindOwner, l.reloadCharters)
 	g.OnFence(act.KindSystem, l.reloadHalts)
 	g.OnFence(act.KindNetwork, l.conditioned)
 	ids.Plug(l)

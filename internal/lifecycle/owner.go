@@ -31,6 +31,14 @@ type OwnerLink struct {
 	Reason   string // 1 to MaxReason characters; goes on record
 }
 
+// OwnerMove says in which team an owner works.
+type OwnerMove struct {
+	Owner  string // name of the owner
+	Team   string // "" for none
+	Keep   bool   // its agents come along; else they wait until somebody takes each over
+	Reason string // 1 to MaxReason characters; goes on record
+}
+
 const qSeats store.Q = `SELECT taken FROM seat WHERE id = $1`
 
 func (l *Lifecycle) registerOwners(g *gate.Gate) {
@@ -46,18 +54,98 @@ func (l *Lifecycle) registerOwners(g *gate.Gate) {
 			_, who, err := l.linking(v, in)
 			return gate.Resource{Ref: act.Ref{ID: who}, Facts: gate.Facts{Kind: act.KindNetwork}}, err
 		},
-		Run: l.linkOwner,
-		Replay: func(_ context.Context, v *store.View, _ act.Principal, made act.Ref) (out Owner, err error) {
-			name, err := l.ids.OwnerName(v, made.ID)
-			if err != nil {
-				return out, err
-			}
-			if out.Owner, _, err = l.ids.OwnerNamed(v, name); err != nil {
-				return out, err
-			}
-			return out, l.countAgents(v, &out)
-		},
+		Run:    l.linkOwner,
+		Replay: l.ownerMade,
 	})
+	l.MoveOwner = gate.RegisterWrite(g, gate.Write[OwnerMove, Owner]{
+		Info: gate.Info{Name: "owner.move", Doc: "Say in which team an owner works. Its agents wait until they are taken over, or come along.", On: act.KindNetwork, Quota: gate.QuotaNone},
+		Resolve: func(_ context.Context, v *store.View, _ act.Principal, in OwnerMove) (gate.Resource, error) {
+			o, err := l.moving(v, in)
+			return gate.Resource{Ref: act.Ref{ID: o.ID}, Facts: gate.Facts{Kind: act.KindNetwork}}, err
+		},
+		Run:    l.moveOwner,
+		Replay: l.ownerMade,
+	})
+}
+
+// ownerMade is the owner whom an act was about.
+func (l *Lifecycle) ownerMade(_ context.Context, v *store.View, _ act.Principal, made act.Ref) (out Owner, err error) {
+	name, err := l.ids.OwnerName(v, made.ID)
+	if err != nil {
+		return out, err
+	}
+	return l.ownerNamed(v, name)
+}
+
+func (l *Lifecycle) ownerNamed(v *store.View, name string) (out Owner, err error) {
+	var found bool
+	if out.Owner, found, err = l.ids.OwnerNamed(v, name); err == nil && !found {
+		err = act.Errorf(act.NotFound, "no such owner").WithRule("owner.name").WithHint("use the name as owner.list shows it")
+	}
+	if err != nil {
+		return out, err
+	}
+	return out, l.countAgents(v, &out)
+}
+
+// moving finds whom a move is about.
+func (l *Lifecycle) moving(v *store.View, in OwnerMove) (o Owner, err error) {
+	if _, err := checkReason(in.Reason); err != nil {
+		return o, err
+	}
+	if in.Team != "" {
+		if err := identity.CheckName("team", in.Team); err != nil {
+			return o, err
+		}
+	}
+	return l.ownerNamed(v, in.Owner)
+}
+
+func (l *Lifecycle) moveOwner(_ context.Context, tx *store.Tx, _ act.Principal, in OwnerMove) (out Owner, fx gate.Effects, err error) {
+	o, err := l.moving(&tx.View, in)
+	if err != nil {
+		return out, fx, err
+	}
+	scope := Scope{Kind: ScopeOwner, Target: o.ID, Label: moved}
+	var lifted bool
+	switch {
+	case in.Keep:
+		if lifted, err = l.liftHalt(tx, scope); err != nil {
+			return out, fx, err
+		}
+	case o.Team != "" && o.Team != in.Team:
+		// Whoever has no team was answered for by nobody's.
+		if err := l.putHalt(tx, halt{Scope: scope, does: act.Paused}, 0, ruleTeam); err != nil {
+			return out, fx, err
+		}
+	}
+	if o.Team == in.Team && !lifted {
+		return out, fx, act.Errorf(act.Conflict, "they work in %s already", teamName(in.Team)).WithRule("owner.team").
+			WithHint("with keep their agents go on, where a move has stopped them")
+	}
+	if o.Team != in.Team {
+		changed, err := l.ids.MoveOwner(tx, o.Owner, in.Team)
+		if err != nil {
+			return out, fx, err
+		}
+		if !changed {
+			return out, fx, gate.Moved()
+		}
+		tx.Fence(act.KindOwner, o.ID)
+	}
+	reason, err := checkReason(in.Reason)
+	if err != nil {
+		return out, fx, err
+	}
+	out, err = l.ownerNamed(&tx.View, in.Owner)
+	return out, gate.Effects{Out: act.Ref{ID: o.ID}, Reason: reason}, err
+}
+
+func teamName(team string) string {
+	if team == "" {
+		return "no team"
+	}
+	return team
 }
 
 // linking finds what a link is about: the owner, and whom the record names with it,
@@ -66,16 +154,15 @@ func (l *Lifecycle) linking(v *store.View, in OwnerLink) (o identity.Owner, who 
 	if _, err := checkReason(in.Reason); err != nil {
 		return o, 0, err
 	}
-	o, found, err := l.ids.OwnerNamed(v, in.Owner)
+	named, err := l.ownerNamed(v, in.Owner)
+	o = named.Owner
 	switch {
 	case err != nil:
 		return o, 0, err
-	case !found:
-		return o, 0, act.Errorf(act.NotFound, "no such owner").WithRule("owner.name").WithHint("use the name as owner.list shows it")
 	case in.Operator == "":
 		return o, o.Operator, nil
 	}
-	who, found, err = l.ids.OperatorNamed(v, in.Operator)
+	who, found, err := l.ids.OperatorNamed(v, in.Operator)
 	if err == nil && !found {
 		err = act.Errorf(act.NotFound, "no such operator").WithRule("owner.operator").
 			WithHint("use the name that their pages show; they have to have signed in once")
@@ -109,14 +196,12 @@ func (l *Lifecycle) linkOwner(_ context.Context, tx *store.Tx, _ act.Principal, 
 			return out, fx, err
 		}
 	}
-	if out.Owner, _, err = l.ids.OwnerNamed(&tx.View, in.Owner); err != nil {
-		return out, fx, err
-	}
 	reason, err := checkReason(in.Reason)
 	if err != nil {
 		return out, fx, err
 	}
-	return out, gate.Effects{Out: act.Ref{ID: o.ID}, Reason: reason}, l.countAgents(&tx.View, &out)
+	out, err = l.ownerNamed(&tx.View, in.Owner)
+	return out, gate.Effects{Out: act.Ref{ID: o.ID}, Reason: reason}, err
 }
 
 func (l *Lifecycle) countAgents(v *store.View, o *Owner) error {

@@ -111,3 +111,61 @@ func TestT34_OwnerIsGone(t *testing.T) {
 		}
 	})
 }
+
+// T34: who works in another team answers no more for what the first one wanted: their
+// agents wait, are taken over, kept, or ended when nobody says anything.
+func TestT34_OwnerMovesToAnotherTeam(t *testing.T) {
+	eachAt(t, func(t *testing.T, h *house, w *watch) {
+		h.class("monitor", `{}`)
+		move := func(team string, keep bool) error {
+			_, err := h.life.MoveOwner.Do(t.Context(), h.operator, lifecycle.OwnerMove{Owner: "team-a", Team: team, Keep: keep, Reason: "x"})
+			return err
+		}
+		is(t, "a move of nobody", move("pricing", false), act.NotFound, "owner.name")
+		p, _ := h.born(lifecycle.NewInstance{Name: "first", Class: "monitor", Owner: "team-a"})
+		lost, _ := h.born(lifecycle.NewInstance{Name: "second", Class: "monitor", Owner: "team-a"})
+		other, _ := h.born(lifecycle.NewInstance{Name: "third", Class: "monitor", Owner: "team-b"})
+		is(t, "a name that is none", move("a\nb", false), act.Invalid, "team.name")
+		h.do("the first team", move("pricing", false))
+		if err := h.writes(p); err != nil {
+			t.Errorf("who had no team has moved from none: %v", err)
+		}
+		if f := h.life.Facts(p.ID); f.Team != "pricing" || h.life.Facts(other.ID).Team != "" {
+			t.Errorf("teams: %+v, %+v", f, h.life.Facts(other.ID))
+		}
+		is(t, "the same again", move("pricing", false), act.Conflict, "owner.team")
+
+		h.do("along with their agents", move("stock", true))
+		if err := h.writes(p); err != nil || h.life.Facts(p.ID).Team != "stock" {
+			t.Errorf("who came along: %v, %+v", err, h.life.Facts(p.ID))
+		}
+
+		h.do("without them", move("legal", false))
+		is(t, "their agent", h.writes(p), act.Denied, "standing.paused")
+		if err := h.writes(other); err != nil {
+			t.Errorf("somebody else's: %v", err)
+		}
+		list, err := h.life.ListCauses.Do(t.Context(), h.operator, lifecycle.CauseQuery{})
+		if err != nil || len(list) != 2 || list[0].Rule != "owner.moved" {
+			t.Errorf("orphans: %+v, %v", list, err)
+		}
+		h.do("they keep them after all", move("legal", true))
+		if err := h.writes(p); err != nil {
+			t.Errorf("who was kept: %v", err)
+		}
+
+		h.do("on again", move("", false))
+		_, err = h.life.Adopt.Do(t.Context(), h.operator, lifecycle.Adoption{Agent: p.ID, Owner: "team-b", Reason: "they need it"})
+		h.do("adopt", err)
+		w.move(lifecycle.DefaultGrace + time.Minute)
+		if n, err := h.life.Sweep(t.Context()); err != nil || n != 1 {
+			t.Errorf("%d ended, %v", n, err)
+		}
+		if a := h.show(lost.ID); a.Standing != act.Expired {
+			t.Errorf("the one that nobody took is %s", a.Standing)
+		}
+		if err := h.writes(p); err != nil {
+			t.Errorf("who was adopted: %v", err)
+		}
+	})
+}

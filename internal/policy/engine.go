@@ -34,7 +34,7 @@ type PrincipalFacts struct {
 	Claimed   bool
 	Owner     act.ID              // 0 while nobody owns it
 	Class     string              // name of its class
-	Team      string              // name of its team
+	Team      string              // name of the team that its owner works in
 	Site      string              // name of the site that it runs at; "" is the network itself
 	Mandate   act.ID              // that it works under
 	Parent    act.ID              // the agent that spawned it

@@ -30,7 +30,7 @@ func TestDefaultBundleOnOperators(t *testing.T) {
 	)
 	may := map[string]gate.OperatorRoles{
 		"agent.invite": admin, "network.backup": admin, "network.confirm": admin, "kill.note": admin, "app.create": admin, "app.revoke": admin,
-		"import.write": admin, "credential.recover": admin, "enrollment.create": admin, "key.rotate": admin, "key.renew": admin, "owner.link": admin,
+		"import.write": admin, "credential.recover": admin, "enrollment.create": admin, "key.rotate": admin, "key.renew": admin, "owner.link": admin, "owner.move": admin,
 
 		"policy.activate": admin, "policy.revert": admin, "policy.shadow": admin, "policy.unshadow": admin,
 		"manifest.plan": oversees, "manifest.list": oversees, "manifest.get": oversees, "manifest.export": oversees, "manifest.apply": decides, "community.provide": admin,

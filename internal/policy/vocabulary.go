@@ -94,7 +94,7 @@ var vocabulary = []attribute{
 	{of: varPrincipal, who: typeAgent, name: "claimed", typ: "Bool", doc: "a human answers for it", value: flagged(flagClaimed)},
 	{of: varPrincipal, who: typeAgent, name: attrOwner, typ: "Owner", fold: byName, doc: "who answers for it", value: func(q *request) types.Value { return q.owner }},
 	{of: varPrincipal, who: typeAgent, name: attrClass, typ: "String", fold: byClass, doc: "the name of its class", value: func(q *request) types.Value { return types.String(q.key.text) }},
-	{of: varPrincipal, who: typeAgent, name: attrTeam, typ: "String", fold: byName, doc: "the team that it belongs to", value: named(func(k *key) int64 { return k.team })},
+	{of: varPrincipal, who: typeAgent, name: attrTeam, typ: "String", fold: byName, doc: "the team that its owner works in", value: named(func(k *key) int64 { return k.team })},
 	{of: varPrincipal, who: typeAgent, name: attrMandate, typ: "Mandate", fold: byName, doc: "the mandate that it works under", value: entity(typeMandate, func(k *key) act.ID { return k.mandate })},
 	{of: varPrincipal, who: typeAgent, name: attrSite, typ: "String", fold: byName, doc: "the site that it runs at; \"\" in the network itself", value: named(func(k *key) int64 { return k.site })},
 	{of: varPrincipal, who: typeAgent, name: "depth", typ: "Long", doc: "how many generations it is away from an agent that nobody spawned; 15 stands for 15 and more", value: func(q *request) types.Value { return types.Long(q.key.depth) }},

@@ -49,7 +49,7 @@ func (d directory) Facts(agent act.ID) policy.PrincipalFacts {
 	f := d.Lifecycle.Facts(agent)
 	label := d.labels.Of(agent, f.Class != "")
 	return policy.PrincipalFacts{
-		Standing: f.Standing, Claimed: f.Claimed, Owner: f.Owner, Class: f.Class, Clearance: f.Clearance,
+		Standing: f.Standing, Claimed: f.Claimed, Owner: f.Owner, Team: f.Team, Class: f.Class, Clearance: f.Clearance,
 		Mandate: f.Mandate, Parent: f.Parent, Root: f.Root, Depth: uint8(min(f.Depth, math.MaxUint8)),
 		Integrity: label.Integrity, Secrecy: label.Secrecy,
 	}

@@ -474,6 +474,7 @@ func TestOlderDumpIsBroughtUpToDate(t *testing.T) {
 		}
 		old.drop("operator", "roles")
 		old.drop("owner", "operator")
+		old.drop("owner", "team")
 		old.drop("approval", "risk")
 		old.drop("approval", "quorum")
 		old.drop("sealed", "key_version")

@@ -13,6 +13,7 @@ func (d *door) ownerRoutes() []api.Route {
 	return []api.Route{
 		{Method: http.MethodGet, Path: "/owners", Act: "owner.list", Handle: d.owners, Gives: list[owner]{}, Query: []string{"limit", "cursor"}},
 		{Method: http.MethodPost, Path: "/owners/link", Act: "owner.link", Handle: d.linkOwner, Takes: newOwnerLink{}, Gives: owner{}},
+		{Method: http.MethodPost, Path: "/owners/move", Act: "owner.move", Handle: d.moveOwner, Takes: newOwnerMove{}, Gives: owner{}},
 	}
 }
 
@@ -21,6 +22,7 @@ type owner struct {
 	Name       string  `json:"name"`
 	Operator   *string `json:"operator"` // name of the person who answers as it; null while nobody does
 	OperatorID *string `json:"operator_id"`
+	Team       *string `json:"team"`   // that they work in; null for none
 	Agents     int64   `json:"agents"` // that have not ended
 	CreatedAt  *string `json:"created_at"`
 }
@@ -30,6 +32,9 @@ func (d *door) owner(o lifecycle.Owner) owner {
 	if o.Operator != 0 {
 		id := d.codec.String(o.Operator)
 		out.Operator, out.OperatorID = &o.OperatorName, &id
+	}
+	if o.Team != "" {
+		out.Team = &o.Team
 	}
 	return out
 }
@@ -61,6 +66,26 @@ func (d *door) linkOwner(ctx context.Context, c *api.Call) error {
 		return err
 	}
 	o, err := d.lifecycle.LinkOwner.DoOnce(ctx, c.Principal, c.Key, lifecycle.OwnerLink(in))
+	if err != nil {
+		return err
+	}
+	return d.send(c, http.StatusOK, d.owner(o))
+}
+
+type newOwnerMove struct {
+	Owner  string `json:"owner"` // name of one that is there
+	Team   string `json:"team"`  // "" for none
+	Keep   bool   `json:"keep"`  // its agents come along; else they wait until they are taken over
+	Reason string `json:"reason"`
+}
+
+// POST /owners/move
+func (d *door) moveOwner(ctx context.Context, c *api.Call) error {
+	var in newOwnerMove
+	if err := c.Decode(&in); err != nil {
+		return err
+	}
+	o, err := d.lifecycle.MoveOwner.DoOnce(ctx, c.Principal, c.Key, lifecycle.OwnerMove(in))
 	if err != nil {
 		return err
 	}
