@@ -447,24 +447,34 @@ func (a *app) traceContain() *cobra.Command {
 		if err != nil {
 			return err
 		}
+		fmt.Fprintf(a.diag, "what is under way comes in until %s: reef trace recalls shows it as LATE, agents and things\n", out.Watched.Local().Format(time.TimeOnly))
 		return a.recalls([]client.Recall{out})
 	}
 	return c
 }
 
 func (a *app) recalls(list []client.Recall) error {
-	tab := table{header: []string{"N", "LEVEL", "AGENTS", "THINGS", "SHOWN TO", "AT", "UNDONE", "REASON"}, whole: list}
+	tab := table{header: []string{"N", "LEVEL", "AGENTS", "THINGS", "SHOWN TO", "LATE", "AT", "UNDONE", "REASON"}, whole: list}
 	for _, x := range list {
 		undone := "-"
 		if !x.UndoneAt.IsZero() {
 			undone = x.UndoneAt.Format(time.RFC3339)
 		}
 		tab.rows = append(tab.rows, []string{
-			strconv.FormatInt(x.N, 10), x.Level, strconv.Itoa(len(x.Agents)), strconv.Itoa(len(x.Items)), strconv.Itoa(len(x.Shown)), x.At.Format(time.RFC3339), undone, x.Reason,
+			strconv.FormatInt(x.N, 10), x.Level, strconv.Itoa(len(x.Agents)), strconv.Itoa(len(x.Items)), strconv.Itoa(len(x.Shown)), lateOf(&x), x.At.Format(time.RFC3339), undone, x.Reason,
 		})
 		tab.names, tab.items = append(tab.names, strconv.FormatInt(x.N, 10)), append(tab.items, x)
 	}
 	return a.print(tab)
+}
+
+// lateOf says how much came in late: what was under way when it was contained.
+func lateOf(x *client.Recall) string {
+	agents, things := 0, 0
+	for _, l := range x.Late {
+		agents, things = agents+len(l.Agents), things+len(l.Items)
+	}
+	return fmt.Sprintf("%d+%d", agents, things)
 }
 
 func (a *app) traceRecalls() *cobra.Command {
