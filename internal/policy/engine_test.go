@@ -229,6 +229,7 @@ func TestDefaultBundle(t *testing.T) {
 		{"driller", shut, act.SystemPrincipal("drill"), true},
 		{"sweeper", shut, act.SystemPrincipal("containment"), true},
 		{"labels", shut, act.SystemPrincipal("labels"), true},
+		{"container", shut, act.SystemPrincipal("container"), true},
 		{"other system", shut, act.SystemPrincipal("timer"), true},
 	}
 	actives, operators := []string{"active", "active, own"}, []string{"operator", "operator, own"}
