@@ -71,6 +71,9 @@ func question[T any](a *app, verb, short, outputs string, flags func(*cobra.Comm
 	c.Flags().StringVarP(&a.output, "output", "o", strings.Fields(outputs)[0], strings.ReplaceAll(outputs, " ", ", "))
 	flags(c, q)
 	c.RunE = func(cmd *cobra.Command, args []string) error {
+		if !cmd.Flags().Changed("output") {
+			a.output = strings.Fields(outputs)[0] // commands share the field, and the last one's default is in it
+		}
 		if !slices.Contains(strings.Fields(outputs), a.output) {
 			return usageError{fmt.Errorf("-o %q is none of %s", a.output, strings.ReplaceAll(outputs, " ", ", "))}
 		}
