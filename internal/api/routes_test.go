@@ -99,7 +99,7 @@ func TestRoutesNameRegisteredActs(t *testing.T) {
 	for name, served := range registered {
 		// What the server alone does in its own name has no route; what the word of an
 		// identity provider does has one where there is such a provider.
-		own := name == "session.lapse" || name == "taint.raise" || name == "scope.finish" || strings.HasPrefix(name, "system.") || strings.HasPrefix(name, "drill.") ||
+		own := name == "session.lapse" || name == "taint.raise" || name == "trace.widen" || name == "scope.finish" || strings.HasPrefix(name, "system.") || strings.HasPrefix(name, "drill.") ||
 			slices.Contains([]string{
 				"agent.expire", "agent.lapse", "agent.end", "agent.rebind", "health.alert", "health.stop", "rollout.step", "rollout.revert", "network.restore", "key.activate",
 			}, name)

@@ -58,7 +58,7 @@ var house = map[string]room{
 
 	"provenance/gain": {rank: 1, budget: 500}, // ADR 41: hides how likenesses are weighed
 
-	"provenance/graph": {rank: 3, budget: 3000, peers: []string{"provenance"}}, // ADR 38: hides the columns in memory
+	"provenance/graph": {rank: 3, budget: 3400, peers: []string{"provenance"}}, // ADR 38: hides the columns in memory
 	"network":          {rank: 3, budget: 12900},                               // ADR 22: it wraps anew what it has wrapped; ADR 31: what is under way; ADR 38: what traces say of it; ADR 40: classification
 	"lifecycle":        {rank: 3, budget: 11500, peers: []string{"identity"}},  // ADR 28, 31, 33: classes, mandates, lines, halts, scopes and their log, health
 	"secret":           {rank: 3, budget: 3000, peers: []string{"identity"}},

@@ -71,6 +71,9 @@ func question[T any](a *app, verb, short, outputs string, flags func(*cobra.Comm
 	c.Flags().StringVarP(&a.output, "output", "o", strings.Fields(outputs)[0], strings.ReplaceAll(outputs, " ", ", "))
 	flags(c, q)
 	c.RunE = func(cmd *cobra.Command, args []string) error {
+		if !cmd.Flags().Changed("output") {
+			a.output = strings.Fields(outputs)[0] // commands share the field, and the last one's default is in it
+		}
 		if !slices.Contains(strings.Fields(outputs), a.output) {
 			return usageError{fmt.Errorf("-o %q is none of %s", a.output, strings.ReplaceAll(outputs, " ", ", "))}
 		}
@@ -447,24 +450,34 @@ func (a *app) traceContain() *cobra.Command {
 		if err != nil {
 			return err
 		}
+		fmt.Fprintf(a.diag, "what is under way comes in until %s: reef trace recalls shows it as LATE, agents and things\n", out.Watched.Local().Format(time.TimeOnly))
 		return a.recalls([]client.Recall{out})
 	}
 	return c
 }
 
 func (a *app) recalls(list []client.Recall) error {
-	tab := table{header: []string{"N", "LEVEL", "AGENTS", "THINGS", "SHOWN TO", "AT", "UNDONE", "REASON"}, whole: list}
+	tab := table{header: []string{"N", "LEVEL", "AGENTS", "THINGS", "SHOWN TO", "LATE", "AT", "UNDONE", "REASON"}, whole: list}
 	for _, x := range list {
 		undone := "-"
 		if !x.UndoneAt.IsZero() {
 			undone = x.UndoneAt.Format(time.RFC3339)
 		}
 		tab.rows = append(tab.rows, []string{
-			strconv.FormatInt(x.N, 10), x.Level, strconv.Itoa(len(x.Agents)), strconv.Itoa(len(x.Items)), strconv.Itoa(len(x.Shown)), x.At.Format(time.RFC3339), undone, x.Reason,
+			strconv.FormatInt(x.N, 10), x.Level, strconv.Itoa(len(x.Agents)), strconv.Itoa(len(x.Items)), strconv.Itoa(len(x.Shown)), lateOf(&x), x.At.Format(time.RFC3339), undone, x.Reason,
 		})
 		tab.names, tab.items = append(tab.names, strconv.FormatInt(x.N, 10)), append(tab.items, x)
 	}
 	return a.print(tab)
+}
+
+// lateOf says how much came in late: what was under way when it was contained.
+func lateOf(x *client.Recall) string {
+	agents, things := 0, 0
+	for _, l := range x.Late {
+		agents, things = agents+len(l.Agents), things+len(l.Items)
+	}
+	return fmt.Sprintf("%d+%d", agents, things)
 }
 
 func (a *app) traceRecalls() *cobra.Command {

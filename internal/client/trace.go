@@ -179,7 +179,17 @@ type Recall struct {
 	Agents   []string      `json:"agents"`
 	Items    []string      `json:"items"`
 	Shown    []string      `json:"shown"`
+	Late     []LateRecall  `json:"late"`
+	Watched  time.Time     `json:"watched_until"`
 	People   []TracePerson `json:"people"`
+}
+
+// LateRecall is what was under way when a containment was ordered, and was added to it.
+type LateRecall struct {
+	At     time.Time `json:"at"`
+	Agents []string  `json:"agents"`
+	Items  []string  `json:"items"`
+	Shown  []string  `json:"shown"`
 }
 
 // NewRecall asks for one.

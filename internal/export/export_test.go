@@ -19,13 +19,13 @@ func story() Graph {
 			{ID: "c1", Role: Entity, Kind: "comment", Label: "yes"},
 			{ID: "act-8", Role: Activity, Kind: "comment.create", At: "2026-11-30T09:01:00Z", More: map[string]string{"policy": "write"}},
 			{ID: "a1", Role: Agent, Kind: "agent", Label: "bob", More: map[string]string{"purpose": hostile}},
-			{ID: "owner-crew", Role: Agent, Kind: "owner", Label: "crew"},
+			{ID: "owner-the crew", Role: Agent, Kind: "owner", Label: "the crew"},
 			{ID: "p1", Role: Entity, Kind: "thing"}, // known already
 		},
 		Edges: []Edge{
 			{From: "c1", To: "act-8", Relation: Generated},
 			{From: "act-8", To: "a1", Relation: DoneBy},
-			{From: "a1", To: "owner-crew", Relation: ActedFor},
+			{From: "a1", To: "owner-the crew", Relation: ActedFor},
 			{From: "act-8", To: "p1", Relation: Used, Level: 3},
 			{From: "c1", To: "p1", Relation: Derived, Level: 3},
 			{From: "a1", To: "p1", Relation: Reached, Level: 1},
@@ -73,6 +73,9 @@ func TestPROV(t *testing.T) {
 	}
 	if got := doc["entity"]["reef:p1"]["reef:kind"]; got != "post" {
 		t.Errorf("the post is a %v", got)
+	}
+	if got := doc["agent"]["reef:owner-the%20crew"]["prov:label"]; got != "the crew" {
+		t.Errorf("the owner is %v", got)
 	}
 }
 

@@ -3,6 +3,7 @@ package export
 import (
 	"encoding/json"
 	"io"
+	"net/url"
 	"strconv"
 )
 
@@ -66,7 +67,8 @@ func PROV(w io.Writer, g Graph) error {
 	return enc.Encode(doc)
 }
 
-func name(id string) string { return "reef:" + id }
+// name is a qualified name of PROV, in which owners' names can have spaces and signs.
+func name(id string) string { return "reef:" + url.PathEscape(id) }
 
 // prov is a relation's name in PROV, and those of its two ends. What the data model has
 // no closer word for was influenced.

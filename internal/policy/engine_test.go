@@ -80,7 +80,7 @@ func registry() []ActInfo {
 		{Name: "scope.pause", Kinds: scoped}, {Name: "scope.resume", Kinds: scoped}, {Name: "scope.quarantine", Kinds: scoped},
 		{Name: "scope.release", Kinds: scoped}, {Name: "scope.kill", Kinds: scoped}, {Name: "scope.finish"}, {Name: "drill.begin"}, {Name: "drill.record"},
 		{Name: "trace.why", Read: true}, {Name: "trace.blast", Read: true}, {Name: "trace.spread", Read: true}, {Name: "trace.cut", Read: true},
-		{Name: "trace.flow", Read: true}, {Name: "trace.replay", Read: true}, {Name: "trace.recalls", Read: true}, {Name: "trace.contain"}, {Name: "trace.restore"},
+		{Name: "trace.flow", Read: true}, {Name: "trace.replay", Read: true}, {Name: "trace.recalls", Read: true}, {Name: "trace.contain"}, {Name: "trace.restore"}, {Name: "trace.widen"},
 		{Name: "scope.list", Read: true}, {Name: "scope.show", Read: true},
 		{Name: "enrollment.create"}, {Name: "identity.inventory", Read: true}, {Name: "key.rotate"}, {Name: "key.renew"}, {Name: "key.activate"}, {Name: "system.rewrap"}, {Name: "agent.enroll"}, {Name: "svid.issue"}, {Name: "svid.sign"},
 		{Name: "policy.list", Read: true}, {Name: "policy.show", Read: true}, {Name: "policy.check", Read: true}, {Name: "policy.diff", Read: true},
@@ -229,6 +229,7 @@ func TestDefaultBundle(t *testing.T) {
 		{"driller", shut, act.SystemPrincipal("drill"), true},
 		{"sweeper", shut, act.SystemPrincipal("containment"), true},
 		{"labels", shut, act.SystemPrincipal("labels"), true},
+		{"container", shut, act.SystemPrincipal("container"), true},
 		{"other system", shut, act.SystemPrincipal("timer"), true},
 	}
 	actives, operators := []string{"active", "active, own"}, []string{"operator", "operator, own"}
@@ -264,6 +265,7 @@ func TestDefaultBundle(t *testing.T) {
 		"trace.recalls":     operators,
 		"trace.contain":     operators,
 		"trace.restore":     operators,
+		"trace.widen":       {"container"},
 		"scope.list":        operators,
 		"scope.show":        operators,
 		"kill.list":         operators,

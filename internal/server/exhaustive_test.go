@@ -70,6 +70,7 @@ var notNative = map[string]string{
 	"rollout.step":    "a chore does it in the server's own name, by the roll-out that an operator has begun",
 	"rollout.revert":  "a chore does it in the server's own name when too many agents of a roll-out are stopped",
 	"taint.raise":     "the gate does it in the server's own name, before an agent is shown what is labelled",
+	"trace.widen":     "a chore does it in the server's own name, for what an operator has contained",
 	"health.alert":    "a chore does it in the server's own name",
 	"health.stop":     "a chore does it in the server's own name",
 	"system.expire":   "housekeeping does it in the server's own name",

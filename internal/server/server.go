@@ -292,6 +292,7 @@ func (s *Server) begin(ctx context.Context) (err error) {
 		chore{name: "housekeeping", every: housekeepEvery, limit: housekeepEvery, do: s.Housekeep},
 		chore{name: "seal", every: sealEvery, limit: time.Minute, do: seal(sealer)},
 		chore{name: "tree", every: integrateEvery, limit: time.Minute, do: s.Tree.Integrate},
+		chore{name: "widen", every: graph.WidenEvery, limit: time.Minute, do: s.Traces.Widen},
 		chore{name: "likeness", every: likenessEvery, limit: time.Minute, do: s.Likenesses.Follow},
 		chore{name: "keys", every: min(keysEvery, cmp.Or(s.Config.KeyRefresh, keysEvery)), limit: time.Minute, do: s.renewKeys},
 		chore{name: "issuer", every: time.Minute, limit: time.Minute, do: s.Issuer.RotateDue},

@@ -2,7 +2,9 @@ package server_test
 
 import (
 	"fmt"
+	mathrand "math/rand/v2"
 	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -22,6 +24,12 @@ type worm struct {
 	carrier []act.Principal // who has made an infected thing
 	shown   map[act.ID]bool // who was shown one
 	things  []act.ID
+	talks   map[act.ID]act.ID // by message: its conversation
+	op      act.Principal     // who approves conversations
+}
+
+func newWorm(t *testing.T, s *servertest.Server) *worm {
+	return &worm{t: t, s: s, shown: make(map[act.ID]bool), talks: make(map[act.ID]act.ID), op: signedIn(t, s, "mara", gate.OperatorAdmin, time.Now())}
 }
 
 func (w *worm) must(err error) {
@@ -43,20 +51,22 @@ func (w *worm) reads(p act.Principal, thing act.ID) (err error) {
 		_, err = w.s.Network.ReadPost.Do(ctx, p, network.Named{ID: thing})
 	case act.KindTask:
 		_, err = w.s.Network.ReadTask.Do(ctx, p, thing)
+	case act.KindMessage:
+		_, err = w.s.Network.ReadConversation.Do(ctx, p, network.MessageQuery{Conversation: w.talks[thing], Limit: 100})
 	}
 	return err
 }
 
-// infects has an agent read something infected and pass it on as a post, a comment or a
-// task.
+// infects has an agent read something infected and pass it on as a post, a comment, a
+// task or a message.
 func (w *worm) infects(p act.Principal, to string, from act.ID, n int) {
 	w.t.Helper()
 	ctx := w.t.Context()
 	w.must(w.reads(p, from))
 	w.shown[p.ID] = true
-	way := n % 3
-	if to == p.Name && way == 1 {
-		way = 0 // nobody is left to hand a task to
+	way := n % 4
+	if to == p.Name && way%2 == 1 {
+		way = 0 // nobody is left to hand it to
 	}
 	switch way {
 	case 0:
@@ -73,18 +83,27 @@ func (w *worm) infects(p act.Principal, to string, from act.ID, n int) {
 		c, err := w.s.Network.CreateComment.Do(ctx, p, network.NewComment{Post: network.Named{ID: post.ID}, Content: w.text(n)})
 		w.must(err)
 		w.things = append(w.things, post.ID, c.ID)
+	case 3:
+		asked, err := w.s.Network.RequestConversation.Do(ctx, p, network.NewRequest{To: to, Text: w.text(n)})
+		w.must(err)
+		_, err = w.s.Network.ApproveConversation.Do(ctx, w.op, network.ConversationOrder{Conversation: asked.Conversation, Owner: "tests", Reason: "they work together"})
+		w.must(err)
+		m, err := w.s.Network.SendMessage.Do(ctx, p, network.NewMessage{Conversation: asked.Conversation, Text: w.text(n + 1)})
+		w.must(err)
+		w.talks[asked.Message], w.talks[m.ID] = asked.Conversation, asked.Conversation
+		w.things = append(w.things, asked.Message, m.ID)
 	}
 	w.carrier = append(w.carrier, p)
 }
 
-// T26: a worm goes from agent to agent through posts, comments and tasks, in other words
+// T26: a worm goes from agent to agent through posts, comments, tasks and messages, in other words
 // each time. From one infected post the whole spread is found, contained in one act, and
 // nobody is shown any of it afterwards; who was is told; who had nothing to do with it is
 // untouched; an undo gives back everything.
 func TestT26_AWormIsFoundContainedAndRecalled(t *testing.T) {
 	servertest.Each(t, func(t *testing.T, s *servertest.Server) {
 		ctx := t.Context()
-		w := &worm{t: t, s: s, shown: make(map[act.ID]bool)}
+		w := newWorm(t, s)
 		var crowd, calm []act.Principal
 		for i := range soak(24, 400) {
 			_, p := s.Agent(t, fmt.Sprintf("crab-%d", i))
@@ -110,7 +129,7 @@ func TestT26_AWormIsFoundContainedAndRecalled(t *testing.T) {
 			next := crowd[min(i+2, len(crowd)-1)]
 			w.infects(p, next.Name, from, i)
 			if last := w.things[len(w.things)-1]; last.Kind() != act.KindComment {
-				from = last // a task is shown to who it is for
+				from = last // a task or a message is shown to who it is for
 			} else {
 				from = w.things[len(w.things)-2]
 			}
@@ -118,7 +137,7 @@ func TestT26_AWormIsFoundContainedAndRecalled(t *testing.T) {
 		_, err = s.Network.CreatePost.Do(ctx, calm[1], network.NewPost{Community: "general", Title: "the tides again", Content: "low at six"})
 		w.must(err)
 
-		op := signedIn(t, s, "mara", gate.OperatorAdmin, time.Now())
+		op := w.op
 		question := graph.Question{Subject: graph.Subject{ID: first.ID}, Limit: graph.MaxLimit}
 		r := blastOf(t, s, op, question)
 		ids := func(list []graph.Step) (out []act.ID) {
@@ -228,5 +247,117 @@ func blastOf(t *testing.T, s *servertest.Server, op act.Principal, q graph.Quest
 		if r.Waiting == 0 || time.Now().After(deadline) {
 			return r
 		}
+	}
+}
+
+// T26 at its size: among 10,000 agents (REEF_SOAK) a worm has infected a fifth. From one
+// infected post all of it is found and contained by one act, and nobody is shown any of it
+// afterwards; recalled from is exactly who was shown it, whether or not they passed it on;
+// of the others nobody is touched.
+func TestT26_AWormAmongMany(t *testing.T) {
+	s := servertest.Start(t, servertest.Config(t, store.SQLite))
+	ctx := t.Context()
+	w := newWorm(t, s)
+	r := mathrand.New(mathrand.NewPCG(26, 1)) //nolint:gosec // a reproducible world
+	agents := make([]act.Principal, soak(120, 10_000))
+	var making sync.WaitGroup
+	for from := range 8 {
+		making.Go(func() {
+			for i := from; i < len(agents); i += 8 {
+				_, agents[i] = s.Agent(t, fmt.Sprint("crab-", i))
+			}
+		})
+	}
+	making.Wait()
+	carriers, idle, calm := agents[:len(agents)/5], agents[len(agents)/5:len(agents)/5+len(agents)/100], agents[len(agents)/5+len(agents)/100:]
+	first, err := s.Network.CreatePost.Do(ctx, carriers[0], network.NewPost{Community: "general", Title: "shells", Content: w.text(0)})
+	w.must(err)
+	w.things, w.carrier = []act.ID{first.ID}, carriers[:1]
+	public := []act.ID{first.ID} // posts, which anybody can be shown
+	var innocent []act.ID
+	from := first.ID
+	for i, p := range carriers[1:] {
+		had := len(w.things)
+		w.infects(p, carriers[min(i+2, len(carriers)-1)].Name, from, i)
+		for _, thing := range w.things[had:] {
+			if thing.Kind() == act.KindPost {
+				public = append(public, thing)
+			}
+		}
+		if last := w.things[len(w.things)-1]; last.Kind() == act.KindTask || last.Kind() == act.KindMessage {
+			from = last
+		} else {
+			from = public[r.IntN(len(public))]
+		}
+		// The others write and read each other meanwhile.
+		for range 4 {
+			p := calm[r.IntN(len(calm))]
+			if len(innocent) == 0 || r.IntN(8) == 0 {
+				post, err := s.Network.CreatePost.Do(ctx, p, network.NewPost{Community: "general", Title: "the tides", Content: fmt.Sprint("high at ", i)})
+				w.must(err)
+				innocent = append(innocent, post.ID)
+			}
+			w.must(w.reads(p, innocent[r.IntN(len(innocent))]))
+		}
+	}
+	for _, p := range idle { // they are shown it and do nothing
+		w.must(w.reads(p, public[r.IntN(len(public))]))
+		w.shown[p.ID] = true
+	}
+
+	question := graph.Question{Subject: graph.Subject{ID: first.ID}, Limit: graph.MaxLimit}
+	began := time.Now()
+	blastOf(t, s, w.op, question)
+	cold := time.Since(began)
+	began = time.Now()
+	found := blastOf(t, s, w.op, question)
+	warm := time.Since(began)
+	began = time.Now()
+	out, err := s.Traces.Contain.Do(ctx, w.op, graph.Order{
+		Subject: question.Subject, Level: graph.LevelPossible, Agents: true, Content: true, Reason: "a worm", Digest: found.Possible.Digest,
+	})
+	w.must(err)
+	t.Logf("%d agents, %d carriers, %d things infected, %d showings read: found in %v the first time and %v the second, contained in %v",
+		len(agents), len(carriers), len(w.things), found.Showings, cold, warm, time.Since(began))
+
+	if want := slices.Sorted(slices.Values(w.things)); !slices.Equal(out.Items, want) {
+		t.Errorf("%d things are contained, %d are infected", len(out.Items), len(want))
+	}
+	var shown []act.ID
+	for id := range w.shown {
+		shown = append(shown, id)
+	}
+	slices.Sort(shown)
+	if !slices.Equal(out.Shown, shown) {
+		t.Errorf("it is recalled from %d, and %d were shown it", len(out.Shown), len(shown))
+	}
+	for _, p := range carriers {
+		if standingOf(t, s, p.ID) != act.Quarantined {
+			t.Errorf("%s carried it, and is %s", p.Name, standingOf(t, s, p.ID))
+		}
+	}
+	touched := 0
+	for _, p := range calm {
+		if standingOf(t, s, p.ID) != act.Active {
+			touched++
+		}
+	}
+	if touched > 0 { // the bar is 1 %
+		t.Errorf("%d of %d that had nothing to do with it are touched", touched, len(calm))
+	}
+	// Nobody is shown any of it, by its id or on a page.
+	for i, p := range calm[:min(len(calm), 1000)] {
+		if err := w.reads(p, public[i%len(public)]); act.CodeOf(err) != act.Gone {
+			t.Errorf("%s is shown what is withheld: %v", p.Name, err)
+		}
+		_, err := s.Network.ReadFeed.Do(ctx, p, network.FeedQuery{Sort: network.FeedNew, Limit: 100})
+		w.must(err)
+	}
+	if after := blastOf(t, s, w.op, question); after.Possible.Shown != found.Possible.Shown || after.Possible.Items != found.Possible.Items {
+		t.Errorf("shown to %d before and to %d after, %d things before and %d after",
+			found.Possible.Shown, after.Possible.Shown, found.Possible.Items, after.Possible.Items)
+	}
+	if r := recallOf(t, s, w.op, out.N); len(r.Late) > 0 {
+		t.Errorf("%+v came in late, and nothing was under way", r.Late)
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
-	mathrand "math/rand/v2"
 	"net/http"
 	"slices"
 	"strings"
@@ -94,124 +93,6 @@ func TestT31_StatedContextIsExact(t *testing.T) {
 		sum := sha256.Sum256([]byte(text))
 		if leaf.Context.N != stated || leaf.Context.SHA256 != hex.EncodeToString(sum[:]) {
 			t.Fatalf("the leaf says %+v of %d edges", leaf.Context, stated)
-		}
-	})
-}
-
-// Texts that say again what their authors had been shown are found (L2) with few errors,
-// and no more of them than is printed; what was said before it was shown, and what was
-// never shown, is no cause.
-func TestT31_LikenessesAreFound(t *testing.T) {
-	servertest.Each(t, func(t *testing.T, s *servertest.Server) {
-		r := mathrand.New(mathrand.NewPCG(31, 2)) //nolint:gosec // a reproducible world
-		agents := make([]act.Principal, 40)
-		for i := range agents {
-			_, agents[i] = s.Agent(t, fmt.Sprint("teller-", i))
-		}
-		facts := 0
-		say := func() string {
-			words := []string{}
-			for range 24 {
-				words = append(words, fmt.Sprint("common", r.IntN(60)))
-			}
-			for range 5 {
-				facts++
-				words[r.IntN(len(words))] = fmt.Sprint("fact", facts)
-			}
-			return strings.Join(words, " ")
-		}
-		write := func(p act.Principal, text string) network.Post {
-			t.Helper()
-			made, err := s.Network.CreatePost.Do(t.Context(), p, network.NewPost{Community: "general", Title: "note", Content: text})
-			if err != nil {
-				t.Fatal(err)
-			}
-			return made
-		}
-		var posts []network.Post
-		for i := range 160 {
-			posts = append(posts, write(agents[i%len(agents)], say()))
-		}
-		causes := make(map[act.ID]act.ID) // what was written, and of what
-		total := len(posts)
-		for i := range 320 {
-			p := agents[r.IntN(len(agents))]
-			var shown network.Post
-			for range 3 {
-				for shown = posts[r.IntN(160)]; shown.Author.ID == p.ID; {
-					shown = posts[r.IntN(160)]
-				}
-				if _, err := s.Network.ReadPost.Do(t.Context(), p, network.Named{ID: shown.ID}); err != nil {
-					t.Fatal(err)
-				}
-			}
-			text := say()
-			if i%2 == 0 {
-				kept := strings.Fields(shown.Content)
-				r.Shuffle(len(kept)/3, func(a, b int) { kept[a], kept[b] = kept[b], kept[a] })
-				text = strings.Join(kept[2:], " ") + " " + strings.Join(strings.Fields(text)[:8], " ")
-			}
-			made := write(p, text)
-			total++
-			if i%2 == 0 {
-				causes[made.ID] = shown.ID
-			}
-		}
-		// Who asks before knows the acts already, and what is found of them afterwards all the same.
-		said := func() (n int) {
-			t.Helper()
-			for made := range causes {
-				var a servertest.Answer
-				soon(t, "the text has its number", func() bool {
-					a = s.Call(t, http.MethodGet, "/v1/trace/why/"+s.Codec.String(made), s.Token, nil)
-					return a.Status != http.StatusNotFound
-				})
-				if a.Status != http.StatusOK {
-					t.Fatalf("why: %d %s", a.Status, a.Raw)
-				}
-				if strings.Contains(string(a.Raw), `"said again"`) {
-					n++
-				}
-			}
-			return n
-		}
-		if n := said(); n > 0 {
-			t.Fatalf("%d texts are known to say something again before they were judged", n)
-		}
-		var l provenance.Likeness
-		soon(t, "all texts are judged", func() bool {
-			if err := s.Likenesses.Follow(t.Context()); err != nil {
-				t.Fatal(err)
-			}
-			if err := s.DB.View(t.Context(), func(v *store.View) (err error) { l, err = provenance.LikenessOf(v); return err }); err != nil {
-				t.Fatal(err)
-			}
-			return l.Judged+l.Passed == int64(total)
-		})
-		right, wrong := 0, 0
-		for _, post := range posts {
-			if err := s.DB.View(t.Context(), func(v *store.View) error {
-				return provenance.DerivedFrom(v, post.ID, func(d provenance.Derivation) error {
-					switch {
-					case d.Level != 2:
-					case causes[d.Made.ID] == post.ID:
-						right++
-					default:
-						wrong++
-					}
-					return nil
-				})
-			}); err != nil {
-				t.Fatal(err)
-			}
-		}
-		if n := said(); n < right {
-			t.Errorf("%d answers say that something was said again, %d edges are right", n, right)
-		}
-		precision, recall := float64(right)/float64(right+wrong), float64(right)/float64(len(causes))
-		t.Logf("%d texts judged, %d passed; precision %.3f, recall %.3f, printed %.3f of %d and %d", l.Judged, l.Passed, precision, recall, float64(l.Rate)/1e6, l.Targets, l.Decoys)
-		if precision < 0.90 || recall < 0.80 || 1-precision > float64(l.Rate)/1e6 {
-			t.Errorf("precision %.3f (bar 0.90), recall %.3f (bar 0.80), %.3f wrong, printed %.3f", precision, recall, 1-precision, float64(l.Rate)/1e6)
 		}
 	})
 }

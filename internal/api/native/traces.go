@@ -221,7 +221,17 @@ type recall struct {
 	Agents   []string `json:"agents"` // quarantined by it
 	Items    []string `json:"items"`  // withheld by it
 	Shown    []string `json:"shown"`  // who had been shown one of the items
+	Late     []late   `json:"late"`   // what of these was under way then, and was added
+	Watched  *string  `json:"watched_until"`
 	People   []person `json:"people"`
+}
+
+// late is what was added to a containment at one time.
+type late struct {
+	At     *string  `json:"at"`
+	Agents []string `json:"agents"`
+	Items  []string `json:"items"`
+	Shown  []string `json:"shown"`
 }
 
 // traced answers a question.
@@ -430,9 +440,13 @@ func (d *door) contain(ctx context.Context, c *api.Call) error {
 }
 
 func (d *door) recalled(r graph.Recall) recall {
+	added := make([]late, 0, len(r.Late))
+	for _, l := range r.Late {
+		added = append(added, late{wireTime(l.At), d.ids(l.Agents), d.ids(l.Items), d.ids(l.Shown)})
+	}
 	return recall{
 		r.N, d.outside(r.Subject), r.Level, r.Reason, d.codec.String(r.By), wireTime(r.At), wireTime(r.Until), wireTime(r.UndoneAt), r.Through,
-		d.ids(r.Agents), d.ids(r.Items), d.ids(r.Shown), d.people(r.Told),
+		d.ids(r.Agents), d.ids(r.Items), d.ids(r.Shown), added, wireTime(r.Watched), d.people(r.Told),
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/reefwarden/reefwarden/internal/act"
@@ -71,6 +72,10 @@ type Acts struct {
 	Contain *gate.WriteAct[Order, Recall]
 	Restore *gate.WriteAct[Undo, Recall]
 	Recalls *gate.ReadAct[int64, []Recall]
+	widen   *gate.WriteAct[int64, Recall]
+
+	widening sync.Mutex
+	watched  map[int64]int64 // by containment: how many likenesses there were at the last look; guarded by widening
 
 	Config
 }

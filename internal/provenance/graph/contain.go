@@ -3,6 +3,7 @@ package graph
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -52,13 +53,20 @@ type Recall struct {
 	Agents   []act.ID
 	Items    []act.ID
 	Shown    []act.ID // who was shown one of the items, each of whom has a notice
+	Late     []Late   // what of these lists was added afterwards
+	Watched  int64    // until when something may be; Unix microseconds
 	Told
+
+	holds  int64 // holdAgents, holdContent
+	origin Start
+	known  []act.ID          // agents that it is about, those included that it did not have to stop
+	via    map[act.ID]act.ID // what those in Shown were shown; only while something is added
 }
 
 const (
-	recallColumns = `n, subject, level, reason, made_by, made_at, until_at, undone_at, through, agents, items, shown`
+	recallColumns = `n, subject, level, reason, made_by, made_at, until_at, undone_at, through, agents, items, shown, kinds, origin, known, late`
 
-	qRecallAdd    store.Q = `INSERT INTO recall (` + recallColumns + `) VALUES ($1, $2, $3, $4, $5, $6, $7, 0, $8, $9, $10, $11)`
+	qRecallAdd    store.Q = `INSERT INTO recall (` + recallColumns + `) VALUES ($1, $2, $3, $4, $5, $6, $7, 0, $8, $9, $10, $11, $12, $13, $14, $15)`
 	qRecallLast   store.Q = `SELECT n FROM recall WHERE n > 0 ORDER BY n DESC LIMIT 1`
 	qRecall       store.Q = `SELECT ` + recallColumns + ` FROM recall WHERE n = $1`
 	qRecalls      store.Q = `SELECT ` + recallColumns + ` FROM recall WHERE n > 0 ORDER BY n DESC LIMIT $1`
@@ -116,6 +124,7 @@ func (a *Acts) registerContain(g *gate.Gate) {
 			return list, err
 		},
 	})
+	a.registerWiden(g)
 	// A fence without an id may touch everybody: pages that are under way are made again.
 	g.OnFence(act.KindSystem, func(ctx context.Context, _ []act.ID) error { return a.Load(ctx) })
 }
@@ -135,6 +144,14 @@ func checkReason(text string) error {
 		return act.Errorf(act.Invalid, "a reason of 1 to %d characters is needed", MaxReason).WithRule("reason").WithHint("say why; it goes on record")
 	}
 	return nil
+}
+
+// side is what was reached by the evidence of a level, and who was shown some of it.
+func (r *Reach) side(level string) (*Spread, []Step) {
+	if level == LevelPossible {
+		return &r.Possible, r.Possible.Agents
+	}
+	return &r.Likely, r.Shown
 }
 
 // each calls fn once with every agent and every thing that an order means of what was
@@ -213,10 +230,7 @@ func (a *Acts) contain(tx *store.Tx, p act.Principal, in Order) (out Recall, fx 
 	if err != nil {
 		return out, fx, err
 	}
-	side, shown := &r.Likely, r.Shown
-	if in.Level == LevelPossible {
-		side, shown = &r.Possible, r.Possible.Agents
-	}
+	side, shown := r.side(in.Level)
 	agents, items := targets(side)
 	switch {
 	case len(agents)+len(items) == 0:
@@ -236,34 +250,29 @@ func (a *Acts) contain(tx *store.Tx, p act.Principal, in Order) (out Recall, fx 
 		return out, fx, err
 	}
 	out.N++
+	out.origin, out.known, out.via = from, agents, make(map[act.ID]act.ID)
+	var first Late
 	if in.Content {
-		out.Items = items
+		out.holds |= holdContent
+		first.Items = items
 	}
 	if in.Agents {
-		for _, id := range agents {
-			changed, err := a.Stop(tx, p, id, reason)
-			if err != nil {
-				return out, fx, err
-			}
-			if changed {
-				out.Agents = append(out.Agents, id)
-			}
-		}
+		out.holds |= holdAgents
+		first.Agents = agents
 	}
 	for _, s := range shown {
-		if s.ID.Kind() != act.KindAgent {
-			continue
-		}
-		out.Shown = append(out.Shown, s.ID)
-		if err := a.Tell(tx, s.ID, s.Via); err != nil {
-			return out, fx, err
+		if s.ID.Kind() == act.KindAgent {
+			first.Shown = append(first.Shown, s.ID)
+			out.via[s.ID] = s.Via
 		}
 	}
-	slices.Sort(out.Shown)
-	tx.Fence(act.KindSystem, 0)
+	if err := a.hold(tx, p, &out, &first); err != nil {
+		return out, fx, err
+	}
+	out.watch()
 	return out, gate.Effects{Out: act.Ref{ID: in.Subject.ID, Version: out.N}, Reason: cut("recall "+strconv.FormatInt(out.N, 10)+": "+reason, MaxReason)},
 		tx.Batch(qRecallAdd, out.N, out.Subject, out.Level, out.Reason, out.By, out.At, out.Until, out.Through,
-			codeIDs(out.Agents), codeIDs(out.Items), codeIDs(out.Shown))
+			codeIDs(out.Agents), codeIDs(out.Items), codeIDs(out.Shown), out.holds, codeOrigin(out.origin), codeIDs(out.known), codeLate(nil))
 }
 
 func cut(text string, most int) string {
@@ -296,7 +305,7 @@ func (a *Acts) restore(tx *store.Tx, p act.Principal, in Undo) (out Recall, fx g
 	if _, err := tx.Exec(qRecallUndo, out.N, tx.Now()); err != nil {
 		return out, fx, err
 	}
-	out.UndoneAt, out.Told = tx.Now(), Told{} // their standing has changed
+	out.UndoneAt, out.Watched, out.Told = tx.Now(), 0, Told{} // their standing has changed
 	tx.Fence(act.KindSystem, 0)
 	return out, gate.Effects{Out: act.Ref{ID: out.Subject, Version: out.N}, Reason: reason}, nil
 }
@@ -317,12 +326,17 @@ func scanRecall(r *store.Row) (out Recall, err error) {
 	out = Recall{
 		N: r.Int(0), Subject: r.ID(1), Level: r.Text(2), Reason: r.Text(3), By: r.ID(4), At: r.Int(5), Until: r.Int(6), UndoneAt: r.Int(7), Through: r.Int(8),
 	}
-	for i, list := range []*[]act.ID{&out.Agents, &out.Items, &out.Shown} {
-		if *list, err = parseIDs(r.Bytes(9 + i)); err != nil {
+	out.holds = r.Int(12)
+	for i, list := range map[int]*[]act.ID{9: &out.Agents, 10: &out.Items, 11: &out.Shown, 14: &out.known} {
+		if *list, err = parseIDs(r.Bytes(i)); err != nil {
 			return out, err
 		}
 	}
-	return out, nil
+	if out.origin, err = parseOrigin(r.Bytes(13)); err == nil {
+		out.Late, err = parseLate(r.Bytes(15))
+	}
+	out.watch()
+	return out, err
 }
 
 // Load has the gate withhold what is contained.
@@ -358,11 +372,13 @@ func codeIDs(ids []act.ID) (b []byte) {
 	return b
 }
 
+var errList = errors.New("a list of ids is not readable")
+
 func parseIDs(b []byte) (ids []act.ID, err error) {
 	for len(b) > 0 {
 		size, n := binary.Uvarint(b)
 		if n <= 0 || size > uint64(len(b)-n) {
-			return nil, act.Errorf(act.Internal, "a list of ids is not readable")
+			return nil, errList
 		}
 		refs, err := provenance.DecodeItems(b[n : n+int(size)]) //nolint:gosec // not above the length
 		if err != nil {

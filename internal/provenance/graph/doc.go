@@ -19,7 +19,8 @@
 //     was shown before those; an answer says up to which act that is, and how much
 //     was read for it. What it leaves out for its length it counts;
 //   - containing is one transaction: the question is asked in it, what is held is
-//     what the answer names, and undoing it gives back exactly that.
+//     what the answer names, what was under way comes in for some minutes ([Acts.Widen]), and
+//     undoing it gives back exactly that.
 //
 // Tables: recall. Entry points: [New], [Graph.Forward], [Graph.Backward].
 package graph
