@@ -38,6 +38,8 @@ type Config struct {
 	// copies; nil is nobody for anyone.
 	Owner func(agent act.ID) act.ID
 
+	// Evidence fails for what must not be erased; nil lets everything be.
+	Evidence func(*store.View, Evidence) error
 	// Clearance is the most confidential that an agent was granted; nil clears nobody.
 	Clearance func(agent act.ID) gate.Classification
 	// Census counts agents and held acts for network.show; nil leaves them out.
@@ -125,6 +127,7 @@ type Network struct {
 	owners     Owners
 	places     places
 	clearance  func(act.ID) gate.Classification
+	evidence   func(*store.View, Evidence) error
 	classified atomic.Pointer[map[act.ID]gate.Classification]
 	indexKey   []byte
 	board      *board // nil when every read goes to SQL; so readers
@@ -155,7 +158,7 @@ func New(g *gate.Gate, db *store.DB, c Config) *Network {
 	if n.keepSealed <= 0 {
 		n.keepSealed = DefaultKeepSealed
 	}
-	n.sealer, n.owners, n.clearance = c.Sealer, c.Owners, c.Clearance
+	n.sealer, n.owners, n.clearance, n.evidence = c.Sealer, c.Owners, c.Clearance, c.Evidence
 	if c.Texts == nil {
 		n.vault = vault{newPassing()}
 	}
