@@ -127,6 +127,11 @@ var nativeBodies = map[string]any{
 	"manifest.apply":    map[string]any{"manager": "x", "files": []any{declared}, "digest": "x"},
 	"community.provide": map[string]any{"name": "provided"},
 
+	"audit.hold":     map[string]any{"everything": true, "reason": "x"},
+	"audit.release":  map[string]any{"reason": "x"},
+	"audit.define":   map[string]any{"title": "x", "acts": []string{"post."}, "reason": "x"},
+	"audit.withdraw": map[string]any{"reason": "x"},
+
 	"community.classify": map[string]any{"classification": "internal", "reason": "x"},
 	"taint.flag":         map[string]any{"reason": "x"},
 	"taint.clear":        map[string]any{"reason": "x"},
