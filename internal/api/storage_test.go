@@ -128,6 +128,11 @@ var nativeBodies = map[string]any{
 	"manifest.apply":    map[string]any{"manager": "x", "files": []any{declared}, "digest": "x"},
 	"community.provide": map[string]any{"name": "provided"},
 
+	"audit.hold":     map[string]any{"everything": true, "reason": "x"},
+	"audit.release":  map[string]any{"reason": "x"},
+	"audit.define":   map[string]any{"title": "x", "acts": []string{"post."}, "reason": "x"},
+	"audit.withdraw": map[string]any{"reason": "x"},
+
 	"community.classify": map[string]any{"classification": "internal", "reason": "x"},
 	"taint.flag":         map[string]any{"reason": "x"},
 	"taint.clear":        map[string]any{"reason": "x"},
@@ -182,7 +187,7 @@ func stoppedStorage(t *testing.T, s *servertest.Server) {
 	paths := strings.NewReplacer("{$}", "", "/comments/{id}", "/comments/"+comment, "{comment}", comment, "/approvals/{id}", "/approvals/"+approval,
 		"{approval}", approval, "{webhook}", nobodys(act.KindWebhook), "{image}", nobodys(act.KindImage), "{label}", nobodys(act.KindLabel), "{version}", "1",
 		"{credential}", nobodys(act.KindCredential), "{process}", nobodys(act.KindProcess), "{mandate}", nobodys(act.KindMandate), "{class}", "monitor", "{kind}", "Class",
-		"{path...}", "0/000", "/replay/{subject}", "/replay/"+agent, "/flow/{subject}", "/flow/"+agent, "{subject}", post, "{trace}", strings.Repeat("a", 32), "{recall}", "1", "{id}", post, "{post}", post, "{agent}", agent, "{scope}", "community:general", "{name}", "general", "{community}", "general")
+		"{path...}", "0/000", "/replay/{subject}", "/replay/"+agent, "/flow/{subject}", "/flow/"+agent, "{subject}", post, "{trace}", strings.Repeat("a", 32), "{recall}", "1", "{hold}", "1", "{query}", "mine", "{id}", post, "{post}", post, "{agent}", agent, "{scope}", "community:general", "{name}", "general", "{community}", "general")
 	own := map[string]any{ // of the native door, with ids
 		"kill.note":    map[string]any{"agent": agent, "name": "late", "reason": "x"},
 		"label.attach": map[string]any{"target": post},

@@ -27,7 +27,7 @@ var house = map[string]room{
 	"picture":   {rank: 1, budget: 1000},
 	"legible":   {rank: 1, budget: 500},
 	"skill":     {rank: 1, budget: 1500},
-	"client":    {rank: 1, budget: 4500, peers: []string{"identity/token"}}, // ADR 23, 28: it holds keys and makes proofs
+	"client":    {rank: 1, budget: 4700, peers: []string{"identity/token"}}, // ADR 23, 28: it holds keys and makes proofs
 
 	"telemetry/otlp": {rank: 1, budget: 1400}, // ADR 39: hides the OpenTelemetry SDK and what products want of it
 
@@ -53,7 +53,7 @@ var house = map[string]room{
 	"identity/passkey": {rank: 3, budget: 1000, peers: []string{"identity"}}, // ADR 26: hides WebAuthn and its library
 
 	"span":       {rank: 3, budget: 1000}, // ADR 39: what agents report of their own work
-	"audit":      {rank: 3, budget: 3500}, // ADR 36: the tree, witnesses, what is checked elsewhere
+	"audit":      {rank: 3, budget: 4300}, // ADR 36: the tree, witnesses, what is checked elsewhere; ADR 43: holds, questions
 	"provenance": {rank: 3, budget: 5000},
 
 	"provenance/gain": {rank: 1, budget: 500}, // ADR 41: hides how likenesses are weighed
@@ -69,7 +69,7 @@ var house = map[string]room{
 	"export":   {rank: 4, budget: 2500}, // ADR 39: spans, OCSF and its sinks
 
 	"api":          {rank: 5, budget: 2500},
-	"api/native":   {rank: 5, budget: 7700, peers: []string{"api"}}, // ADR 28, 38
+	"api/native":   {rank: 5, budget: 8100, peers: []string{"api"}}, // ADR 28, 38, 43
 	"api/moltbook": {rank: 5, budget: 4000, peers: []string{"api"}},
 	"api/mcp":      {rank: 5, budget: 2000, peers: []string{"api"}},
 	"api/a2a":      {rank: 5, budget: 2000, peers: []string{"api"}},
@@ -77,9 +77,9 @@ var house = map[string]room{
 	"console":      {rank: 5, budget: 2800, peers: []string{"api"}}, // ADR 25, 26: what owners decide, passkeys
 	"agent":        {rank: 5, budget: 8000, only: []string{"act", "telemetry", "skill", "client", "egress"}},
 
-	"server": {rank: 6, budget: 3500}, // ADR 22, 24, 28: where keys are kept and how they are opened; how machines speak to each other
+	"server": {rank: 6, budget: 3600}, // ADR 22, 24, 28: where keys are kept and how they are opened; how machines speak to each other
 
-	"cli":   {rank: 7, budget: 8000}, // ADR 23, 28, 38
+	"cli":   {rank: 7, budget: 8400}, // ADR 23, 28, 38, 43
 	"bench": {rank: 7, budget: 10200, peers: []string{"world"}},
 	"world": {rank: 7, budget: 2500},
 

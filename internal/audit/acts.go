@@ -13,8 +13,11 @@ import (
 )
 
 // Acts are the reads by which auditors get the log: its head, its tiles, its leaves and
-// proofs, from which they check everything themselves.
+// proofs, from which they check everything themselves; their questions; and what they
+// order: holds.
 type Acts struct {
+	Holds
+	Questions
 	Checkpoint *gate.ReadAct[struct{}, State]
 	Tile       *gate.ReadAct[TileAt, []byte]
 	Entries    *gate.ReadAct[TileAt, []byte]
@@ -34,9 +37,20 @@ type Wanted struct {
 	On  act.ID
 }
 
-// NewActs registers the acts.
-func NewActs(g *gate.Gate, t *Tree, codec *act.Codec) *Acts {
-	a := &Acts{}
+// ActsConfig is what the acts need.
+type ActsConfig struct {
+	Gate   *gate.Gate
+	DB     *store.DB // whose retention heeds holds
+	Tree   *Tree
+	Codec  *act.Codec
+	Reason func(reason string) error // checks what an operator gives as one
+}
+
+// NewActs registers the acts, and has retention heed holds.
+func NewActs(c ActsConfig) *Acts {
+	g, t, codec := c.Gate, c.Tree, c.Codec
+	c.DB.Retain(KeptSince)
+	a := &Acts{Holds: newHolds(c), Questions: newQuestions(c)}
 	a.Checkpoint = gate.RegisterRead(g, gate.Read[struct{}, State]{
 		Info: gate.Info{Name: "audit.checkpoint", Doc: "Show the newest signed head of the record that its witnesses have seen.", On: act.KindNetwork, Quota: gate.QuotaRead},
 		Run: func(_ context.Context, v *store.View, _ act.Principal, _ struct{}) (State, error) {

@@ -9,7 +9,8 @@
 // What it hides: the layout of leaf version 1 (leaf.go writes it, parse.go reads
 // it), that it is rendered by hand, without maps or reflection, because it
 // stands on the path of every write; how the tree lies in tiles (C2SP tlog-tiles),
-// and how checkpoints are signed, cosigned by witnesses and kept elsewhere.
+// and how checkpoints are signed, cosigned by witnesses and kept elsewhere; how what is on
+// record is found again by questions; and what a legal hold covers.
 //
 // Invariants:
 //   - a leaf holds outside ids, salted hashes and names, never content; its index
@@ -22,9 +23,11 @@
 //   - a checkpoint is stored only with its tiles, after these have been read back and
 //     found to be a tree that begins with that of the last one; nothing is signed over
 //     a log that does not agree with its last checkpoint;
+//   - while a hold is in force retention drops nothing whose time is not before the
+//     beginning of the earliest, and nothing that one covers is erased;
 //   - the keys of checkpoints and marks are not in the database: who can change every
 //     row can hide nothing that a checkpoint covers.
 //
-// Tables: leaf, tile, checkpoint. Entry points: [New], [Log.Record], [NewTree],
-// [Tree.Integrate], [Verify].
+// Tables: leaf, tile, checkpoint, legal_hold, audit_query. Entry points: [New],
+// [Log.Record], [NewTree], [Tree.Integrate], [Verify], [NewActs].
 package audit

@@ -81,18 +81,9 @@ func (t *Tree) Prove(v *store.View, codec *act.Codec, in Wanted) (p Proof, err e
 // that differ.
 func eventsOn(v *store.View, on act.ID, size int64) (list []int64, err error) {
 	since := act.Micros(on.Time().Add(-time.Minute))
-	first, after := int64(1), size // the first event that may be about it is one of them
-	for first < after {
-		middle := first + (after-first)/2
-		var at int64
-		if _, err := v.One(qEventAt, func(r *store.Row) error { at = r.Int(0); return nil }, middle); err != nil {
-			return nil, err
-		}
-		if at < since {
-			first = middle + 1
-		} else {
-			after = middle
-		}
+	first, err := firstSince(v, size, since)
+	if err != nil {
+		return nil, err
 	}
 	err = v.All(qEventsOn, func(r *store.Row) error { list = append(list, r.Int(0)); return nil }, first, size, on, int64(maxProven))
 	return list, err

@@ -29,7 +29,8 @@ func (a *app) audit() *cobra.Command {
 			"without trusting the server. See docs/audit.md.",
 	}
 	a.targetFlags(c)
-	c.AddCommand(a.auditShow(), a.auditVerify(), a.auditProve(), a.auditExport())
+	c.AddCommand(a.auditShow(), a.auditVerify(), a.auditProve(), a.auditExport(), a.auditHold(), a.auditHolds(), a.auditRelease(),
+		a.auditControls(), a.auditQueries(), a.auditQuery(), a.auditDefine(), a.auditWithdraw())
 	return c
 }
 

@@ -1,7 +1,8 @@
 // Package export puts what the network does into the forms of others: spans for
 // observability ([Spans]), OCSF events for security teams ([OCSF]), and a graph of
 // influence ([Graph]) as PROV-JSON ([PROV]), GraphML ([GraphML]) and the language of
-// Graphviz ([DOT]).
+// Graphviz ([DOT]). And it says for auditors which control has which evidence, with
+// figures of now ([Frameworks], [NewControls]).
 //
 // What it hides: how acts become spans and where their links are found again, which OCSF
 // class an act has, and the ways of the sinks: files that are rotated, standard output,

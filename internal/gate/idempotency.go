@@ -56,8 +56,11 @@ const forgetBatch = 1000
 func (g *Gate) ForgetKeys(ctx context.Context, before int64) error {
 	for {
 		var dropped int64
-		if err := g.db.Write(ctx, func(tx *store.Tx) (err error) {
-			dropped, err = tx.Exec(qKeyForget, before, int64(forgetBatch))
+		if err := g.db.Write(ctx, func(tx *store.Tx) error {
+			before, err := tx.Droppable(before)
+			if err == nil {
+				dropped, err = tx.Exec(qKeyForget, before, int64(forgetBatch))
+			}
 			return err
 		}); err != nil || dropped < forgetBatch {
 			return err

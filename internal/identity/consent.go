@@ -290,7 +290,11 @@ func (c *Consents) Delegate(audience []string) string {
 
 // add stores a consent under the hash of the code or device code that stands for it.
 func (c *Consents) add(tx *store.Tx, in NewConsent, row consent, hash []byte) (act.ID, error) {
-	if _, err := tx.Exec(qConsentOver, tx.Now()-KeepConsent.Microseconds(), int64(consentsSwept)); err != nil {
+	before, err := tx.Droppable(tx.Now() - KeepConsent.Microseconds())
+	if err != nil {
+		return 0, err
+	}
+	if _, err := tx.Exec(qConsentOver, before, int64(consentsSwept)); err != nil {
 		return 0, err
 	}
 	id, err := tx.Mint(act.KindCredential)

@@ -26,7 +26,11 @@ func (s *Service) Forgettable(v *store.View, before int64) (due bool, err error)
 	if due, err = v.One(qKeysDue, func(*store.Row) error { return nil }, before); err != nil || due {
 		return due, err
 	}
-	return v.One(qSessionsDue, func(*store.Row) error { return nil }, act.Micros(s.clock()))
+	now, err := s.db.Droppable(v, act.Micros(s.clock()))
+	if err != nil {
+		return false, err
+	}
+	return v.One(qSessionsDue, func(*store.Row) error { return nil }, now)
 }
 
 // Forgotten drops keys that were revoked before a time (Unix microseconds), and
@@ -36,7 +40,11 @@ func (s *Service) Forgotten(tx *store.Tx, before int64, limit int) (dropped int6
 	if dropped, err = tx.Exec(qKeysOver, before, int64(limit)); err != nil {
 		return 0, err
 	}
-	n, err := tx.Exec(qSessionOver, tx.Now(), int64(limit))
+	now, err := s.db.Droppable(&tx.View, tx.Now())
+	if err != nil {
+		return 0, err
+	}
+	n, err := tx.Exec(qSessionOver, now, int64(limit))
 	return dropped + n, err
 }
 

@@ -181,8 +181,11 @@ func (i *Issuer) Housekeep(ctx context.Context) error {
 	}{{qTakenOver, now}, {qRefreshOver, now.Add(-KeepOver)}, {qGrantOver, now.Add(-KeepOver)}, {qEnrollOver, now.Add(-KeepOver)}, {qSVIDsOver, now.Add(-KeepOver)}, {qConsentOver, now.Add(-KeepConsent)}} {
 		for {
 			var n int64
-			if err := i.ids.db.Write(ctx, func(tx *store.Tx) (err error) {
-				n, err = tx.Exec(sweep.q, act.Micros(sweep.before), int64(sweepOnce))
+			if err := i.ids.db.Write(ctx, func(tx *store.Tx) error {
+				before, err := tx.Droppable(act.Micros(sweep.before))
+				if err == nil {
+					n, err = tx.Exec(sweep.q, before, int64(sweepOnce))
+				}
 				return err
 			}); err != nil {
 				return err

@@ -77,7 +77,11 @@ func (s *Service) live(expires, revoked int64) bool {
 // the roles that the principal has. The key is shown once, to the browser. Sessions
 // that are over are swept.
 func (s *Service) OpenSession(tx *store.Tx, operator act.Principal) (key string, session act.ID, expires int64, err error) {
-	if _, err = tx.Exec(qSessionOver, tx.Now(), int64(sessionsSwept)); err != nil {
+	before, err := tx.Droppable(tx.Now())
+	if err != nil {
+		return "", 0, 0, err
+	}
+	if _, err = tx.Exec(qSessionOver, before, int64(sessionsSwept)); err != nil {
 		return "", 0, 0, err
 	}
 	if session, err = tx.Mint(act.KindCredential); err != nil {

@@ -249,15 +249,18 @@ func (l *Lifecycle) Drills() []Drill {
 
 // ReadDrills reads the last drill of each control, for who looks at a network's database.
 func ReadDrills(ctx context.Context, db *store.DB) (list []Drill, err error) {
-	err = db.View(ctx, func(v *store.View) error {
-		list = nil
-		return v.All(qDrills, func(r *store.Row) error {
-			list = append(list, Drill{
-				Control: r.Text(0), Fault: r.Text(1), Acts: r.Int(2), Stop: time.Duration(r.Int(3)) * time.Microsecond,
-				Ack: time.Duration(r.Int(4)) * time.Microsecond, At: r.Int(5),
-			})
-			return nil
+	err = db.View(ctx, func(v *store.View) error { list, err = DrillsIn(v); return err })
+	return list, err
+}
+
+// DrillsIn reads the last drill of each control.
+func DrillsIn(v *store.View) (list []Drill, err error) {
+	err = v.All(qDrills, func(r *store.Row) error {
+		list = append(list, Drill{
+			Control: r.Text(0), Fault: r.Text(1), Acts: r.Int(2), Stop: time.Duration(r.Int(3)) * time.Microsecond,
+			Ack: time.Duration(r.Int(4)) * time.Microsecond, At: r.Int(5),
 		})
+		return nil
 	})
 	return list, err
 }

@@ -61,7 +61,14 @@ func (l *Lifecycle) registerForget(g *gate.Gate) {
 }
 
 func (l *Lifecycle) runForget(ctx context.Context, tx *store.Tx, _ act.Principal, in forgetting) (dropped int64, fx gate.Effects, err error) {
-	before := tx.Now() - l.cfg.Keep.Microseconds()
+	before, err := tx.Droppable(tx.Now() - l.cfg.Keep.Microseconds())
+	if err != nil {
+		return 0, fx, err
+	}
+	dead, err := l.db.Droppable(&tx.View, tx.Now()-KeepDeaths.Microseconds())
+	if err != nil {
+		return 0, fx, err
+	}
 	for _, one := range []struct {
 		q    store.Q
 		args []any
@@ -71,7 +78,7 @@ func (l *Lifecycle) runForget(ctx context.Context, tx *store.Tx, _ act.Principal
 		{qForgetClaims, []any{before, int64(act.Requested), int64(forgetRows)}},
 		{qForgetSeats, []any{int64(forgetRows)}},
 		{qForgetProcesses, []any{before, int64(forgetRows)}},
-		{qForgetDeaths, []any{tx.Now() - KeepDeaths.Microseconds()}},
+		{qForgetDeaths, []any{dead}},
 	} {
 		n, err := tx.Exec(one.q, one.args...)
 		if err != nil {
@@ -136,9 +143,17 @@ func (l *Lifecycle) Housekeep(ctx context.Context) error {
 }
 
 func (l *Lifecycle) forgettable(ctx context.Context) (due bool, err error) {
-	before := act.Micros(l.db.Clock()().Add(-l.cfg.Keep))
+	now := l.db.Clock()()
 	nothing := func(*store.Row) error { return nil }
 	err = l.db.View(ctx, func(v *store.View) error {
+		before, err := l.db.Droppable(v, act.Micros(now.Add(-l.cfg.Keep)))
+		if err != nil {
+			return err
+		}
+		dead, err := l.db.Droppable(v, act.Micros(now.Add(-KeepDeaths)))
+		if err != nil {
+			return err
+		}
 		if due, err = v.One(qDueApproval, nothing, before); err != nil || due {
 			return err
 		}
@@ -154,7 +169,7 @@ func (l *Lifecycle) forgettable(ctx context.Context) (due bool, err error) {
 		if due, err = v.One(qDueProcess, nothing, before); err != nil || due {
 			return err
 		}
-		if due, err = v.One(qDueDeath, nothing, act.Micros(l.db.Clock()())-KeepDeaths.Microseconds()); err != nil || due {
+		if due, err = v.One(qDueDeath, nothing, dead); err != nil || due {
 			return err
 		}
 		due, err = l.ids.Forgettable(v, before)
@@ -165,11 +180,14 @@ func (l *Lifecycle) forgettable(ctx context.Context) (due bool, err error) {
 
 // forgetExpired drops the registrations that expired long ago.
 func (l *Lifecycle) forgetExpired(ctx context.Context) error {
-	before := act.Micros(l.db.Clock()().Add(-l.cfg.Keep))
 	for last := act.ID(0); ; {
 		var due []act.ID
 		seen, early := 0, 0
 		if err := l.db.View(ctx, func(v *store.View) error {
+			before, err := l.db.Droppable(v, act.Micros(l.db.Clock()().Add(-l.cfg.Keep)))
+			if err != nil {
+				return err
+			}
 			due, seen, early = due[:0], 0, 0
 			return v.All(qExpired, func(r *store.Row) error {
 				seen++

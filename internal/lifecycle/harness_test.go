@@ -13,6 +13,7 @@ import (
 	"github.com/reefwarden/reefwarden/internal/act"
 	"github.com/reefwarden/reefwarden/internal/audit"
 	"github.com/reefwarden/reefwarden/internal/bus"
+	"github.com/reefwarden/reefwarden/internal/export"
 	"github.com/reefwarden/reefwarden/internal/gate"
 	"github.com/reefwarden/reefwarden/internal/identity"
 	"github.com/reefwarden/reefwarden/internal/identity/passkey"
@@ -138,7 +139,8 @@ func open(t testing.TB, cfg store.Config, p plan) *house {
 	passkey.New(passkey.Config{Gate: h.gate, Identity: h.ids, URL: func() string { return "http://network.example" }, Clock: h.db.Clock()})
 	// The default policies speak of these acts, too.
 	provenance.NewLabels(provenance.LabelsConfig{Gate: h.gate, DB: h.db, Codec: codec})
-	audit.NewActs(h.gate, nil, codec)
+	audit.NewActs(audit.ActsConfig{Gate: h.gate, DB: h.db, Codec: codec})
+	export.NewControls(export.ControlsConfig{Gate: h.gate})
 	graph.Open(graph.Config{Gate: h.gate, DB: h.db, Graph: graph.New(0)})
 	span.New(h.gate, span.Config{})
 	var acts []policy.ActInfo

@@ -12,6 +12,9 @@ import (
 const (
 	qErasePost    store.Q = `UPDATE post SET deleted_at = CASE WHEN deleted_at = 0 THEN $2 ELSE deleted_at END, erased_at = $2, updated_at = $2, epoch = epoch + 1, version = version + 1 WHERE id = $1`
 	qEraseComment store.Q = `UPDATE comment SET deleted_at = CASE WHEN deleted_at = 0 THEN $2 ELSE deleted_at END, erased_at = $2, updated_at = $2, epoch = epoch + 1, version = version + 1 WHERE id = $1`
+
+	qEvidencePost    store.Q = `SELECT author, community, id, created_at FROM post WHERE id = $1`
+	qEvidenceComment store.Q = `SELECT m.author, p.community, m.post, m.created_at FROM comment AS m JOIN post AS p ON p.id = m.post WHERE m.id = $1`
 )
 
 func (n *Network) registerErase(g *gate.Gate) {
@@ -38,7 +41,13 @@ func (n *Network) Erase(ctx context.Context, p act.Principal, key gate.Key, in E
 }
 
 func (n *Network) eraseItem(_ context.Context, tx *store.Tx, _ act.Principal, in Examination) (act.Ref, gate.Effects, error) {
+	if err := tx.LockRetention(); err != nil {
+		return act.Ref{}, gate.Effects{}, err
+	}
 	id, err := n.itemID(&tx.View, in.Item, in.On)
+	if err == nil {
+		err = n.heldBack(&tx.View, id)
+	}
 	if err != nil {
 		return act.Ref{}, gate.Effects{}, err
 	}
@@ -64,6 +73,32 @@ func (n *Network) eraseItem(_ context.Context, tx *store.Tx, _ act.Principal, in
 	tx.Fence(id.Kind(), id)
 	made := act.Ref{ID: id}
 	return made, gate.Effects{Out: made, Reason: in.Reason}, nil
+}
+
+// Evidence is a post or comment as those know it who say what must not be erased.
+type Evidence struct {
+	Item, Author, Community act.ID
+	Post                    act.ID // that it is, or stands under
+	At                      int64  // made, Unix microseconds
+}
+
+// heldBack fails where an item must not be erased.
+func (n *Network) heldBack(v *store.View, id act.ID) error {
+	if n.evidence == nil {
+		return nil
+	}
+	q := qEvidencePost
+	if id.Kind() == act.KindComment {
+		q = qEvidenceComment
+	}
+	e := Evidence{Item: id}
+	if _, err := v.One(q, func(r *store.Row) error {
+		e.Author, e.Community, e.Post, e.At = r.ID(0), r.ID(1), r.ID(2), r.Int(3)
+		return nil
+	}, id); err != nil {
+		return err
+	}
+	return n.evidence(v, e)
 }
 
 // uncount takes a post or comment that is about to become a tombstone out of

@@ -38,6 +38,8 @@ type Config struct {
 	// copies; nil is nobody for anyone.
 	Owner func(agent act.ID) act.ID
 
+	// Evidence fails for what must not be erased; nil lets everything be.
+	Evidence func(*store.View, Evidence) error
 	// Clearance is the most confidential that an agent was granted; nil clears nobody.
 	Clearance func(agent act.ID) gate.Classification
 	// Label is what has come to a thing beside who wrote it and where it is; nil is nothing.
@@ -128,6 +130,7 @@ type Network struct {
 	places     places
 	clearance  func(act.ID) gate.Classification
 	labelOf    func(*store.View, act.ID) (gate.Label, error)
+	evidence   func(*store.View, Evidence) error
 	classified atomic.Pointer[map[act.ID]gate.Classification]
 	indexKey   []byte
 	board      *board // nil when every read goes to SQL; so readers
@@ -158,7 +161,7 @@ func New(g *gate.Gate, db *store.DB, c Config) *Network {
 	if n.keepSealed <= 0 {
 		n.keepSealed = DefaultKeepSealed
 	}
-	n.sealer, n.owners, n.clearance, n.labelOf = c.Sealer, c.Owners, c.Clearance, c.Label
+	n.sealer, n.owners, n.clearance, n.labelOf, n.evidence = c.Sealer, c.Owners, c.Clearance, c.Label, c.Evidence
 	if c.Texts == nil {
 		n.vault = vault{newPassing()}
 	}

@@ -162,7 +162,11 @@ func (n *Network) registerSealed(g *gate.Gate) {
 			return gate.Resource{Facts: gate.Facts{Kind: act.KindNetwork}}, nil
 		},
 		Run: func(_ context.Context, tx *store.Tx, _ act.Principal, _ Nothing) (int64, gate.Effects, error) {
-			dropped, err := tx.Exec(qSealedExpire, tx.Now(), int64(expireBatch))
+			before, err := tx.Droppable(tx.Now())
+			if err != nil {
+				return 0, gate.Effects{}, err
+			}
+			dropped, err := tx.Exec(qSealedExpire, before, int64(expireBatch))
 			return dropped, gate.Effects{Reason: fmt.Sprintf("%d sealed items are past their time", dropped)}, err
 		},
 	})
@@ -238,8 +242,11 @@ func (n *Network) Housekeep(ctx context.Context) error {
 func (n *Network) expireTexts(ctx context.Context) error {
 	for {
 		var due bool
-		if err := n.db.View(ctx, func(v *store.View) (err error) {
-			due, err = v.One(qSealedDue, func(*store.Row) error { return nil }, act.Micros(n.gate.Now()))
+		if err := n.db.View(ctx, func(v *store.View) error {
+			before, err := n.db.Droppable(v, act.Micros(n.gate.Now()))
+			if err == nil {
+				due, err = v.One(qSealedDue, func(*store.Row) error { return nil }, before)
+			}
 			return err
 		}); err != nil || !due {
 			return err

@@ -63,8 +63,12 @@ WHERE d.first_at < $3 AND (d.first_at, d.target) > ($1, $2)
 	QOldestSealed store.Q = `SELECT drop_at FROM sealed WHERE drop_at > 0 ORDER BY drop_at, item LIMIT 1`
 )
 
-// tidying asks to drop notifications, and the reports about what was deleted.
-type tidying struct{ notices, reported []act.ID }
+// tidying asks to drop notifications, and the reports about what was deleted, because they
+// are of before a time. Those that are too many are dropped whatever their time.
+type tidying struct {
+	notices, reported []act.ID
+	before            int64 // Unix microseconds
+}
 
 func (n *Network) registerTidy(g *gate.Gate) {
 	n.tidy = gate.RegisterWrite(g, gate.Write[tidying, int]{
@@ -73,6 +77,13 @@ func (n *Network) registerTidy(g *gate.Gate) {
 			return gate.Resource{Facts: gate.Facts{Kind: act.KindNetwork}}, nil
 		},
 		Run: func(_ context.Context, tx *store.Tx, _ act.Principal, in tidying) (dropped int, fx gate.Effects, err error) {
+			before, err := tx.Droppable(in.before)
+			if err == nil && before != in.before {
+				err = act.Errorf(act.Unavailable, "what was to be dropped is to be kept since")
+			}
+			if err != nil {
+				return 0, fx, err
+			}
 			for _, id := range in.notices {
 				// The row says under its lock whether it is still unread.
 				found, err := tx.One(qTidyDrop, func(r *store.Row) error {
@@ -125,6 +136,9 @@ func (n *Network) tidyNotices(ctx context.Context) error {
 	if err := n.tidyOld(ctx, qTidyUnread, act.Micros(now.Add(-n.keep.Unread))); err != nil {
 		return err
 	}
+	if kept, err := n.keptFrom(ctx, act.Micros(now)); err != nil || kept < act.Micros(now) {
+		return err // while something is to be kept nothing is too much
+	}
 	for after := act.ID(0); ; {
 		type hoard struct {
 			agent act.ID
@@ -151,7 +165,7 @@ func (n *Network) tidyNotices(ctx context.Context) error {
 				if err != nil {
 					return err
 				}
-				if err := n.tidyUp(ctx, tidying{notices: excess}); err != nil {
+				if err := n.tidyUp(ctx, tidying{notices: excess, before: act.Micros(now)}); err != nil {
 					return err
 				}
 			}
@@ -165,6 +179,10 @@ func (n *Network) tidyNotices(ctx context.Context) error {
 // tidyOld drops the notifications that a query lists first, as long as their time
 // is before the given one.
 func (n *Network) tidyOld(ctx context.Context, q store.Q, before int64) error {
+	before, err := n.keptFrom(ctx, before)
+	if err != nil {
+		return err
+	}
 	for {
 		var old []act.ID
 		if err := n.db.View(ctx, func(v *store.View) error {
@@ -178,10 +196,16 @@ func (n *Network) tidyOld(ctx context.Context, q store.Q, before int64) error {
 		}); err != nil || len(old) == 0 {
 			return err
 		}
-		if err := n.tidyUp(ctx, tidying{notices: old}); err != nil {
+		if err := n.tidyUp(ctx, tidying{notices: old, before: before}); err != nil {
 			return err
 		}
 	}
+}
+
+// keptFrom is store.DB.Droppable in a view of its own.
+func (n *Network) keptFrom(ctx context.Context, before int64) (at int64, err error) {
+	err = n.db.View(ctx, func(v *store.View) (err error) { at, err = n.db.Droppable(v, before); return err })
+	return at, err
 }
 
 func (n *Network) noticesBy(ctx context.Context, q store.Q, args ...any) (ids []act.ID, err error) {
@@ -202,7 +226,10 @@ const tidyTargets = 20 // whose reports one transaction drops
 // tidyReported drops the reports about what was deleted long ago: nobody can do
 // anything about it any more.
 func (n *Network) tidyReported(ctx context.Context) error {
-	before := act.Micros(n.gate.Now().Add(-n.keep.Closed))
+	before, err := n.keptFrom(ctx, act.Micros(n.gate.Now().Add(-n.keep.Closed)))
+	if err != nil {
+		return err
+	}
 	for from := [2]int64{}; ; {
 		var targets []act.ID
 		var last [2]int64
@@ -217,7 +244,7 @@ func (n *Network) tidyReported(ctx context.Context) error {
 			return err
 		}
 		for left := targets; len(left) > 0; {
-			dropped, err := n.tidy.Do(ctx, act.SystemPrincipal("housekeeping"), tidying{reported: left})
+			dropped, err := n.tidy.Do(ctx, act.SystemPrincipal("housekeeping"), tidying{reported: left, before: before})
 			if err != nil {
 				return err
 			}

@@ -58,13 +58,16 @@ func decisions(v *store.View, hour int64, each func(row) error) error {
 // what is kept of shadows that ended before it.
 func Housekeep(ctx context.Context, db *store.DB, before int64) error {
 	for _, over := range []struct {
-		q     store.Q
-		until int64
-	}{{qDecisionOver, before / hourMicros}, {qFlipOver, before}, {qShadowOver, before}} {
+		q    store.Q
+		unit int64 // of its times, in microseconds
+	}{{qDecisionOver, hourMicros}, {qFlipOver, 1}, {qShadowOver, 1}} {
 		for {
 			var dropped int64
-			if err := db.Write(ctx, func(tx *store.Tx) (err error) {
-				dropped, err = tx.Exec(over.q, over.until, int64(forgetBatch))
+			if err := db.Write(ctx, func(tx *store.Tx) error {
+				before, err := tx.Droppable(before)
+				if err == nil {
+					dropped, err = tx.Exec(over.q, before/over.unit, int64(forgetBatch))
+				}
 				return err
 			}); err != nil {
 				return err

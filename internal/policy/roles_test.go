@@ -11,7 +11,7 @@ import (
 )
 
 // fresh are the acts that want an operator who has just proved who they are.
-var fresh = []string{"agent.kill", "agent.release", "command.register", "content.erase", "credential.recover", "key.renew", "key.rotate", "kill.note", "network.confirm", "owner.link", "passkey.add", "passkey.remove", "policy.activate", "policy.revert", "scope.kill", "scope.release", "trace.restore"}
+var fresh = []string{"agent.kill", "agent.release", "audit.release", "command.register", "content.erase", "credential.recover", "key.renew", "key.rotate", "kill.note", "network.confirm", "owner.link", "passkey.add", "passkey.remove", "policy.activate", "policy.revert", "scope.kill", "scope.release", "trace.restore"}
 
 // What the default bundle lets operators of each role do. Whoever has no role does
 // nothing but end what is their own.
@@ -61,7 +61,8 @@ func TestDefaultBundleOnOperators(t *testing.T) {
 		"webhook.deliveries": oversees, "dm.survey": oversees, "queue.list": oversees, "scope.list": oversees, "scope.show": oversees, "queue.show": oversees,
 		"token.inspect": oversees, "identity.inventory": oversees,
 
-		"audit.checkpoint": all, "audit.tile": audits, "audit.entries": audits, "audit.prove": audits,
+		"audit.checkpoint": all, "audit.tile": audits, "audit.entries": audits, "audit.prove": audits, "audit.hold": audits, "audit.holds": audits, "audit.release": audits,
+		"audit.controls": audits, "audit.query": audits, "audit.queries": audits, "audit.define": audits, "audit.withdraw": audits,
 
 		"agent.list": all, "agent.show": all, "network.condition": all, "post.read": all, "comment.list": all, "feed.read": all, "image.read": all,
 		"agent.profile": all, "community.list": all, "community.show": all, "community.moderators": all, "label.list": all, "label.roles": all,

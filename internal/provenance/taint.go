@@ -172,6 +172,13 @@ func (l *Labels) known(agent act.ID) (t Taint, found bool) {
 	return t, found
 }
 
+// Raised is how many agents are labelled beyond what comes with what they are.
+func (l *Labels) Raised() int64 {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	return int64(len(l.agents))
+}
+
 // Path implements gate.Labels.
 func (l *Labels) Path(agent act.ID) string {
 	t, _ := l.known(agent)

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/reefwarden/reefwarden/internal/act"
+	"github.com/reefwarden/reefwarden/internal/audit"
 	"github.com/reefwarden/reefwarden/internal/gate"
 	"github.com/reefwarden/reefwarden/internal/identity"
 	"github.com/reefwarden/reefwarden/internal/identity/passkey"
@@ -117,6 +118,8 @@ func Retention(c Config) []Kept {
 		{Table: "leaf", Owner: "audit", Grows: "every event", Stays: "it is the record", Each: each(1, "event")},
 		{Table: "tile", Owner: "audit", Grows: "256 leaves, 256 tiles", Fixed: 8, Each: each(1, "leaf"), Stays: "proofs are made of it"},
 		{Table: "checkpoint", Owner: "audit", Grows: "a second in which something was recorded", Stays: "it is what was signed", Note: "of an hour the last one, and the last that enough witnesses have cosigned"},
+		{Table: "audit_query", Owner: "audit", Grows: "a question of the record that is saved, each time it says something else", Fixed: audit.MaxQuestions, Stays: "answers name its versions"},
+		{Table: "legal_hold", Owner: "audit", Grows: "a legal hold that is placed", Stays: "it says what was kept, for whom and why", Note: fmt.Sprintf("at most %d are in force", audit.MaxHolds)},
 
 		{Table: "agent_span", Owner: "span", Grows: "a span or log record that an agent reports", Ages: []Age{{"reported", c.keepSpans(), span.QOldestSpan}}, Note: fmt.Sprintf("a report has at most %d, and counts as a write", span.MaxRecords)},
 		{Table: "caller", Owner: "span", Grows: "an act that an agent asks for under a span of its own", Ages: []Age{{"done", c.keepSpans(), span.QOldestCaller}}},
@@ -230,19 +233,27 @@ func Growth(ctx context.Context, db *store.DB, c Config) ([]Grown, error) {
 	var all []Grown
 	err = db.View(ctx, func(v *store.View) error {
 		all = all[:0]
+		since, held, err := audit.KeptSince(v)
+		if err != nil {
+			return err
+		}
 		for _, k := range Retention(c) {
 			g := Grown{Kept: k, Size: sizes[k.Table], Most: k.Fixed, guess: sizes[k.Table].About}
 			for _, e := range k.Each {
 				g.guess = g.guess || sizes[e.Of].About
 				g.Most += e.Rows * sizes[e.Of].Rows
 			}
-			// A bound that hangs on nothing bounds nothing: it is not said.
-			if g.Fixed == 0 && !slices.ContainsFunc(k.Each, func(e Each) bool { return sizes[e.Of].Rows > 0 }) {
+			// A bound that hangs on nothing bounds nothing: it is not said. Nor is one that a
+			// legal hold lifts.
+			if g.Fixed == 0 && !slices.ContainsFunc(k.Each, func(e Each) bool { return sizes[e.Of].Rows > 0 }) || held && len(k.Ages) > 0 {
 				g.Most = 0
 			}
 			for _, a := range k.Ages {
 				over := time.Duration(0)
 				if _, err := v.One(a.Oldest, func(r *store.Row) error {
+					if held && r.Int(0) >= since {
+						return nil // it is kept
+					}
 					over = time.Duration(act.Micros(db.Clock()())-r.Int(0))*time.Microsecond - a.Keep
 					return nil
 				}); err != nil {

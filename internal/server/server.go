@@ -63,6 +63,7 @@ type Server struct {
 	Record     *audit.Log
 	Tree       *audit.Tree
 	Audit      *audit.Acts
+	Controls   *gate.ReadAct[struct{}, export.Controls]
 	Metrics    *telemetry.Metrics
 	API        *api.Kernel
 
@@ -206,6 +207,7 @@ func assemble(ctx context.Context, c Config, log *slog.Logger) (_ *Server, err e
 		Place:    func(community act.ID) gate.Classification { return s.Network.Classified(community) },
 	})
 	s.Network = network.New(s.Gate, s.DB, network.Config{
+		Evidence:  func(v *store.View, e network.Evidence) error { return audit.Covered(v, audit.Content(e)) },
 		Clearance: func(agent act.ID) gate.Classification { return s.Lifecycle.Facts(agent).Clearance },
 		Owner:     func(agent act.ID) act.ID { return s.Lifecycle.Facts(agent).Owner },
 		Label:     s.Labels.On,
@@ -222,7 +224,10 @@ func assemble(ctx context.Context, c Config, log *slog.Logger) (_ *Server, err e
 	if s.Tree, err = c.tree(s.Keys, s.DB, log); err != nil {
 		return nil, err
 	}
-	s.Audit = audit.NewActs(s.Gate, s.Tree, s.Codec)
+	s.Audit = audit.NewActs(audit.ActsConfig{Gate: s.Gate, DB: s.DB, Tree: s.Tree, Codec: s.Codec, Reason: identity.CheckReason})
+	s.Controls = export.NewControls(export.ControlsConfig{
+		Gate: s.Gate, Tree: s.Tree, Lifecycle: s.Lifecycle, Labelled: s.Labels.Raised, Policy: func() int64 { return s.Policy.Version() },
+	})
 	s.Spans = span.New(s.Gate, span.Config{Act: actAt})
 	s.Traces = s.traces()
 	if err = s.openPolicy(ctx); err != nil {
@@ -377,7 +382,7 @@ func (s *Server) doors() error {
 			OwnKeyApproval: s.Config.OwnKeyApproval, Challenge: s.Config.Challenge, Heartbeat: cmp.Or(s.Config.Heartbeat, gate.DefaultHeartbeat),
 		},
 	}))
-	own := native.New(native.Config{Kernel: kernel, Network: s.Network, Lifecycle: s.Lifecycle, Issuer: s.Issuer, Passkeys: s.Passkeys, Policies: s.Policies, Manifests: s.Manifests, Labels: s.Labels, Audit: s.Audit, Spans: s.Spans, Traces: s.Traces})
+	own := native.New(native.Config{Kernel: kernel, Network: s.Network, Lifecycle: s.Lifecycle, Issuer: s.Issuer, Passkeys: s.Passkeys, Policies: s.Policies, Manifests: s.Manifests, Labels: s.Labels, Audit: s.Audit, Controls: s.Controls, Spans: s.Spans, Traces: s.Traces})
 	kernel.Mount(own)
 	kernel.Mount(native.NewDescription(kernel, own, s.URL))
 	var sessions *api.Sessions

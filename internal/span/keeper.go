@@ -225,8 +225,11 @@ func (k *Keeper) Called(tx *store.Tx, e gate.Entry) error {
 func Housekeep(ctx context.Context, db *store.DB, before int64) error {
 	for _, q := range []store.Q{qSpanOver, qCallOver} {
 		for dropped := int64(forgetBatch); dropped == forgetBatch; {
-			if err := db.Write(ctx, func(tx *store.Tx) (err error) {
-				dropped, err = tx.Exec(q, before, int64(forgetBatch))
+			if err := db.Write(ctx, func(tx *store.Tx) error {
+				before, err := tx.Droppable(before)
+				if err == nil {
+					dropped, err = tx.Exec(q, before, int64(forgetBatch))
+				}
 				return err
 			}); err != nil {
 				return err

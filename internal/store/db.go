@@ -85,6 +85,8 @@ type DB struct {
 	pg   *pg   // nil on SQLite
 	node *node
 	led  led
+
+	since func(*View) (int64, bool, error) // set by Retain, before it is asked
 }
 
 // Open opens the database, brings its schema up to date under a lock, and

@@ -77,6 +77,10 @@ func (db *DB) ForgetFences(ctx context.Context, before int64) error {
 	for {
 		var dropped int64
 		if err := db.upkeep(ctx, func(tx *Tx) error {
+			before, err := tx.Droppable(before)
+			if err != nil {
+				return err
+			}
 			now, err := tx.databaseTime(db.cfg.Clock)
 			if err != nil {
 				return err

@@ -11,6 +11,7 @@ import (
 	"github.com/reefwarden/reefwarden/internal/act"
 	"github.com/reefwarden/reefwarden/internal/api"
 	"github.com/reefwarden/reefwarden/internal/audit"
+	"github.com/reefwarden/reefwarden/internal/export"
 	"github.com/reefwarden/reefwarden/internal/gate"
 	"github.com/reefwarden/reefwarden/internal/identity"
 	"github.com/reefwarden/reefwarden/internal/identity/passkey"
@@ -34,6 +35,7 @@ type Config struct {
 	Manifests *manifest.Manifests
 	Labels    *provenance.Labels
 	Audit     *audit.Acts
+	Controls  *gate.ReadAct[struct{}, export.Controls]
 	Spans     *span.Keeper
 	Traces    *graph.Acts
 }
@@ -48,6 +50,7 @@ type door struct {
 	manifests     *manifest.Manifests
 	provenance    *provenance.Labels
 	audit         *audit.Acts
+	controls      *gate.ReadAct[struct{}, export.Controls]
 	spans         *span.Keeper
 	traces        *graph.Acts
 	codec         *act.Codec
@@ -64,7 +67,7 @@ const (
 // New returns the door.
 func New(c Config) *api.Door {
 	d := &door{
-		kernel: c.Kernel, network: c.Network, lifecycle: c.Lifecycle, issuer: c.Issuer, passkeys: c.Passkeys, policies: c.Policies, manifests: c.Manifests, provenance: c.Labels, audit: c.Audit, spans: c.Spans, traces: c.Traces, codec: c.Kernel.Codec,
+		kernel: c.Kernel, network: c.Network, lifecycle: c.Lifecycle, issuer: c.Issuer, passkeys: c.Passkeys, policies: c.Policies, manifests: c.Manifests, provenance: c.Labels, audit: c.Audit, controls: c.Controls, spans: c.Spans, traces: c.Traces, codec: c.Kernel.Codec,
 		json: []string{"application/json"}, problem: []string{"application/problem+json"},
 	}
 	return &api.Door{
@@ -74,7 +77,7 @@ func New(c Config) *api.Door {
 		Instead: map[string]string{
 			"DELETE /agents/{agent}": "send a POST to /v1/agents/{id}/kill with a reason",
 		},
-		Routes: slices.Concat(d.operatorRoutes(), d.ownerRoutes(), d.scopeRoutes(), d.classRoutes(), d.mandateRoutes(), d.birthRoutes(), d.schemaRoutes(), d.policyRoutes(), d.manifestRoutes(), d.logRoutes(), d.credentialRoutes(), d.commandRoutes(), d.svidRoutes(), d.newcomerRoutes(), d.socialRoutes(), d.placeRoutes(), d.labelRoutes(), d.taintRoutes(), d.pictureRoutes(), d.postRoutes(),
+		Routes: slices.Concat(d.operatorRoutes(), d.ownerRoutes(), d.scopeRoutes(), d.classRoutes(), d.mandateRoutes(), d.birthRoutes(), d.schemaRoutes(), d.policyRoutes(), d.manifestRoutes(), d.logRoutes(), d.holdRoutes(), d.auditRoutes(), d.credentialRoutes(), d.commandRoutes(), d.svidRoutes(), d.newcomerRoutes(), d.socialRoutes(), d.placeRoutes(), d.labelRoutes(), d.taintRoutes(), d.pictureRoutes(), d.postRoutes(),
 			d.dayRoutes(), d.conversationRoutes(), d.taskRoutes(), d.eventRoutes(), d.queueRoutes(), d.telemetryRoutes(), d.traceRoutes()),
 	}
 }
