@@ -52,8 +52,10 @@ func (a *app) labelList() *cobra.Command {
 }
 
 func (a *app) labelShow() *cobra.Command {
+	var origin string
 	c := &cobra.Command{Use: "show ID|NAME", Short: "Show how an agent or a thing is labelled, and where that comes from", Args: cobra.ExactArgs(1)}
 	a.outputFlag(c)
+	c.Flags().StringVar(&origin, "origin", "", "an agent's name, or the id of an agent or a community: say whether it can be among the origins")
 	c.RunE = func(cmd *cobra.Command, args []string) error {
 		api, err := a.client()
 		if err != nil {
@@ -63,7 +65,12 @@ func (a *app) labelShow() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		l, err := api.Labels(cmd.Context(), id)
+		if origin != "" {
+			if origin, err = labelledID(cmd.Context(), api, origin); err != nil {
+				return err
+			}
+		}
+		l, err := api.LabelsFrom(cmd.Context(), id, origin)
 		if err != nil {
 			return err
 		}
@@ -75,10 +82,33 @@ func (a *app) labelShow() *cobra.Command {
 			for _, id := range l.Taint.Path {
 				t.rows = append(t.rows, []string{"comes from", id})
 			}
+			t.rows = append(t.rows, []string{"origins", origins(l.Taint)})
+		}
+		if l.Among != nil {
+			t.rows = append(t.rows, []string{"from " + origin, among(&l)})
 		}
 		return a.print(t)
 	}
 	return c
+}
+
+// origins lists what is flagged or confidential comes from, while that can be listed.
+func origins(t *client.Taint) string {
+	if t.OriginsWrong > 0 {
+		return "too many to list: ask with --origin"
+	}
+	return orDash(strings.Join(t.Origins, " "))
+}
+
+// among says whether something can have come from an origin, and how sure that is.
+func among(l *client.Labelled) string {
+	switch {
+	case !*l.Among:
+		return "no, nothing flagged or confidential"
+	case l.Taint != nil && l.Taint.OriginsWrong > 0:
+		return fmt.Sprintf("can be (of those who are not among the origins, %.2g %% get this answer)", 100*l.Taint.OriginsWrong)
+	}
+	return "yes"
 }
 
 // labelOrder flags or clears.

@@ -14,6 +14,8 @@ type Taint struct {
 	Integrity       string    `json:"integrity"`       // trusted, organisation, public or flagged
 	Confidentiality string    `json:"confidentiality"` // unclassified, internal or confidential
 	Path            []string  `json:"path"`            // what it comes from, the nearest first
+	Origins         []string  `json:"origins"`         // agents and communities that what is flagged or confidential comes from
+	OriginsWrong    float64   `json:"origins_wrong"`   // above 0 where they are too many to list: how often Among is wrong when it says yes
 	By              string    `json:"by"`              // the operator who said so; "" where it was carried over
 	At              time.Time `json:"at"`
 }
@@ -25,6 +27,7 @@ type Labelled struct {
 	Integrity       string   `json:"integrity"`
 	Confidentiality string   `json:"confidentiality"`
 	Labels          []string `json:"labels"`
+	Among           *bool    `json:"among"` // whether the origin that was asked for can be one; nil where none was
 	Taint           *Taint   `json:"taint"`
 }
 
@@ -47,8 +50,17 @@ func (c *Client) Taints(ctx context.Context, cursor string) (out TaintPage, err 
 func taintPath(id string) string { return "/v1/taints/" + url.PathEscape(id) }
 
 // Labels shows how an agent or a thing is labelled.
-func (c *Client) Labels(ctx context.Context, id string) (out Labelled, err error) {
-	err = c.conn.call(ctx, http.MethodGet, taintPath(id), nil, nil, &out)
+func (c *Client) Labels(ctx context.Context, id string) (Labelled, error) {
+	return c.LabelsFrom(ctx, id, "")
+}
+
+// LabelsFrom is Labels, and asks whether an agent or a community can be among the origins.
+func (c *Client) LabelsFrom(ctx context.Context, id, origin string) (out Labelled, err error) {
+	q := url.Values{}
+	if origin != "" {
+		q.Set("origin", origin)
+	}
+	err = c.conn.call(ctx, http.MethodGet, taintPath(id), q, nil, &out)
 	return out, err
 }
 

@@ -81,9 +81,9 @@ type Labels interface {
 	// Marker returns a function that puts what is known of a thing into its facts. things
 	// lists what it will be asked about; it is called only where storage has to be asked.
 	Marker(ctx context.Context, things func() []act.Ref) (func(act.Ref, Facts) Facts, error)
-	// Raise lifts what is in force for an agent, because of a thing that it is about to be
-	// shown. When it returns, all nodes know.
-	Raise(ctx context.Context, agent act.ID, to Label, thing act.ID) error
+	// Raise lifts what is in force for an agent to what it is about to be shown, and keeps
+	// where that comes from. When it returns, all nodes know; false says that they did.
+	Raise(ctx context.Context, agent act.ID, m Meeting) (bool, error)
 	// Path names what an agent was shown that its label comes from, the nearest first; ""
 	// when nobody can tell. It is for people.
 	Path(agent act.ID) string
@@ -129,29 +129,36 @@ func (g *Gate) placed(ctx context.Context, f Facts) (Facts, error) {
 	return f, err
 }
 
-// meeting is the label of all that somebody is about to be shown.
-type meeting struct {
+// Meeting is the label of all that somebody is about to be shown.
+type Meeting struct {
 	Label
-	from act.ID // what last made it worse
+	From act.ID // what last made it worse
+	Of   []Met  // what is flagged or confidential in it
 }
 
-func (m *meeting) add(ref act.Ref, f Facts) {
+// Met is a thing that somebody is about to be shown, who made it and where it is; 0 is
+// nobody and nowhere.
+type Met struct{ Thing, Author, Community act.ID }
+
+func (m *Meeting) add(ref act.Ref, f Facts) {
 	if now := m.Join(Label{f.Integrity, f.Classification}); now != m.Label {
-		m.Label, m.from = now, ref.ID
+		m.Label, m.From = now, ref.ID
+	}
+	if f.Integrity >= Flagged || f.Classification > Unclassified {
+		m.Of = append(m.Of, Met{ref.ID, f.Author, f.Community})
 	}
 }
 
 // raise lifts the label in force for p to what p is about to be shown; true says that it
 // was lower, so that a page has to be made again.
-func (g *Gate) raise(ctx context.Context, p act.Principal, m meeting) (bool, error) {
+func (g *Gate) raise(ctx context.Context, p act.Principal, m Meeting) (bool, error) {
 	if p.Kind != act.Agent || g.Labels == nil || g.bare {
 		return false, nil
 	}
-	have, _ := g.Labels.InForce(p.ID)
-	if have.Join(m.Label) == have {
+	if have, _ := g.Labels.InForce(p.ID); len(m.Of) == 0 && have.Join(m.Label) == have {
 		return false, nil
 	}
-	return true, g.Labels.Raise(ctx, p.ID, have.Join(m.Label), m.from)
+	return g.Labels.Raise(ctx, p.ID, m)
 }
 
 // tell lifts the label in force for p to what the answer of a write holds, before it
@@ -169,7 +176,7 @@ func (g *Gate) tell(ctx context.Context, p act.Principal, told []Told) error {
 	if err != nil {
 		return err
 	}
-	var met meeting
+	var met Meeting
 	for _, t := range told {
 		met.add(t.Ref, mark(t.Ref, t.Facts))
 	}

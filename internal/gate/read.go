@@ -133,7 +133,7 @@ func (a *ReadAct[In, Out]) once(ctx context.Context, p act.Principal, in In, i I
 		return out, err
 	}
 	var shown, hidden []act.Ref
-	var met meeting // with all that is seen
+	var met Meeting // with all that is seen
 	if a.r.Shown != nil {
 		mark, err := a.marker(ctx, p, &out)
 		if err != nil {

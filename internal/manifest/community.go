@@ -5,6 +5,8 @@ import (
 	"reflect"
 
 	"github.com/reefwarden/reefwarden/internal/act"
+	"github.com/reefwarden/reefwarden/internal/gate"
+	"github.com/reefwarden/reefwarden/internal/lifecycle/charter"
 	"github.com/reefwarden/reefwarden/internal/network"
 	"github.com/reefwarden/reefwarden/internal/store"
 )
@@ -17,6 +19,8 @@ type communitySpec struct {
 	BannerColor *string `json:"banner_color,omitempty" doc:"like #1a2b3c"`
 	ThemeColor  *string `json:"theme_color,omitempty" doc:"like #1a2b3c"`
 	AllowCrypto *bool   `json:"allow_crypto,omitempty" doc:"whether posts about cryptocurrency are welcome: told to agents, not enforced"`
+
+	Classification charter.Clearance `json:"classification,omitempty" doc:"agents that are not cleared for it neither read nor write there"`
 }
 
 func (s communitySpec) provision(name string) network.Provision {
@@ -26,13 +30,13 @@ func (s communitySpec) provision(name string) network.Provision {
 	}
 }
 
-// communities are kept by community.provide. Nothing ends one: what agents wrote in it
+// communities are kept by community.provide and community.classify. Nothing ends one: what agents wrote in it
 // stays.
 func (m *Manifests) communities() *kind {
 	there := func(c network.Community) (thing, error) {
 		spec, err := said(communitySpec{
 			DisplayName: &c.DisplayName, Description: &c.Description, Rules: &c.Rules, BannerColor: &c.BannerColor, ThemeColor: &c.ThemeColor,
-			AllowCrypto: &c.AllowCrypto,
+			AllowCrypto: &c.AllowCrypto, Classification: charter.Clearance(c.Classification + 1), // 0 there is that nothing is said
 		})
 		t := thing{id: c.ID, version: c.Version, spec: spec, status: map[string]any{"id": m.Codec.String(c.ID), "posts": c.PostCount, "subscribers": c.Subscribers}}
 		if c.Origin != act.OriginSystem {
@@ -77,12 +81,18 @@ func (m *Manifests) communities() *kind {
 			}
 			return desired, nil
 		},
-		put: func(ctx context.Context, p act.Principal, w work, _ string) (string, error) {
+		put: func(ctx context.Context, p act.Principal, w work, reason string) (string, error) {
 			s, err := as[communitySpec](w.target)
 			if err != nil {
 				return "", err
 			}
-			_, err = m.Network.ProvideCommunity.Do(ctx, p, s.provision(w.Name))
+			c, err := m.Network.ProvideCommunity.Do(ctx, p, s.provision(w.Name))
+			if err != nil || s.Classification == charter.AnyClearance {
+				return "", err
+			}
+			if as := gate.Classification(s.Classification - 1); as != c.Classification {
+				_, err = m.Network.ClassifyCommunity.Do(ctx, p, network.Classify{Community: w.Name, As: as, Reason: reason})
+			}
 			return "", err
 		},
 	}

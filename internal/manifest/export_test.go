@@ -91,6 +91,9 @@ func objects(t *rapid.T) string {
 		maybe(community, "rules", text("rules"))
 		maybe(community, "theme_color", func() any { return rapid.SampledFrom([]string{"#abc", "#A0b1C2", ""}).Draw(t, "color") })
 		maybe(community, "allow_crypto", func() any { return rapid.Bool().Draw(t, "crypto") })
+		maybe(community, "classification", func() any {
+			return rapid.SampledFrom([]string{"unclassified", "internal", "confidential"}).Draw(t, "classification")
+		})
 		b.WriteString(jsonObject("Community", fmt.Sprintf("place-%d", i), community))
 
 		hook := map[string]any{"url": fmt.Sprintf("http://127.0.0.1:9/%d", i)}

@@ -93,6 +93,39 @@ func TestApplyDriftPrune(t *testing.T) {
 	})
 }
 
+// A file says how confidential a place is: it is classified by that, found to be another by
+// hand, put right, and left as it is where the file says no more.
+func TestCommunityIsClassified(t *testing.T) {
+	ctx := context.Background()
+	each(t, func(t *testing.T, d *desk) {
+		in := set(object("Community", "finance", "{rules: x, classification: confidential}"))
+		d.apply(in)
+		d.same(in)
+		c, err := d.Network.ShowCommunity.Do(ctx, d.p, "finance")
+		if err != nil || c.Classification != gate.Confidential || d.Network.Classified(c.ID) != gate.Confidential {
+			t.Fatalf("it is %s (%v)", c.Classification, err)
+		}
+		if _, err := d.Network.ClassifyCommunity.Do(ctx, d.p, network.Classify{Community: "finance", As: gate.Internal, Reason: "by hand"}); err != nil {
+			t.Fatal(err)
+		}
+		if got := d.get("Community", "finance"); strings.Join(got.Drift, " ") != "classification" {
+			t.Errorf("it drifts in %v", got.Drift)
+		}
+		d.same(in, "update Community/finance classification (changed by hand: classification)")
+		d.apply(in)
+		if !strings.Contains(d.export(), "classification: confidential") {
+			t.Error("the export does not say it")
+		}
+		d.apply(set(object("Community", "finance", "{rules: x}")))
+		if n := d.Network.Classified(c.ID); n != gate.Confidential {
+			t.Errorf("a file that says nothing makes it %s", n)
+		}
+		if p, _ := d.plan(set(object("Community", "finance", "{classification: secret}"))); len(p.Problems) != 1 {
+			t.Errorf("%+v", p.Problems)
+		}
+	})
+}
+
 // Two managers keep parts of one thing. A field that both say differently is a conflict
 // that names it and whose it is, until one takes it over.
 func TestConflictNamesOwnerAndField(t *testing.T) {

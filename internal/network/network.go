@@ -42,6 +42,8 @@ type Config struct {
 	Evidence func(*store.View, Evidence) error
 	// Clearance is the most confidential that an agent was granted; nil clears nobody.
 	Clearance func(agent act.ID) gate.Classification
+	// CanaryKey is the key, of 64 bytes, of the marks in what agents are shown; nil marks nothing.
+	CanaryKey []byte
 	// Label is what has come to a thing beside who wrote it and where it is; nil is nothing.
 	Label func(v *store.View, thing act.ID) (gate.Label, error)
 	// Census counts agents and held acts for network.show; nil leaves them out.
@@ -131,6 +133,7 @@ type Network struct {
 	clearance  func(act.ID) gate.Classification
 	labelOf    func(*store.View, act.ID) (gate.Label, error)
 	evidence   func(*store.View, Evidence) error
+	canaries   *canaries // nil marks nothing
 	classified atomic.Pointer[map[act.ID]gate.Classification]
 	indexKey   []byte
 	board      *board // nil when every read goes to SQL; so readers
@@ -161,7 +164,8 @@ func New(g *gate.Gate, db *store.DB, c Config) *Network {
 	if n.keepSealed <= 0 {
 		n.keepSealed = DefaultKeepSealed
 	}
-	n.sealer, n.owners, n.clearance, n.labelOf, n.evidence = c.Sealer, c.Owners, c.Clearance, c.Label, c.Evidence
+	n.sealer, n.owners, n.clearance, n.labelOf = c.Sealer, c.Owners, c.Clearance, c.Label
+	n.evidence, n.canaries = c.Evidence, newCanaries(c.CanaryKey)
 	if c.Texts == nil {
 		n.vault = vault{newPassing()}
 	}

@@ -11,7 +11,6 @@ import (
 	"github.com/maypok86/otter/v2"
 
 	"github.com/reefwarden/reefwarden/internal/act"
-	"github.com/reefwarden/reefwarden/internal/gate"
 	"github.com/reefwarden/reefwarden/internal/store"
 	"github.com/reefwarden/reefwarden/internal/store/storetest"
 )
@@ -150,7 +149,7 @@ func BenchmarkRaised(b *testing.B) {
 	for _, agents := range []int64{1000, 10_000, 100_000} {
 		b.Run(fmt.Sprint(agents), func(b *testing.B) {
 			db := storetest.Open(b, store.SQLite)
-			c := &Labels{LabelsConfig: LabelsConfig{DB: db}, agents: make(map[act.ID]Taint), things: otter.Must(&otter.Options[act.ID, gate.Label]{MaximumSize: 16})}
+			c := &Labels{LabelsConfig: LabelsConfig{DB: db}, agents: make(map[act.ID]Taint), things: otter.Must(&otter.Options[act.ID, cling]{MaximumSize: 16})}
 			if err := db.Write(context.Background(), func(tx *store.Tx) error {
 				for i := range agents {
 					made := Taint{Subject: act.ID((i+1)<<22 | int64(act.KindAgent)<<17)}

@@ -18,9 +18,12 @@ import (
 type Taint struct {
 	Subject act.ID
 	gate.Label
-	Path []act.Ref // what it comes from, the nearest first; at most maxPath
-	At   int64     // Unix microseconds
-	By   act.ID    // the operator who said so, 0 where it was carried over
+	Path    []act.Ref // what it comes from, the nearest first; at most maxPath
+	Origins Origins   // of what in it is flagged or confidential
+	At      int64     // Unix microseconds
+	By      act.ID    // the operator who said so, 0 where it was carried over
+
+	stored []byte // the origins as the row has them; nil where there is none
 }
 
 // LabelsConfig is what labels need.
@@ -51,15 +54,21 @@ type Labels struct {
 	Flag  *gate.WriteAct[TaintOrder, Taint]
 	Clear *gate.WriteAct[TaintOrder, Taint]
 	List  *gate.ReadAct[TaintQuery, act.Page[Taint]]
-	Show  *gate.ReadAct[act.ID, Standing]
+	Show  *gate.ReadAct[TaintQuestion, Standing]
 	Own   *gate.ReadAct[struct{}, Standing]
 
 	any    atomic.Bool   // something is, or was, labelled
 	turns  atomic.Uint64 // how often fences have changed what is known of things
 	mu     sync.RWMutex
 	agents map[act.ID]Taint // guarded by mu
-	things *otter.Cache[act.ID, gate.Label]
+	things *otter.Cache[act.ID, cling]
 	plain  func(act.Ref, gate.Facts) gate.Facts
+}
+
+// cling is what has come to a thing.
+type cling struct {
+	gate.Label
+	origins Origins
 }
 
 const (
@@ -68,7 +77,7 @@ const (
 	taintsAsk  = 32     // asked for at once
 	taintsLoad = 1000
 
-	taintColumns = `subject, integrity, secrecy, path, made_at, made_by`
+	taintColumns = `subject, integrity, secrecy, path, made_at, made_by, origins`
 
 	qTaint   store.Q = `SELECT ` + taintColumns + ` FROM taint WHERE subject = $1`
 	qTaints  store.Q = `SELECT ` + taintColumns + ` FROM taint WHERE subject > $1 ORDER BY subject LIMIT $2`
@@ -79,19 +88,21 @@ $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32) 
 	// Whose kind is agent stands in the id; there is an index of those.
 	qTaintAgents store.Q = `SELECT ` + taintColumns + ` FROM taint WHERE ((subject >> 17) & 31) = 1 AND subject > $1 ORDER BY subject LIMIT $2`
 	qTaintAny    store.Q = `SELECT subject FROM taint WHERE subject > 0 ORDER BY subject LIMIT 1`
-	// Of two labels of a thing, the worse of each is kept, and where it came from last.
-	qTaintPut store.Q = `INSERT INTO taint (subject, integrity, secrecy, path, made_at, made_by) VALUES ($1, $2, $3, $4, $5, $6)
+	// Of two labels of a thing, the worse of each is kept, and where it came from last. Its
+	// origins were joined outside, so they have to be those that were read.
+	qTaintPut store.Q = `INSERT INTO taint (subject, integrity, secrecy, path, made_at, made_by, origins) VALUES ($1, $2, $3, $4, $5, $6, $7)
 ON CONFLICT (subject) DO UPDATE SET
 integrity = CASE WHEN taint.integrity < $2 THEN $2 ELSE taint.integrity END,
 secrecy = CASE WHEN taint.secrecy < $3 THEN $3 ELSE taint.secrecy END,
-path = $4, made_at = $5, made_by = $6`
+path = $4, made_at = $5, made_by = $6, origins = $7 WHERE taint.origins = $8`
+	qTaintNew store.Q = `INSERT INTO taint (subject, integrity, secrecy, path, made_at, made_by, origins) VALUES ($1, $2, $3, $4, $5, $6, $7)`
 )
 
 // NewLabels registers the acts on labels. Load fills its memory.
 func NewLabels(c LabelsConfig) *Labels {
 	l := &Labels{
 		LabelsConfig: c, agents: make(map[act.ID]Taint),
-		things: otter.Must(&otter.Options[act.ID, gate.Label]{MaximumSize: maxThings}),
+		things: otter.Must(&otter.Options[act.ID, cling]{MaximumSize: maxThings}),
 	}
 	l.plain = func(_ act.Ref, f gate.Facts) gate.Facts {
 		f.Integrity, f.Classification = l.made(f), max(f.Classification, l.Place(f.Community))
@@ -194,7 +205,7 @@ func (l *Labels) Marker(ctx context.Context, things func() []act.Ref) (func(act.
 	if !l.any.Load() {
 		return l.plain, nil
 	}
-	found := make(map[act.ID]gate.Label)
+	found := make(map[act.ID]cling)
 	var missing []act.ID
 	for _, ref := range things() {
 		if !carries(ref.ID.Kind()) {
@@ -203,7 +214,7 @@ func (l *Labels) Marker(ctx context.Context, things func() []act.Ref) (func(act.
 		if label, known := l.things.GetIfPresent(ref.ID); known {
 			found[ref.ID] = label
 		} else if _, twice := found[ref.ID]; !twice {
-			found[ref.ID] = gate.Label{}
+			found[ref.ID] = cling{}
 			missing = append(missing, ref.ID)
 		}
 	}
@@ -221,10 +232,10 @@ func (l *Labels) Marker(ctx context.Context, things func() []act.Ref) (func(act.
 
 // ask reads the labels of things that memory does not have, and remembers them unless a
 // fence for any of them came meanwhile.
-func (l *Labels) ask(ctx context.Context, missing []act.ID, found map[act.ID]gate.Label) error {
+func (l *Labels) ask(ctx context.Context, missing []act.ID, found map[act.ID]cling) error {
 	before := l.turns.Load()
 	if err := l.DB.View(ctx, func(v *store.View) error {
-		return taintsOf(v, missing, func(t Taint) { found[t.Subject] = t.Label })
+		return taintsOf(v, missing, func(t Taint) { found[t.Subject] = cling{t.Label, t.Origins} })
 	}); err != nil {
 		return err
 	}
@@ -242,6 +253,8 @@ func scanTaint(r *store.Row) (t Taint, err error) {
 		Subject: r.ID(0), Label: gate.Label{Integrity: gate.Integrity(r.Int(1)), Secrecy: gate.Classification(r.Int(2))},
 		At: r.Int(4), By: r.ID(5),
 	}
+	t.stored = r.Bytes(6)
+	t.Origins = parseOrigins(t.stored)
 	t.Path, err = DecodeItems(r.Bytes(3))
 	return t, err
 }
@@ -340,10 +353,29 @@ func taintOf(v *store.View, subject act.ID) (t Taint, found bool, err error) {
 	return t, found, err
 }
 
-// put labels a subject in a transaction and makes the fence that tells the nodes.
-func (t *Taint) put(tx *store.Tx) error {
+// join adds to a row, as it was read, what has come to its subject beside.
+func (t *Taint) join(l gate.Label, path []act.Ref, o Origins) {
+	t.Label, t.Path, t.Origins = t.Label.Join(l), path, t.Origins.Join(o)
+}
+
+// values are the row's, as its queries have them.
+func (t *Taint) values(tx *store.Tx) []any {
 	t.Path, t.At = t.Path[:min(len(t.Path), maxPath)], tx.Now()
-	return tx.Batch(qTaintPut, t.Subject, int64(t.Integrity), int64(t.Secrecy), AppendItems(nil, t.Path), t.At, t.By)
+	return []any{t.Subject, int64(t.Integrity), int64(t.Secrecy), AppendItems(nil, t.Path), t.At, t.By, t.Origins.bytes()}
+}
+
+// put writes a row, as it was read in the transaction and joined with more. The act starts
+// again where another has changed it meanwhile.
+func (t *Taint) put(tx *store.Tx) error {
+	stored := t.stored
+	if stored == nil {
+		stored = []byte{}
+	}
+	n, err := tx.Exec(qTaintPut, append(t.values(tx), stored)...)
+	if err == nil && n == 0 {
+		err = gate.Moved()
+	}
+	return err
 }
 
 // carry labels what an act has made with what is in force for its actor. What can have
@@ -356,11 +388,18 @@ func (l *Labels) carry(tx *store.Tx, p act.Principal, out act.Ref) error {
 	if !raised {
 		return nil
 	}
-	made := Taint{Subject: out.ID, Label: of.Label, Path: of.Path}
+	from := of.Origins.Join(OriginsOf(p.ID))
 	switch out.ID.Kind() {
 	case act.KindPost, act.KindComment, act.KindMessage:
-	default:
-		tx.Fence(out.ID.Kind(), out.ID)
+		made := Taint{Subject: out.ID, Label: of.Label, Path: of.Path, Origins: from}
+		return tx.Batch(qTaintNew, made.values(tx)...)
 	}
+	made, _, err := taintOf(&tx.View, out.ID)
+	if err != nil {
+		return err
+	}
+	made.Subject, made.By = out.ID, 0
+	made.join(of.Label, of.Path, from)
+	tx.Fence(out.ID.Kind(), out.ID)
 	return made.put(tx)
 }

@@ -20,6 +20,15 @@ type Standing struct {
 	gate.Label
 	Raised bool // beyond what comes with who and where it is; Taint says how
 	Taint  Taint
+	Asked  act.ID // whether it can be among the origins, 0 where nobody has asked;
+	Among  bool   // the answer: no is certain, yes is wrong as often as Taint.Origins.Error says
+}
+
+// TaintQuestion asks how an agent or a thing is labelled, and whether that can have come
+// from somebody.
+type TaintQuestion struct {
+	Subject act.ID
+	Origin  act.ID // an agent or a community; 0 does not ask
 }
 
 // TaintOrder flags an agent or a thing, or clears it.
@@ -34,11 +43,10 @@ type TaintQuery struct {
 	Limit  int        // 1 to MaxTaints; MaxTaints if 0
 }
 
-// raising lifts the label in force for an agent.
+// raising lifts the label in force for an agent to what it is about to be shown.
 type raising struct {
 	Agent act.ID
-	To    gate.Label
-	Thing act.ID // that it is about to be shown
+	To    gate.Meeting
 }
 
 func (l *Labels) register(g *gate.Gate) {
@@ -73,10 +81,17 @@ func (l *Labels) register(g *gate.Gate) {
 			return listTaints(v, in)
 		},
 	})
-	l.Show = gate.RegisterRead(g, gate.Read[act.ID, Standing]{
+	l.Show = gate.RegisterRead(g, gate.Read[TaintQuestion, Standing]{
 		Info: gate.Info{Name: "taint.show", Doc: "Show how an agent or a thing is labelled, and where that comes from.", On: act.KindNetwork, Quota: gate.QuotaRead},
-		Run: func(_ context.Context, v *store.View, _ act.Principal, id act.ID) (Standing, error) {
-			return l.standing(v, id)
+		Run: func(_ context.Context, v *store.View, _ act.Principal, in TaintQuestion) (s Standing, err error) {
+			if kind := in.Origin.Kind(); in.Origin != 0 && kind != act.KindAgent && kind != act.KindCommunity {
+				return s, act.Errorf(act.Invalid, "a %s is no origin", kind).WithRule("taint.origin").
+					WithHint("origins are agents and communities; what else something came by is among its path")
+			}
+			if s, err = l.standing(v, in.Subject); err == nil && in.Origin != 0 {
+				s.Asked, s.Among = in.Origin, s.Taint.Origins.Could(in.Origin)
+			}
+			return s, err
 		},
 	})
 	l.Own = gate.RegisterRead(g, gate.Read[struct{}, Standing]{
@@ -96,17 +111,52 @@ func subject(id act.ID) gate.Resource {
 var labeller = act.SystemPrincipal("labels")
 
 // Raise implements gate.Labels.
-func (l *Labels) Raise(ctx context.Context, agent act.ID, to gate.Label, thing act.ID) error {
-	_, err := l.raise.Do(ctx, labeller, raising{agent, to, thing})
-	return err
+func (l *Labels) Raise(ctx context.Context, agent act.ID, m gate.Meeting) (bool, error) {
+	t, _ := l.known(agent)
+	have := t.Label.Join(gate.Label{Integrity: l.base(agent)})
+	if have.Join(m.Label) == have && l.comes(m, t.Origins) {
+		return false, nil
+	}
+	_, err := l.raise.Do(ctx, labeller, raising{agent, m})
+	return true, err
+}
+
+// comes reports whether all that is met comes from origins that are known already. Where
+// memory has lost what came to a thing, nobody can tell.
+func (l *Labels) comes(m gate.Meeting, known Origins) bool {
+	for _, x := range m.Of {
+		if x.Author != 0 && !known.Could(x.Author) || x.Community != 0 && !known.Could(x.Community) {
+			return false
+		}
+		if of, found := l.things.GetIfPresent(x.Thing); !found && l.any.Load() && carries(x.Thing.Kind()) || !of.origins.within(known) {
+			return false
+		}
+	}
+	return true
 }
 
 func (l *Labels) runRaise(_ context.Context, tx *store.Tx, _ act.Principal, in raising) (t Taint, fx gate.Effects, err error) {
-	of, _, err := taintOf(&tx.View, in.Thing)
-	if err != nil {
+	if t, _, err = taintOf(&tx.View, in.Agent); err != nil {
 		return t, fx, err
 	}
-	t = Taint{Subject: in.Agent, Label: in.To, Path: append([]act.Ref{{ID: in.Thing}}, of.Path...)}
+	ids, origins := make([]act.ID, 0, len(in.To.Of)), make([]act.ID, 0, 2*len(in.To.Of))
+	for _, x := range in.To.Of {
+		ids, origins = append(ids, x.Thing), append(origins, x.Author, x.Community)
+	}
+	from := OriginsOf(origins...)
+	if err := taintsOf(&tx.View, ids, func(of Taint) { from = from.Join(of.Origins) }); err != nil {
+		return t, fx, err
+	}
+	base, path := gate.Label{Integrity: l.base(in.Agent)}, t.Path
+	if have := t.Label.Join(base); have.Join(in.To.Label) != have {
+		of, _, err := taintOf(&tx.View, in.To.From)
+		if err != nil {
+			return t, fx, err
+		}
+		path = append([]act.Ref{{ID: in.To.From}}, of.Path...)
+	}
+	t.Subject, t.By = in.Agent, 0
+	t.join(in.To.Label.Join(base), path, from)
 	tx.Fence(act.KindAgent, t.Subject)
 	return t, gate.Effects{Out: act.Ref{ID: in.Agent}}, t.put(tx)
 }

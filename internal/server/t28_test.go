@@ -265,12 +265,46 @@ func TestT29_LabelsStayAndAreCleared(t *testing.T) {
 			}); err != nil || rows != 1 {
 				t.Fatalf("clearing left %d rows on record (%v), want 1", rows, err)
 			}
+			// What it came from is kept, and grows with what is confidential already.
+			third, err := x.post(t, x.agents[2], "vault")
+			if err != nil {
+				t.Fatal(err)
+			}
 			// It is shown the same again, and has read it again.
 			if _, err := x.Network.ReadPost.Do(t.Context(), reader, network.Named{ID: secret.ID}); err != nil {
 				t.Fatal(err)
 			}
 			if _, err := x.post(t, reader, "general"); act.AsError(err).Rule != "no-write-down" {
 				t.Fatalf("after reading it again: %v", err)
+			}
+			from := func(subject, origin act.ID) bool {
+				t.Helper()
+				of, err := s.Labels.Show.Do(t.Context(), operator(t, s), provenance.TaintQuestion{Subject: subject, Origin: origin})
+				if err != nil || of.Taint.Origins.Error() != 0 {
+					t.Fatalf("origins: %v %v", of.Taint.Origins, err)
+				}
+				return of.Among
+			}
+			if !from(reader.ID, other.ID) || from(reader.ID, x.agents[2].ID) {
+				t.Error("its origins are not who it has read")
+			}
+			if _, err := x.Network.ReadPost.Do(t.Context(), reader, network.Named{ID: third.ID}); err != nil {
+				t.Fatal(err)
+			}
+			if made, err = x.post(t, reader, "annex"); err != nil {
+				t.Fatal(err)
+			}
+			last := x.agents[3]
+			if _, err := x.Network.ReadPost.Do(t.Context(), last, network.Named{ID: made.ID}); err != nil {
+				t.Fatal(err)
+			}
+			for _, subject := range []act.ID{reader.ID, made.ID, last.ID} {
+				if !from(subject, other.ID) || !from(subject, x.agents[2].ID) || from(subject, stranger.ID) || subject != reader.ID && !from(subject, reader.ID) {
+					t.Errorf("the origins of %s are wrong", s.Codec.String(subject))
+				}
+			}
+			if own, err := s.Labels.Own.Do(t.Context(), reader, struct{}{}); err != nil || len(own.Taint.Path) != 1 {
+				t.Errorf("the path that explains it is %v (%v)", own.Taint.Path, err)
 			}
 		})
 	}

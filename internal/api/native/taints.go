@@ -18,7 +18,7 @@ func (d *door) taintRoutes() []api.Route {
 	return []api.Route{
 		{Method: get, Path: "/taints", Act: "taint.list", Handle: d.taints, Gives: list[taint]{}, Query: []string{"limit", "cursor"}},
 		{Method: get, Path: "/own-labels", Act: "taint.own", Handle: d.ownTaint, Gives: labelled{}},
-		{Method: get, Path: "/taints/{id}", Act: "taint.show", Handle: d.taint, Gives: labelled{}},
+		{Method: get, Path: "/taints/{id}", Act: "taint.show", Handle: d.taint, Gives: labelled{}, Query: []string{"origin"}},
 		{Method: post, Path: "/taints/{id}/flag", Act: "taint.flag", Handle: d.orderTaint(d.provenance.Flag), Takes: newOrder{}, Gives: taint{}},
 		{Method: post, Path: "/taints/{id}/clear", Act: "taint.clear", Handle: d.orderTaint(d.provenance.Clear), Takes: newOrder{}, Gives: taint{}},
 		{Method: http.MethodPut, Path: "/communities/{community}/classification", Act: "community.classify", Handle: d.classify, Takes: newClassification{}, Gives: community{}},
@@ -32,6 +32,8 @@ type taint struct {
 	Integrity       string   `json:"integrity"`       // trusted, organisation, public or flagged
 	Confidentiality string   `json:"confidentiality"` // unclassified, internal or confidential
 	Path            []string `json:"path"`            // what it comes from, the nearest first
+	Origins         []string `json:"origins"`         // agents and communities that what is flagged or confidential comes from; none where they are too many to list
+	OriginsWrong    float64  `json:"origins_wrong"`   // the share of those who are not among them of whom among says yes; above 0 where they are too many to list
 	By              *string  `json:"by"`              // id of the operator who said so; null where it was carried over
 	At              *string  `json:"at"`
 }
@@ -43,13 +45,18 @@ type labelled struct {
 	Integrity       string   `json:"integrity"`
 	Confidentiality string   `json:"confidentiality"`
 	Labels          []string `json:"labels"` // as policies see them
+	Among           *bool    `json:"among"`  // whether what was asked for as origin can be among the origins; null where nothing was
 	Taint           *taint   `json:"taint"`  // null where nothing has come to it
 }
 
 func (d *door) wireTaint(t provenance.Taint) taint {
 	out := taint{
 		ID: d.codec.String(t.Subject), Kind: t.Subject.Kind().String(), Integrity: t.Integrity.String(), Confidentiality: t.Secrecy.String(),
-		Path: make([]string, 0, len(t.Path)), By: d.idOrNull(t.By), At: wireTime(t.At),
+		Path: make([]string, 0, len(t.Path)), Origins: []string{}, OriginsWrong: t.Origins.Error(), By: d.idOrNull(t.By), At: wireTime(t.At),
+	}
+	few, _ := t.Origins.Few()
+	for _, id := range few {
+		out.Origins = append(out.Origins, d.codec.String(id))
 	}
 	for _, ref := range t.Path {
 		out.Path = append(out.Path, d.codec.String(ref.ID))
@@ -61,6 +68,9 @@ func (d *door) sendLabelled(c *api.Call, s provenance.Standing) error {
 	out := labelled{
 		ID: d.codec.String(s.Subject), Kind: s.Subject.Kind().String(), Integrity: s.Integrity.String(), Confidentiality: s.Secrecy.String(),
 		Labels: slices.AppendSeq([]string{}, s.Words),
+	}
+	if s.Asked != 0 {
+		out.Among = &s.Among
 	}
 	if s.Raised {
 		t := d.wireTaint(s.Taint)
@@ -91,13 +101,18 @@ func (d *door) ownTaint(ctx context.Context, c *api.Call) error {
 	return d.sendLabelled(c, s)
 }
 
-// GET /taints/{id}
-func (d *door) taint(ctx context.Context, c *api.Call) error {
-	id, err := d.labelledID(c)
-	if err != nil {
+// GET /taints/{id}?origin
+func (d *door) taint(ctx context.Context, c *api.Call) (err error) {
+	var in provenance.TaintQuestion
+	if in.Subject, err = d.labelledID(c); err != nil {
 		return err
 	}
-	s, err := d.provenance.Show.Do(ctx, c.Principal, id)
+	if origin := c.R.URL.Query().Get("origin"); origin != "" {
+		if in.Origin, err = d.codec.Parse(origin); err != nil {
+			return err
+		}
+	}
+	s, err := d.provenance.Show.Do(ctx, c.Principal, in)
 	if err != nil {
 		return err
 	}
