@@ -18,7 +18,7 @@ import (
 // aged has a row for each kind that retention drops for its age: table, columns with their
 // type (i, t or b) and value; "old" is a time long past, "hour" its hour.
 var aged = []string{
-	"credential id:i=7000003 subject:i=1 kind:t=agent-key hash:b created_at:i=old revoked_at:i=old",
+	"credential id:i=7000003 subject:i=1 kind:t=agent-key hash:b created_at:i=old expires_at:i=0 revoked_at:i=old",
 	"credential id:i=7000004 subject:i=1 kind:t=session hash:b created_at:i=old expires_at:i=old revoked_at:i=0",
 	"credential id:i=7000005 subject:i=1 kind:t=x509-svid hash:b created_at:i=old expires_at:i=old revoked_at:i=0",
 	"enrollment id:i=7000003 hash:b agent:i=1 owner:i=1 scope:t created_by:i=1 created_at:i=old expires_at:i=old used_at:i=0 used_by:i=0",

@@ -170,7 +170,7 @@ func TestReferencePages(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.Reset()
-	b.WriteString("# Retention\n\nGenerated from internal/server/retention.go, with the settings' defaults. Nothing grows\nwithout a bound but content and the record. Housekeeping runs at start and every ten\nminutes, in batches; what it drops that was somebody's doing, it drops by acts of the\nprincipal `housekeeping`, which are on record. `reef doctor` counts the rows of each\ntable and says where something is larger or older than this page allows.\n\n| table | package | a row comes with | what bounds it |\n|---|---|---|---|\n")
+	b.WriteString("# Retention\n\nGenerated from internal/server/retention.go, with the settings' defaults. Nothing grows\nwithout a bound but content and the record. Housekeeping runs at start and every ten\nminutes, in batches; what it drops that was somebody's doing, it drops by acts of the\nprincipal `housekeeping`, which are on record. `reef doctor` counts the rows of each\ntable and says where something is larger or older than this page allows. What a\n[legal hold](audit.md#legal-holds) keeps is dropped when that is released.\n\n| table | package | a row comes with | what bounds it |\n|---|---|---|---|\n")
 	for _, k := range server.Retention(cfg) {
 		fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", k.Table, k.Owner, k.Grows, k.Bound())
 	}
