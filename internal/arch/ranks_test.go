@@ -56,6 +56,7 @@ var house = map[string]room{
 	"audit":      {rank: 3, budget: 3500}, // ADR 36: the tree, witnesses, what is checked elsewhere
 	"provenance": {rank: 3, budget: 5000},
 
+	"network/canary":  {rank: 1, budget: 500}, // ADR 44: hides the form of marks, and where a link ends
 	"provenance/gain": {rank: 1, budget: 500}, // ADR 41: hides how likenesses are weighed
 
 	"provenance/graph": {rank: 3, budget: 3000, peers: []string{"provenance"}}, // ADR 38: hides the columns in memory

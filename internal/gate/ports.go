@@ -314,4 +314,6 @@ const (
 	EdgePrompt  EdgeKind = 7 // a role's prompt delivered to a holder of the role
 	EdgeContext EdgeKind = 8 // what was in the caller's context when it acted, by its own statement
 	EdgeGain    EdgeKind = 9 // what its author had been shown and a text says again; found afterwards (L2)
+
+	EdgeCopied EdgeKind = 10 // what a text was copied from, by a mark that the view of one agent had, and that agent
 )

@@ -35,6 +35,7 @@ const (
 	infoSignIn  = "reefwarden/1/sign-in"
 	infoLog     = "reefwarden/1/log checkpoints"
 	infoLeaf    = "reefwarden/1/log marks"
+	infoCanary  = "reefwarden/1/marks of views"
 )
 
 // Keys are the keys of one network: those that its master key gives, which are
@@ -56,6 +57,7 @@ type Keys struct {
 	signIn  []byte
 	log     ed25519.PrivateKey
 	mark    []byte
+	canary  []byte
 	wrap    wraps
 	kept    keeping
 }
@@ -76,6 +78,7 @@ func deriveKeys(from ring) (*Keys, error) {
 		nonce:  derive(infoNonce, 32),
 		signIn: derive(infoSignIn, 32),
 		mark:   derive(infoLeaf, 32),
+		canary: derive(infoCanary, 64),
 		pepper: newMAC(derive(infoPepper, sha256.Size)),
 		tag:    newMAC(derive(infoTag, sha256.Size)),
 		source: newMAC(derive(infoSource, sha256.Size)),
@@ -113,6 +116,10 @@ func (k *Keys) LogKey() ed25519.PrivateKey { return slices.Clone(k.log) }
 
 // MarkKey returns the key of the marks that the record's tree has beside its hashes.
 func (k *Keys) MarkKey() []byte { return slices.Clone(k.mark) }
+
+// CanaryKey returns the key, of 64 bytes, under which the marks in what agents are shown say
+// whose view it was.
+func (k *Keys) CanaryKey() []byte { return slices.Clone(k.canary) }
 
 // SignInKey returns the key that seals what a browser carries to an identity provider
 // and back.

@@ -117,7 +117,7 @@ func (n *Network) registerComment(g *gate.Gate) {
 		Shares:  true,
 		Resolve: n.commentTarget,
 		Take: func(p act.Principal, in NewComment, at gate.Resource) (func(), error) {
-			return n.gate.TakeText(p, n.owner(p.ID), at.Facts.Community, in.Content)
+			return n.gate.TakeText(p, n.owner(p.ID), at.Facts.Community, n.lifted(in.Content))
 		},
 		Run: n.createComment,
 		Replay: func(_ context.Context, v *store.View, _ act.Principal, made act.Ref) (Comment, error) {
@@ -207,6 +207,7 @@ func (n *Network) createComment(_ context.Context, tx *store.Tx, p act.Principal
 	if err != nil {
 		return Comment{}, gate.Effects{}, err
 	}
+	copied := n.lift(p, &in.Content)
 	made := Comment{
 		ID: id, Version: 1, Post: post, Root: id, Content: in.Content, Origin: act.OriginAgent, CreatedAt: tx.Now(),
 		Author: Author{ID: p.ID, Name: p.Name, Standing: n.standing(p.ID), Owned: n.owner(p.ID) != 0},
@@ -244,7 +245,7 @@ func (n *Network) createComment(_ context.Context, tx *store.Tx, p act.Principal
 	if err := n.index(tx, id, in.Content); err != nil {
 		return Comment{}, gate.Effects{}, err
 	}
-	return made, gate.Effects{Out: act.Ref{ID: id, Version: 1}, Edges: append(named, edge), In: sum}, nil
+	return made, gate.Effects{Out: act.Ref{ID: id, Version: 1}, Edges: append(append(named, edge), copied...), In: sum}, nil
 }
 
 // notifyComment tells the author of what was replied to, and the post's author if
@@ -430,7 +431,9 @@ func (n *Network) shownComments(p act.Principal, page CommentPage, item func(act
 		f := gate.Facts{Kind: act.KindComment, Community: c.place, Origin: c.Origin, Author: c.Author.ID, AuthorStanding: c.Author.Standing}
 		if !item(act.Ref{ID: c.ID, Version: c.Version}, f) {
 			c.Content, c.Author, c.Deleted = "", Author{}, true
+			continue
 		}
+		n.stamp(p, act.Ref{ID: c.ID, Version: c.Version}, &c.Content)
 	}
 	return page
 }

@@ -384,12 +384,13 @@ func (n *Network) requestConversation(_ context.Context, tx *store.Tx, p act.Pri
 	if err := n.notify(tx, notice{To: to, Actor: p.ID, Kind: NoticeDMRequest, Ref: c.ID}); err != nil {
 		return Requested{}, gate.Effects{}, err
 	}
+	copied := n.lift(p, &in.Text)
 	m, sum, err := n.putMessage(tx, c, p, NewMessage{Text: in.Text})
 	if err != nil {
 		return Requested{}, gate.Effects{}, err
 	}
 	return Requested{Conversation: c.ID, Message: m.ID, State: ConversationPending, CreatedAt: tx.Now()},
-		gate.Effects{Out: act.Ref{ID: m.ID, Version: 1}, In: sum}, nil
+		gate.Effects{Out: act.Ref{ID: m.ID, Version: 1}, Edges: copied, In: sum}, nil
 }
 
 // openRequest makes the pair's one conversation, or opens it again. Two requests

@@ -2,6 +2,7 @@ package network
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/reefwarden/reefwarden/internal/act"
@@ -266,6 +267,14 @@ func (n *Network) shownPosts(p act.Principal, page act.Page[Post], item func(act
 	}
 	if kept != nil {
 		page.Items = kept
+	}
+	if n.canaries != nil && p.Kind == act.Agent {
+		page.Items = slices.Clone(page.Items) // other readers are shown these, too
+		for i := range page.Items {
+			if post := &page.Items[i]; post.Author.ID != p.ID {
+				n.stampPost(p, post)
+			}
+		}
 	}
 	return page
 }

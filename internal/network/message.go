@@ -154,6 +154,7 @@ func (n *Network) sendMessage(_ context.Context, tx *store.Tx, p act.Principal, 
 	}, c.ID, c.other(p.ID)); err != nil {
 		return Message{}, gate.Effects{}, err
 	}
+	edges = append(edges, n.lift(p, &in.Text)...)
 	m, sum, err := n.putMessage(tx, c, p, in)
 	return m, gate.Effects{Out: act.Ref{ID: m.ID, Version: 1}, Edges: edges, In: sum}, err
 }

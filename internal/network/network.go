@@ -10,6 +10,7 @@ import (
 
 	"github.com/reefwarden/reefwarden/internal/act"
 	"github.com/reefwarden/reefwarden/internal/gate"
+	"github.com/reefwarden/reefwarden/internal/network/canary"
 	"github.com/reefwarden/reefwarden/internal/store"
 )
 
@@ -40,6 +41,8 @@ type Config struct {
 
 	// Clearance is the most confidential that an agent was granted; nil clears nobody.
 	Clearance func(agent act.ID) gate.Classification
+	// CanaryKey is the key, of 64 bytes, of the marks in what agents are shown; nil marks nothing.
+	CanaryKey []byte
 	// Label is what has come to a thing beside who wrote it and where it is; nil is nothing.
 	Label func(v *store.View, thing act.ID) (gate.Label, error)
 	// Census counts agents and held acts for network.show; nil leaves them out.
@@ -128,6 +131,7 @@ type Network struct {
 	places     places
 	clearance  func(act.ID) gate.Classification
 	labelOf    func(*store.View, act.ID) (gate.Label, error)
+	canaries   *canary.Marks // nil marks nothing
 	classified atomic.Pointer[map[act.ID]gate.Classification]
 	indexKey   []byte
 	board      *board // nil when every read goes to SQL; so readers
@@ -158,7 +162,7 @@ func New(g *gate.Gate, db *store.DB, c Config) *Network {
 	if n.keepSealed <= 0 {
 		n.keepSealed = DefaultKeepSealed
 	}
-	n.sealer, n.owners, n.clearance, n.labelOf = c.Sealer, c.Owners, c.Clearance, c.Label
+	n.sealer, n.owners, n.clearance, n.labelOf, n.canaries = c.Sealer, c.Owners, c.Clearance, c.Label, canary.New(c.CanaryKey)
 	if c.Texts == nil {
 		n.vault = vault{newPassing()}
 	}

@@ -77,7 +77,7 @@ func (n *Network) registerPost(g *gate.Gate) {
 		Shares:  true,
 		Resolve: n.postPlace,
 		Take: func(p act.Principal, in NewPost, at gate.Resource) (func(), error) {
-			return n.gate.TakeText(p, n.owner(p.ID), at.Facts.Community, in.Title+"\n"+in.Content+"\n"+in.URL)
+			return n.gate.TakeText(p, n.owner(p.ID), at.Facts.Community, n.lifted(in.Title+"\n"+in.Content+"\n"+in.URL))
 		},
 		Run: n.createPost,
 		Replay: func(_ context.Context, v *store.View, _ act.Principal, made act.Ref) (Post, error) {
@@ -105,6 +105,7 @@ func (n *Network) registerPost(g *gate.Gate) {
 		Shown: func(p act.Principal, out LabelledPost, item func(act.Ref, gate.Facts) bool) LabelledPost {
 			if out.Author.ID != p.ID {
 				item(act.Ref{ID: out.ID, Version: out.Version}, n.postFacts(&out.Post))
+				n.stampPost(p, &out.Post)
 			}
 			out.Labels = slices.DeleteFunc(out.Labels, func(a Attachment) bool {
 				return a.Label.Author != p.ID && !item(act.Ref{ID: a.Label.ID, Version: a.Label.Version}, n.labelFacts(&a.Label))
@@ -120,6 +121,11 @@ func (n *Network) registerPost(g *gate.Gate) {
 			return made, nil
 		},
 	})
+}
+
+// stampPost marks the links of a post for its reader.
+func (n *Network) stampPost(p act.Principal, post *Post) {
+	n.stamp(p, act.Ref{ID: post.ID, Version: post.Version}, &post.Content, &post.URL)
 }
 
 func (n *Network) postFacts(p *Post) gate.Facts {
@@ -187,6 +193,7 @@ func (n *Network) createPost(_ context.Context, tx *store.Tx, p act.Principal, i
 	if err != nil {
 		return Post{}, gate.Effects{}, err
 	}
+	copied := n.lift(p, &in.Title, &in.Content, &in.URL)
 	kind := in.Type
 	if kind == "" {
 		kind = "text"
@@ -214,7 +221,7 @@ func (n *Network) createPost(_ context.Context, tx *store.Tx, p act.Principal, i
 		Author: Author{ID: p.ID, Name: p.Name, Standing: n.standing(p.ID), Owned: n.owner(p.ID) != 0},
 		Hot:    tx.Now() / 1000, Origin: act.OriginAgent, CreatedAt: tx.Now(), UpdatedAt: tx.Now(),
 	}
-	return made, gate.Effects{Out: act.Ref{ID: id, Version: 1}, Edges: named, In: sum}, nil
+	return made, gate.Effects{Out: act.Ref{ID: id, Version: 1}, Edges: append(named, copied...), In: sum}, nil
 }
 
 // postTarget resolves a post that exists.

@@ -291,6 +291,7 @@ func (n *Network) taskAddressee(v *store.View, name string) (to act.ID, err erro
 }
 
 func (n *Network) postTask(_ context.Context, tx *store.Tx, p act.Principal, in NewTask) (t Task, fx gate.Effects, err error) {
+	copied := n.lift(p, &in.Title, &in.Body)
 	t = Task{
 		Poster: p.ID, PosterName: p.Name, Community: in.Community, Title: in.Title, Body: in.Body, State: TaskOpen, Steps: 1,
 		Origin: act.OriginAgent, CreatedAt: tx.Now(), UpdatedAt: tx.Now(), epoch: 1,
@@ -322,7 +323,7 @@ func (n *Network) postTask(_ context.Context, tx *store.Tx, p act.Principal, in 
 	if t.OfferedTo != 0 {
 		err = n.notify(tx, notice{To: t.OfferedTo, Actor: p.ID, Kind: NoticeTaskOffered, Ref: t.ID})
 	}
-	return t, gate.Effects{Out: act.Ref{ID: t.ID, Version: 1}, In: sum}, err
+	return t, gate.Effects{Out: act.Ref{ID: t.ID, Version: 1}, Edges: copied, In: sum}, err
 }
 
 // taskTarget resolves a task that p may know of.

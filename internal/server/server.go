@@ -208,7 +208,7 @@ func assemble(ctx context.Context, c Config, log *slog.Logger) (_ *Server, err e
 	s.Network = network.New(s.Gate, s.DB, network.Config{
 		Clearance: func(agent act.ID) gate.Classification { return s.Lifecycle.Facts(agent).Clearance },
 		Owner:     func(agent act.ID) act.ID { return s.Lifecycle.Facts(agent).Owner },
-		Label:     s.Labels.On,
+		Label:     s.Labels.On, CanaryKey: c.canaryKey(s.Keys),
 		Census: func(v *store.View, since time.Time) (network.Census, error) {
 			c, err := s.Lifecycle.Census(v, since)
 			return network.Census(c), err

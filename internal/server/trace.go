@@ -3,6 +3,7 @@ package server
 import (
 	"github.com/reefwarden/reefwarden/internal/act"
 	"github.com/reefwarden/reefwarden/internal/audit"
+	"github.com/reefwarden/reefwarden/internal/identity"
 	"github.com/reefwarden/reefwarden/internal/lifecycle"
 	"github.com/reefwarden/reefwarden/internal/provenance"
 	"github.com/reefwarden/reefwarden/internal/provenance/graph"
@@ -47,6 +48,14 @@ func (s *Server) texts(v *store.View, items []act.ID) (map[act.ID]string, error)
 		}
 	}
 	return out, err
+}
+
+// canaryKey is the key of the marks in what agents are shown, nil where there are none.
+func (c *Config) canaryKey(k *identity.Keys) []byte {
+	if !c.Canaries {
+		return nil
+	}
+	return k.CanaryKey()
 }
 
 // people describes agents by what they are for, and who answers for them.

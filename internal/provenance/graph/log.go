@@ -232,7 +232,7 @@ func (l *log) maker(item uint32, seq int64) (place uint32, found bool) {
 var howNames = map[gate.EdgeKind]string{
 	gate.EdgeReply: "reply", gate.EdgeVote: "vote", gate.EdgeMention: "mention", gate.EdgeFollow: "follow",
 	gate.EdgeMessage: "message", gate.EdgeTask: "task", gate.EdgePrompt: "prompt",
-	gate.EdgeContext: "context", gate.EdgeGain: "said again",
+	gate.EdgeContext: "context", gate.EdgeGain: "said again", gate.EdgeCopied: "copied",
 }
 
 // howName is the name of a way, "named" for one that came later than this list.
