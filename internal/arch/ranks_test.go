@@ -56,6 +56,7 @@ var house = map[string]room{
 	"audit":      {rank: 3, budget: 4300}, // ADR 36: the tree, witnesses, what is checked elsewhere; ADR 43: holds, questions
 	"provenance": {rank: 3, budget: 5000},
 
+	"network/canary":  {rank: 1, budget: 500}, // ADR 44: hides the form of marks, and where a link ends
 	"provenance/gain": {rank: 1, budget: 500}, // ADR 41: hides how likenesses are weighed
 
 	"provenance/graph": {rank: 3, budget: 3400, peers: []string{"provenance"}}, // ADR 38: hides the columns in memory

@@ -10,6 +10,7 @@ import (
 
 	"github.com/reefwarden/reefwarden/internal/act"
 	"github.com/reefwarden/reefwarden/internal/gate"
+	"github.com/reefwarden/reefwarden/internal/network/canary"
 	"github.com/reefwarden/reefwarden/internal/store"
 )
 
@@ -133,7 +134,7 @@ type Network struct {
 	clearance  func(act.ID) gate.Classification
 	labelOf    func(*store.View, act.ID) (gate.Label, error)
 	evidence   func(*store.View, Evidence) error
-	canaries   *canaries // nil marks nothing
+	canaries   *canary.Marks // nil marks nothing
 	classified atomic.Pointer[map[act.ID]gate.Classification]
 	indexKey   []byte
 	board      *board // nil when every read goes to SQL; so readers
@@ -165,7 +166,7 @@ func New(g *gate.Gate, db *store.DB, c Config) *Network {
 		n.keepSealed = DefaultKeepSealed
 	}
 	n.sealer, n.owners, n.clearance, n.labelOf = c.Sealer, c.Owners, c.Clearance, c.Label
-	n.evidence, n.canaries = c.Evidence, newCanaries(c.CanaryKey)
+	n.evidence, n.canaries = c.Evidence, canary.New(c.CanaryKey)
 	if c.Texts == nil {
 		n.vault = vault{newPassing()}
 	}

@@ -210,8 +210,7 @@ func assemble(ctx context.Context, c Config, log *slog.Logger) (_ *Server, err e
 		Evidence:  func(v *store.View, e network.Evidence) error { return audit.Covered(v, audit.Content(e)) },
 		Clearance: func(agent act.ID) gate.Classification { return s.Lifecycle.Facts(agent).Clearance },
 		Owner:     func(agent act.ID) act.ID { return s.Lifecycle.Facts(agent).Owner },
-		Label:     s.Labels.On,
-		CanaryKey: c.canaryKey(s.Keys),
+		Label:     s.Labels.On, CanaryKey: c.canaryKey(s.Keys),
 		Census: func(v *store.View, since time.Time) (network.Census, error) {
 			c, err := s.Lifecycle.Census(v, since)
 			return network.Census(c), err

@@ -177,3 +177,83 @@ func TestT31_CopiedMarksAreProof(t *testing.T) {
 		})
 	}
 }
+
+// A text that has the mark of a view was copied from it, by whatever way it came: that is on
+// record with who was shown it (L3), and the mark does not travel on. What was not made
+// here is no mark, and nobody but agents is shown any.
+func TestT31_CopiedMarksAreProof(t *testing.T) {
+	for _, d := range []store.Dialect{store.SQLite, store.Postgres} {
+		t.Run(d.String(), func(t *testing.T) {
+			cfg := servertest.Config(t, d)
+			cfg.Canaries = true
+			s := servertest.Start(t, cfg)
+			_, writer := s.Agent(t, "writer")
+			_, reader := s.Agent(t, "reader")
+			_, other := s.Agent(t, "other")
+			const said = "see https://a.example/report, and say so"
+			source, err := s.Network.CreatePost.Do(t.Context(), writer, network.NewPost{Community: "general", Title: "news", Content: said})
+			if err != nil {
+				t.Fatal(err)
+			}
+			page, err := s.Network.ReadFeed.Do(t.Context(), reader, network.FeedQuery{Sort: network.FeedNew, Limit: 5})
+			if err != nil || len(page.Items) != 1 {
+				t.Fatal(page, err)
+			}
+			read := func(p act.Principal) string {
+				t.Helper()
+				post, err := s.Network.ReadPost.Do(t.Context(), p, network.Named{ID: source.ID})
+				if err != nil {
+					t.Fatal(err)
+				}
+				return post.Content
+			}
+			marked := page.Items[0].Content
+			if read(reader) != marked || marked == said || read(other) == marked || !strings.HasPrefix(marked, "see https://a.example/report#reef.") {
+				t.Fatalf("the reader is shown %q", marked)
+			}
+			if read(writer) != said || read(operator(t, s)) != said {
+				t.Error("who wrote it, or an operator, is shown a mark")
+			}
+			from := func(made act.ID, source act.ID) (n int) {
+				t.Helper()
+				if err := s.DB.View(t.Context(), func(v *store.View) error {
+					return provenance.DerivedFrom(v, source, func(x provenance.Derivation) error {
+						if x.Made.ID == made && x.Level == 3 && x.Kind == gate.EdgeCopied {
+							n++
+						}
+						return nil
+					})
+				}); err != nil {
+					t.Fatal(err)
+				}
+				return n
+			}
+			for _, c := range []struct {
+				by             act.Principal
+				text, stored   string
+				source, reader int
+			}{
+				{reader, marked + " indeed", said + " indeed", 1, 0},
+				{other, marked + ", I was told", said + ", I was told", 1, 1},
+				{other, "", "", 0, 0},
+			} {
+				if c.stored == "" { // forged: one character is another
+					at := strings.Index(marked, "#reef.") + len("#reef.")
+					wrong := byte('A')
+					if marked[at] == wrong {
+						wrong = 'B'
+					}
+					c.text = marked[:at] + string(wrong) + marked[at+1:]
+					c.stored = c.text
+				}
+				made, err := s.Network.CreatePost.Do(t.Context(), c.by, network.NewPost{Community: "general", Title: "again", Content: c.text})
+				if err != nil {
+					t.Fatal(err)
+				}
+				if made.Content != c.stored || from(made.ID, source.ID) != c.source || from(made.ID, reader.ID) != c.reader {
+					t.Errorf("%s writes %q: %q is stored, copied from the post %d times and from the reader %d times", c.by.Name, c.text, made.Content, from(made.ID, source.ID), from(made.ID, reader.ID))
+				}
+			}
+		})
+	}
+}
