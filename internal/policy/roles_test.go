@@ -71,7 +71,7 @@ func TestDefaultBundleOnOperators(t *testing.T) {
 		"consent.give": everyone, "consent.redeem": everyone, "device.show": everyone, "device.approve": everyone, "device.deny": everyone,
 	}
 	theirs := []string{ // of one's own agents, by who has the role owner
-		"agent.list", "agent.show", "approval.list", "approval.show", "dm.survey", "identity.inventory",
+		"agent.list", "agent.show", "approval.list", "approval.show", "dm.survey", "identity.inventory", "trace.why", "trace.flow", "trace.replay",
 		"agent.claim", "agent.pause", "approval.approve", "approval.deny", "credential.recover", "dm.approve", "dm.reject", "dm.unblock",
 		"mandate.open", "mandate.revise", "mandate.close", "mandate.attest", "mandate.show", "mandate.list", "outcome.list", "agent.line", "budget.show", "agent.appeal", "notice.list",
 	}

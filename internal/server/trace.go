@@ -24,6 +24,10 @@ func (s *Server) traces() *graph.Acts {
 			return out, err
 		},
 		Texts: s.texts,
+		Answers: func(v *store.View, p act.Principal, agent act.ID) (bool, error) {
+			guards, err := s.Identity.Answers(v, p, s.Lifecycle.Facts(agent).Owner)
+			return len(guards) > 0, err
+		},
 		Members: func(v *store.View, kind, name string) ([]act.ID, error) {
 			return s.Lifecycle.Members(v, lifecycle.ScopeName{Kind: kind, Name: name})
 		},

@@ -45,6 +45,8 @@ type Config struct {
 	Texts func(v *store.View, items []act.ID) (map[act.ID]string, error)
 	// Decided is the policy that let an act through.
 	Decided func(v *store.View, seq int64) (policy string, err error)
+	// Answers reports whether an operator is who answers for an agent.
+	Answers func(v *store.View, p act.Principal, agent act.ID) (bool, error)
 	// Members lists the agents of a scope: "class" and its name, "skill" and its digest.
 	Members func(v *store.View, kind, name string) ([]act.ID, error)
 	// Pages calls fn with what an agent was shown, in the order of the sequence.
@@ -88,6 +90,8 @@ type Question struct {
 	From, To int64  // replay: Unix microseconds; 0 open
 	Limit    int    // of each list; DefaultLimit if 0, at most MaxLimit
 	Skip     int    // so many of each list were given before; lists grow at their end only
+
+	own bool // only about an agent that the asker answers for, and what that agent knows
 }
 
 // Subject is what a question is about.
@@ -152,32 +156,41 @@ func Open(c Config) *Acts {
 			Name: name, Doc: doc, On: act.KindNetwork, Also: []act.Kind{act.KindPost, act.KindComment, act.KindMessage, act.KindTask}, Quota: gate.QuotaNone,
 		}
 	}
-	a.Why = ask(c.Gate, info("trace.why", "Show why something was done: what its actor had been shown before, by whom, and why they had made that."), a.why,
-		func(out Reasons) map[act.ID]Thing { return out.Things })
-	a.Blast = ask(c.Gate, info("trace.blast", "Show how far something has spread: who was shown it, and what they did from then on."), a.blast,
-		func(out Radius) map[act.ID]Thing { return out.Things })
-	a.Spread = ask(c.Gate, info("trace.spread", "Show how a text went round: its copies, those that are nearly the same, and how many each one led to."), a.spread,
-		func(out Copies) map[act.ID]Thing { return out.Things })
-	a.Cut = ask(c.Gate, info("trace.cut", "Find the fewest agents and things whose holding would have kept something from spreading on."), a.cut,
-		func(out Barrier) map[act.ID]Thing { return out.Things })
-	a.Flow = ask(c.Gate, info("trace.flow", "Show who voted for an agent's things and follows it, and whom it votes for and follows."), a.flow,
-		func(Flow) map[act.ID]Thing { return nil })
-	a.Replay = ask(c.Gate, info("trace.replay", "Show exactly what an agent was shown, page by page."), a.replay,
-		func(out Shown) map[act.ID]Thing { return out.Things })
+	a.Why = ask(a, info("trace.why", "Show why something was done: what its actor had been shown before, by whom, and why they had made that."), a.why,
+		func(out *Reasons) *Told { return &out.Told }, a.actor)
+	a.Blast = ask(a, info("trace.blast", "Show how far something has spread: who was shown it, and what they did from then on."), a.blast,
+		func(out *Radius) *Told { return &out.Told }, nil)
+	a.Spread = ask(a, info("trace.spread", "Show how a text went round: its copies, those that are nearly the same, and how many each one led to."), a.spread,
+		func(out *Copies) *Told { return &out.Told }, nil)
+	a.Cut = ask(a, info("trace.cut", "Find the fewest agents and things whose holding would have kept something from spreading on."), a.cut,
+		func(out *Barrier) *Told { return &out.Told }, nil)
+	a.Flow = ask(a, info("trace.flow", "Show who voted for an agent's things and follows it, and whom it votes for and follows."), a.flow,
+		func(out *Flow) *Told { return &out.Told }, a.actor)
+	a.Replay = ask(a, info("trace.replay", "Show exactly what an agent was shown, page by page."), a.replay,
+		func(out *Shown) *Told { return &out.Told }, a.actor)
 	a.registerContain(c.Gate)
 	return a
 }
 
 // ask registers a question. The titles in its answer are content: they are shown as such,
-// or not at all.
-func ask[Out any](g *gate.Gate, i gate.Info, run func(*store.View, Question) (Out, error), things func(Out) map[act.ID]Thing) *gate.ReadAct[Question, Out] {
-	return gate.RegisterRead(g, gate.Read[Question, Out]{
+// or not at all. Where about says whose agent a question is about, that agent's owner may
+// ask it, too.
+func ask[Out any](a *Acts, i gate.Info, run func(*store.View, Question) (Out, error), told func(*Out) *Told, about func(*store.View, Question) (act.ID, error)) *gate.ReadAct[Question, Out] {
+	read := gate.Read[Question, Out]{
 		Info: i,
-		Run: func(_ context.Context, v *store.View, _ act.Principal, q Question) (Out, error) {
-			return run(v, q)
+		Run: func(_ context.Context, v *store.View, p act.Principal, q Question) (out Out, err error) {
+			if q.own {
+				if err := a.owned(v, p, q, about); err != nil {
+					return out, err
+				}
+			}
+			if out, err = run(v, q); err == nil && q.own {
+				err = a.discreet(v, p, told(&out))
+			}
+			return out, err
 		},
 		Shown: func(_ act.Principal, out Out, item func(act.Ref, gate.Facts) bool) Out {
-			all := things(out)
+			all := told(&out).Things
 			ids := make([]act.ID, 0, len(all))
 			for id := range all {
 				ids = append(ids, id)
@@ -191,7 +204,14 @@ func ask[Out any](g *gate.Gate, i gate.Info, run func(*store.View, Question) (Ou
 			}
 			return out
 		},
-	})
+	}
+	if about != nil {
+		read.Narrow = func(q Question) Question {
+			q.own, q.Depth = true, 1 // what others had been shown is theirs
+			return q
+		}
+	}
+	return gate.RegisterRead(a.Gate, read)
 }
 
 // start finds where a question forward begins.
@@ -278,6 +298,11 @@ func (a *Acts) why(v *store.View, q Question) (out Reasons, err error) {
 	slice, err := a.Graph.Backward(v, q.Subject.ID, q.Subject.Seq, q.Bounds)
 	if err != nil {
 		return out, err
+	}
+	for i := range slice.Root.Of {
+		if q.own {
+			slice.Root.Of[i].Cut = 0 // how much there is behind it, too
+		}
 	}
 	out.Slice, out.Policies = *slice, make(map[int64]string)
 	var ids []act.ID
