@@ -17,6 +17,15 @@ type charters struct {
 	teams    map[act.ID]string // of owners who work in one
 }
 
+// team is where an owner works, "" for none. It is asked before the start, too, when
+// nothing is known.
+func (c *charters) team(owner act.ID) string {
+	if c == nil {
+		return ""
+	}
+	return c.teams[owner]
+}
+
 // reloadCharters reads every class, every team and every mandate that ends by itself; see
 // gate.OnFence. What is halted by a class or a skill follows.
 func (l *Lifecycle) reloadCharters(ctx context.Context, ids []act.ID) error {

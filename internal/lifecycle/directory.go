@@ -200,7 +200,7 @@ func (l *Lifecycle) Facts(agent act.ID) Facts {
 	owner := act.ID(s.record.owner.Load())
 	f := Facts{Standing: l.effective(agent, s.record, act.Standing(s.word.Load())), Claimed: owner != 0, Owner: owner}
 	c := l.charters.Load()
-	f.Team = c.teams[owner]
+	f.Team = c.team(owner)
 	if b := s.record.bond.Load(); b != nil {
 		f.Mandate, f.Parent, f.Root, f.Depth = b.mandate, b.parent, b.root, b.depth
 		if one := c.classes[b.class]; one != nil {
