@@ -214,7 +214,7 @@ func TestWholeGroupIsRolledBack(t *testing.T) {
 // grow and every step of a commit may fail.
 func TestFileSystemFull(t *testing.T) {
 	dir := t.TempDir()
-	if err := unix.Mount("reef-test", dir, "tmpfs", 0, "size=12m"); err != nil {
+	if err := unix.Mount("reef-test", dir, "tmpfs", 0, "size=18m"); err != nil {
 		t.Logf("NOT SHOWN HERE: a real file system that is full: mounting one: %v (needs root)", err)
 		return
 	}
@@ -233,7 +233,7 @@ func TestFileSystemFull(t *testing.T) {
 	d.fill(t, 150_000)
 	d.fill(t, 1000)
 	rest := filepath.Join(dir, "rest") // not a byte is left
-	if err := os.WriteFile(rest, make([]byte, 12<<20), 0o600); !errors.Is(err, unix.ENOSPC) {
+	if err := os.WriteFile(rest, make([]byte, 18<<20), 0o600); !errors.Is(err, unix.ENOSPC) {
 		t.Fatalf("the file system is not full: %v", err)
 	}
 	for range 3 {
