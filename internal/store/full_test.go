@@ -226,7 +226,7 @@ func TestFileSystemFull(t *testing.T) {
 	cfg := storetest.Config(t, store.SQLite)
 	cfg.Dir = filepath.Join(dir, "data")
 	ballast := filepath.Join(dir, "ballast")
-	if err := os.WriteFile(ballast, make([]byte, 6<<20), 0o600); err != nil {
+	if err := os.WriteFile(ballast, make([]byte, 9<<20), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	d := newDisk(t, cfg)
