@@ -452,3 +452,53 @@ func TestT28_BriefingsStayBelowClearance(t *testing.T) {
 		told(plain, 1)
 	})
 }
+
+// Who is labelled does with things what everybody may. What was said is not labelled by
+// who votes on it afterwards, else one flagged agent could flag everything.
+func TestT29_LabelledAgentsTouchThings(t *testing.T) {
+	servertest.Each(t, func(t *testing.T, s *servertest.Server) {
+		api, err := client.New(s.URL, s.Token)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, writer := s.Agent(t, "writer")
+		_, other := s.Agent(t, "other")
+		if _, err := api.Flag(t.Context(), s.Codec.String(writer.ID), "it repeats what it reads"); err != nil {
+			t.Fatal(err)
+		}
+		write := func(p act.Principal) act.ID {
+			t.Helper()
+			post, err := s.Network.CreatePost.Do(t.Context(), p, network.NewPost{Community: "general", Title: "news", Content: "of today by " + p.Name})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return post.ID
+		}
+		own, others := write(writer), write(other)
+		comment, err := s.Network.CreateComment.Do(t.Context(), writer, network.NewComment{Post: network.Named{ID: own}, Content: "and more"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 2 {
+			if _, err := s.Network.CastVote.Do(t.Context(), writer, network.NewVote{On: act.KindPost, Target: network.Named{ID: others}, Up: true}); err != nil {
+				t.Errorf("a vote: %v", err)
+			}
+		}
+		if _, err := s.Network.DeleteComment.Do(t.Context(), writer, network.Named{ID: comment.ID}); err != nil {
+			t.Errorf("a comment is not deleted: %v", err)
+		}
+		if _, err := s.Network.DeletePost.Do(t.Context(), writer, network.Named{ID: own}); err != nil {
+			t.Errorf("a post is not deleted: %v", err)
+		}
+		if err := s.DB.View(t.Context(), func(v *store.View) error {
+			for id, want := range map[act.ID]gate.Integrity{own: gate.Flagged, comment.ID: gate.Flagged, others: 0} {
+				if l, err := s.Labels.On(v, id); err != nil || l.Integrity != want {
+					t.Errorf("%s is labelled %+v, %v, want %s", id.Kind(), l, err, want)
+				}
+			}
+			return nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
