@@ -189,7 +189,7 @@ func (w *recordWriter) store(ctx context.Context) error {
 			if _, err := tx.Event(store.Event{Act: name, Ref: ref, Actor: m.actor, At: tx.Now()}); err != nil {
 				return err
 			}
-			if err := w.tracer.Derive(tx, act.Principal{}, ref, edges); err != nil {
+			if err := w.tracer.Derive(tx, act.Principal{}, gate.Effects{Out: ref, Edges: edges}); err != nil {
 				return err
 			}
 		}

@@ -200,6 +200,7 @@ type Guard struct {
 // Effects are what a Run did, as values.
 type Effects struct {
 	Out    act.Ref  // what it made or changed
+	Named  bool     // it only names Out: what that says is as it was, and not the actor's
 	Edges  []Edge   // where that came from, explicitly
 	In     [32]byte // salted hash of the content it took in; zero without content
 	Reason string   // an operator's stated reason
@@ -407,16 +408,16 @@ func (a *WriteAct[In, Out]) once(ctx context.Context, p act.Principal, pass *pas
 				return err
 			}
 		}
-		edges := append(fx.Edges, contextEdges(pass.stated)...)
+		fx.Edges = append(fx.Edges, contextEdges(pass.stated)...)
 		e := Entry{
 			Act: a.w.Name, At: tx.Now(), Principal: p, Target: target.Ref, Out: fx.Out,
 			Outcome: Done, Decision: d, In: fx.In, Reason: fx.Reason, Approval: pass.via, Count: 1, Context: pass.stated,
 			Trace: act.TraceOf(ctx), Caller: telemetry.CallerOf(ctx),
 		}
 		if g.Witness != nil {
-			pass.ended = &Ended{Entry: e, Edges: edges, Write: true}
+			pass.ended = &Ended{Entry: e, Edges: fx.Edges, Write: true}
 		}
-		if err := g.record(tx, e, edges); err != nil {
+		if err := g.record(tx, e, fx); err != nil {
 			return err
 		}
 		return g.notify(tx, e)
@@ -466,7 +467,7 @@ func (g *Gate) drain(ctx context.Context) error {
 }
 
 // record puts an act that was done on record, in its own transaction.
-func (g *Gate) record(tx *store.Tx, e Entry, edges []Edge) error {
+func (g *Gate) record(tx *store.Tx, e Entry, fx Effects) error {
 	if g.bare {
 		return nil
 	}
@@ -474,7 +475,7 @@ func (g *Gate) record(tx *store.Tx, e Entry, edges []Edge) error {
 	if err := g.Recorder.Record(tx, e); err != nil {
 		return err
 	}
-	return g.Tracer.Derive(tx, e.Principal, e.Out, edges)
+	return g.Tracer.Derive(tx, e.Principal, fx)
 }
 
 func (a *WriteAct[In, Out]) replay(ctx context.Context, p act.Principal, made act.Ref) (out Out, err error) {

@@ -221,10 +221,11 @@ func (a *WriteAct[In, Out]) keep(ctx context.Context, p act.Principal, pass *pas
 		if waits.Known {
 			return nil
 		}
+		fx := Effects{Out: act.Ref{ID: waits.Approval, Version: waits.Epoch}, Edges: contextEdges(pass.stated)}
 		return g.record(tx, Entry{
-			Act: holdAct, At: tx.Now(), Principal: p, Target: target.Ref, Out: act.Ref{ID: waits.Approval, Version: waits.Epoch},
+			Act: holdAct, At: tx.Now(), Principal: p, Target: target.Ref, Out: fx.Out,
 			Outcome: Done, Decision: *d, Count: 1, Trace: act.TraceOf(ctx), Caller: telemetry.CallerOf(ctx), Context: pass.stated,
-		}, contextEdges(pass.stated))
+		}, fx)
 	})
 	switch {
 	case err != nil:

@@ -279,8 +279,8 @@ type Tracer interface {
 	// Shown returns things as they were shown to the principal, and fails with Invalid when
 	// one of them never was.
 	Shown(ctx context.Context, p act.Principal, things []act.ID) ([]act.Ref, error)
-	// Derive adds the act's edges to its transaction.
-	Derive(tx *store.Tx, p act.Principal, out act.Ref, edges []Edge) error
+	// Derive adds what follows of an act's effects to its transaction: edges and labels.
+	Derive(tx *store.Tx, p act.Principal, fx Effects) error
 }
 
 // Exposure is one page shown to one principal.

@@ -185,7 +185,7 @@ func (s *step[In, Out]) run(ctx context.Context, tx *store.Tx) (err error) {
 	if g.Witness != nil {
 		s.ended = &Ended{Entry: e, Edges: fx.Edges, Write: true}
 	}
-	if err := g.record(tx, e, fx.Edges); err != nil {
+	if err := g.record(tx, e, fx); err != nil {
 		return err
 	}
 	if err := g.notify(tx, e); err != nil {

@@ -182,5 +182,5 @@ func (l *Lifecycle) note(tx *store.Tx, in Note) (k Kill, fx gate.Effects, err er
 		return k, fx, err
 	}
 	tx.Fence(act.KindNetwork, 0) // so that every node's kill log has it
-	return k, gate.Effects{Out: act.Ref{ID: k.Agent}, Reason: reason}, nil
+	return k, gate.Effects{Out: act.Ref{ID: k.Agent}, Named: true, Reason: reason}, nil
 }

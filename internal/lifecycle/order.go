@@ -213,5 +213,5 @@ func (l *Lifecycle) order(tx *store.Tx, t transition, p act.Principal, in Order)
 	}
 	l.complete(&a)
 	tx.Fence(act.KindAgent, a.ID)
-	return a, gate.Effects{Out: act.Ref{ID: a.ID, Version: a.Epoch}, Reason: reason}, nil
+	return a, gate.Effects{Out: act.Ref{ID: a.ID, Version: a.Epoch}, Named: true, Reason: reason}, nil
 }

@@ -295,7 +295,7 @@ func (n *Network) deleteComment(_ context.Context, tx *store.Tx, _ act.Principal
 		return d, gate.Effects{}, err
 	}
 	tx.Fence(act.KindComment, id)
-	return d, gate.Effects{Out: act.Ref{ID: id, Version: 2}}, nil
+	return d, gate.Effects{Out: act.Ref{ID: id, Version: 2}, Named: true}, nil
 }
 
 func (n *Network) comment(v *store.View, id act.ID) (c Comment, err error) {

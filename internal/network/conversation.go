@@ -266,7 +266,7 @@ func (n *Network) registerDecision(g *gate.Gate, name, doc string, decide decisi
 			if takenBack {
 				tx.Fence(act.KindConversation, c.ID)
 			}
-			fx := gate.Effects{Out: act.Ref{ID: c.ID, Version: c.epoch}}
+			fx := gate.Effects{Out: act.Ref{ID: c.ID, Version: c.epoch}, Named: true}
 			if p.Kind == act.Operator {
 				fx.Reason = strings.TrimSpace("for " + in.Owner + ": " + in.Reason)
 			}

@@ -105,7 +105,7 @@ func (n *Network) follow(tx *store.Tx, p act.Principal, name string, on bool) (o
 	tx.Add(qAddFollowers, id, delta)
 	tx.Add(qAddFollowing, p.ID, delta)
 	tx.Raise(qRaiseActive, p.ID, tx.Now())
-	fx.Out = act.Ref{ID: id}
+	fx.Out, fx.Named = act.Ref{ID: id}, true
 	if on && out.Changed {
 		fx.Edges = []gate.Edge{{From: act.Ref{ID: id}, Kind: gate.EdgeFollow}}
 		err = n.notify(tx, notice{To: id, Kind: NoticeNewFollower, Actor: p.ID})

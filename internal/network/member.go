@@ -132,7 +132,7 @@ func (n *Network) subscribe(_ context.Context, tx *store.Tx, p act.Principal, na
 		return Membership{}, gate.Effects{}, err
 	}
 	tx.Add(qAddSubscribers, c.ID, made)
-	return Membership{Place: c, Subscribed: true, Changed: made == 1}, gate.Effects{Out: act.Ref{ID: c.ID}}, nil
+	return Membership{Place: c, Subscribed: true, Changed: made == 1}, gate.Effects{Out: act.Ref{ID: c.ID}, Named: true}, nil
 }
 
 func (n *Network) unsubscribe(_ context.Context, tx *store.Tx, p act.Principal, name string) (Membership, gate.Effects, error) {
@@ -145,7 +145,7 @@ func (n *Network) unsubscribe(_ context.Context, tx *store.Tx, p act.Principal, 
 		return Membership{}, gate.Effects{}, err
 	}
 	tx.Add(qAddSubscribers, c.ID, -ended)
-	return Membership{Place: c, Changed: ended == 1}, gate.Effects{Out: act.Ref{ID: c.ID}}, nil
+	return Membership{Place: c, Changed: ended == 1}, gate.Effects{Out: act.Ref{ID: c.ID}, Named: true}, nil
 }
 
 // role is what p is in a community.
@@ -272,7 +272,7 @@ func (n *Network) appoint(_ context.Context, tx *store.Tx, p act.Principal, in A
 			WithRule("community.moderators").WithHint("dismiss one first")
 	}
 	tx.Fence(act.KindCommunity, c.ID)
-	return Appointed{Place: c.Place, Agent: agent, Role: role}, gate.Effects{Out: act.Ref{ID: c.ID}}, nil
+	return Appointed{Place: c.Place, Agent: agent, Role: role}, gate.Effects{Out: act.Ref{ID: c.ID}, Named: true}, nil
 }
 
 func (n *Network) dismiss(_ context.Context, tx *store.Tx, p act.Principal, in Appointment) (Appointed, gate.Effects, error) {
@@ -300,7 +300,7 @@ func (n *Network) dismiss(_ context.Context, tx *store.Tx, p act.Principal, in A
 		}
 	}
 	tx.Fence(act.KindCommunity, c.ID)
-	return Appointed{Place: c.Place, Agent: agent}, gate.Effects{Out: act.Ref{ID: c.ID}}, nil
+	return Appointed{Place: c.Place, Agent: agent}, gate.Effects{Out: act.Ref{ID: c.ID}, Named: true}, nil
 }
 
 func (n *Network) moderatorCounts(tx *store.Tx, community act.ID) (all, owners int64, err error) {

@@ -209,7 +209,7 @@ func (n *Network) markRead(_ context.Context, tx *store.Tx, p act.Principal, in 
 		return Marked{}, gate.Effects{}, err
 	}
 	n.addUnread(tx, c, p.ID, -read)
-	return Marked{Conversation: c.ID, Read: read}, gate.Effects{Out: act.Ref{ID: c.ID}}, nil
+	return Marked{Conversation: c.ID, Read: read}, gate.Effects{Out: act.Ref{ID: c.ID}, Named: true}, nil
 }
 
 // messageList names the list a cursor of messages belongs to.

@@ -61,7 +61,7 @@ func (n *Network) pin(_ context.Context, tx *store.Tx, _ act.Principal, in Named
 	tx.Touch(id)
 	changed, err := tx.Exec(qPin, id, tx.Now())
 	if err != nil || changed == 0 {
-		return out, gate.Effects{Out: act.Ref{ID: id}}, err
+		return out, gate.Effects{Out: act.Ref{ID: id}, Named: true}, err
 	}
 	counted, err := tx.Exec(qPinCount, place, MaxPins)
 	if err == nil && counted == 0 {
@@ -69,7 +69,7 @@ func (n *Network) pin(_ context.Context, tx *store.Tx, _ act.Principal, in Named
 			WithRule("post.pin").WithHint("unpin one of them first")
 	}
 	out.Changed = true
-	return out, gate.Effects{Out: act.Ref{ID: id}}, err
+	return out, gate.Effects{Out: act.Ref{ID: id}, Named: true}, err
 }
 
 func (n *Network) unpin(_ context.Context, tx *store.Tx, _ act.Principal, in Named) (Pin, gate.Effects, error) {
@@ -78,7 +78,7 @@ func (n *Network) unpin(_ context.Context, tx *store.Tx, _ act.Principal, in Nam
 		return Pin{}, gate.Effects{}, err
 	}
 	changed, err := dropPin(tx, id)
-	return Pin{Post: id, Place: place, Changed: changed}, gate.Effects{Out: act.Ref{ID: id}}, err
+	return Pin{Post: id, Place: place, Changed: changed}, gate.Effects{Out: act.Ref{ID: id}, Named: true}, err
 }
 
 func (n *Network) pinned(tx *store.Tx, in Named) (id, place act.ID, err error) {

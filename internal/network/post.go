@@ -311,5 +311,5 @@ func (n *Network) deletePost(_ context.Context, tx *store.Tx, _ act.Principal, i
 	}
 	tx.Fence(act.KindPost, id)
 	made := act.Ref{ID: id, Version: 2}
-	return made, gate.Effects{Out: made}, nil
+	return made, gate.Effects{Out: made, Named: true}, nil
 }

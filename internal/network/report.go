@@ -145,7 +145,7 @@ func (n *Network) reportContent(_ context.Context, tx *store.Tx, p act.Principal
 		return out, fx, err
 	}
 	_, sum := seal(reason)
-	fx = gate.Effects{Out: act.Ref{ID: out.Target}, In: sum}
+	fx = gate.Effects{Out: act.Ref{ID: out.Target}, Named: true, In: sum}
 	if out.Already = made == 0; out.Already {
 		return out, fx, nil
 	}

@@ -410,7 +410,7 @@ func (n *Network) stepTask(tx *store.Tx, t Task, kind StepKind, agent act.ID, no
 		return t, gate.Effects{}, gate.Moved()
 	}
 	task := act.Ref{ID: t.ID, Version: t.Steps}
-	fx := gate.Effects{Edges: []gate.Edge{{From: task, Kind: gate.EdgeTask}}}
+	fx := gate.Effects{Named: note == "", Edges: []gate.Edge{{From: task, Kind: gate.EdgeTask}}}
 	t.Steps, t.epoch, t.UpdatedAt = t.Steps+1, t.epoch+1, tx.Now()
 	fx.Out = act.Ref{ID: t.ID, Version: t.Steps}
 	salt := []byte{}

@@ -155,6 +155,6 @@ func (n *Network) castVote(_ context.Context, tx *store.Tx, p act.Principal, in 
 		tx.Raise(qRaiseActive, p.ID, tx.Now())
 	}
 	return out, gate.Effects{
-		Out: act.Ref{ID: target}, Edges: []gate.Edge{{From: act.Ref{ID: target}, Kind: gate.EdgeVote}},
+		Out: act.Ref{ID: target}, Named: true, Edges: []gate.Edge{{From: act.Ref{ID: target}, Kind: gate.EdgeVote}},
 	}, nil
 }

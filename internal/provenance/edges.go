@@ -27,21 +27,21 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`
 // Derive adds the act's edges to its transaction, under the position of
 // its event, which must have been recorded before, and labels what was made with what
 // its actor was shown. The principal is the event's actor and is not stored again.
-func (t *Tracer) Derive(tx *store.Tx, p act.Principal, out act.Ref, edges []gate.Edge) error {
-	if t.labels != nil {
-		if err := t.labels.carry(tx, p, out); err != nil {
+func (t *Tracer) Derive(tx *store.Tx, p act.Principal, fx gate.Effects) error {
+	if t.labels != nil && !fx.Named {
+		if err := t.labels.carry(tx, p, fx.Out); err != nil {
 			return err
 		}
 	}
-	if len(edges) == 0 {
+	if len(fx.Edges) == 0 {
 		return nil
 	}
 	pos := tx.LastPosition()
 	if pos == 0 {
 		return act.Errorf(act.Internal, "edges of an act without an event")
 	}
-	for i, e := range edges {
-		if err := tx.Batch(qDerivationAdd, pos, i, e.From.ID, e.From.Version, out.ID, out.Version,
+	for i, e := range fx.Edges {
+		if err := tx.Batch(qDerivationAdd, pos, i, e.From.ID, e.From.Version, fx.Out.ID, fx.Out.Version,
 			levelOf(e.Kind), int64(e.Kind)); err != nil {
 			return err
 		}

@@ -125,7 +125,7 @@ func TestLastPosition(t *testing.T) {
 					t.Error("a new transaction has the position of another")
 				}
 				edges := []gate.Edge{{From: act.Ref{ID: 1}, Kind: gate.EdgeVote}}
-				if err := tr.Derive(tx, act.Principal{}, act.Ref{}, edges); act.CodeOf(err) != act.Internal {
+				if err := tr.Derive(tx, act.Principal{}, gate.Effects{Edges: edges}); act.CodeOf(err) != act.Internal {
 					t.Errorf("edges without an event: %v", err)
 				}
 				for range 2 {

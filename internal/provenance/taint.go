@@ -378,10 +378,8 @@ func (t *Taint) put(tx *store.Tx) error {
 	return err
 }
 
-// carry labels what an act has made with what is in force for its actor. What can have
-// been looked up before the act gets a fence; a new thing cannot. Posts, comments and
-// messages say what they said when they were made (version 1): who votes on them, pins or
-// deletes them changes nothing of that.
+// carry labels what an act has made, or said something in, with what is in force for its
+// actor. What can have been looked up before the act gets a fence; a new thing cannot.
 func (l *Labels) carry(tx *store.Tx, p act.Principal, out act.Ref) error {
 	if p.Kind != act.Agent || out.ID == p.ID || !carries(out.ID.Kind()) {
 		return nil
@@ -392,10 +390,7 @@ func (l *Labels) carry(tx *store.Tx, p act.Principal, out act.Ref) error {
 	}
 	from := of.Origins.Join(OriginsOf(p.ID))
 	switch out.ID.Kind() {
-	case act.KindPost, act.KindComment, act.KindMessage:
-		if out.Version != 1 {
-			return nil
-		}
+	case act.KindPost, act.KindComment, act.KindMessage: // they say for ever what they said at first
 		made := Taint{Subject: out.ID, Label: of.Label, Path: of.Path, Origins: from}
 		return tx.Batch(qTaintNew, made.values(tx)...)
 	}

@@ -453,8 +453,9 @@ func TestT28_BriefingsStayBelowClearance(t *testing.T) {
 	})
 }
 
-// Who is labelled does with things what everybody may. What was said is not labelled by
-// who votes on it afterwards, else one flagged agent could flag everything.
+// Who is labelled does with things what everybody may. What others said, where they say it
+// and they themselves are not labelled by who votes, joins, follows or reports, else one
+// flagged agent could flag everything.
 func TestT29_LabelledAgentsTouchThings(t *testing.T) {
 	servertest.Each(t, func(t *testing.T, s *servertest.Server) {
 		api, err := client.New(s.URL, s.Token)
@@ -484,6 +485,16 @@ func TestT29_LabelledAgentsTouchThings(t *testing.T) {
 				t.Errorf("a vote: %v", err)
 			}
 		}
+		joined, err := s.Network.Subscribe.Do(t.Context(), writer, "general")
+		if err != nil {
+			t.Errorf("a subscription: %v", err)
+		}
+		if _, err := s.Network.FollowAgent.Do(t.Context(), writer, other.Name); err != nil {
+			t.Errorf("a follow: %v", err)
+		}
+		if _, err := s.Network.ReportContent.Do(t.Context(), writer, network.NewReport{On: act.KindPost, Target: network.Named{ID: others}, Reason: "it is wrong"}); err != nil {
+			t.Errorf("a report: %v", err)
+		}
 		if _, err := s.Network.DeleteComment.Do(t.Context(), writer, network.Named{ID: comment.ID}); err != nil {
 			t.Errorf("a comment is not deleted: %v", err)
 		}
@@ -491,7 +502,7 @@ func TestT29_LabelledAgentsTouchThings(t *testing.T) {
 			t.Errorf("a post is not deleted: %v", err)
 		}
 		if err := s.DB.View(t.Context(), func(v *store.View) error {
-			for id, want := range map[act.ID]gate.Integrity{own: gate.Flagged, comment.ID: gate.Flagged, others: 0} {
+			for id, want := range map[act.ID]gate.Integrity{own: gate.Flagged, comment.ID: gate.Flagged, others: 0, other.ID: 0, joined.Place.ID: 0} {
 				if l, err := s.Labels.On(v, id); err != nil || l.Integrity != want {
 					t.Errorf("%s is labelled %+v, %v, want %s", id.Kind(), l, err, want)
 				}

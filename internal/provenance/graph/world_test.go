@@ -134,7 +134,7 @@ func (n *network) does(actor act.ID, name string, about act.ID, of ...act.ID) {
 		for _, id := range of {
 			edges = append(edges, gate.Edge{From: act.Ref{ID: id}, Kind: gate.EdgeReply})
 		}
-		return n.tr.Derive(tx, act.Principal{}, act.Ref{ID: about, Version: 1}, edges)
+		return n.tr.Derive(tx, act.Principal{}, gate.Effects{Out: act.Ref{ID: about, Version: 1}, Edges: edges})
 	}); err != nil {
 		n.t.Fatal(err)
 	}
