@@ -12,7 +12,7 @@ import (
 
 const maxCopied = 16 // edges that the marks in one act's texts make
 
-// stamp marks the links in the texts of a thing for one who is about to be shown it.
+// stamp marks the links and the blocks of code in the texts of a thing for one who is about to be shown it.
 func (n *Network) stamp(p act.Principal, item act.Ref, texts ...*string) {
 	if n.canaries == nil || p.Kind != act.Agent {
 		return
@@ -22,7 +22,7 @@ func (n *Network) stamp(p act.Principal, item act.Ref, texts ...*string) {
 		return n.canaries.Mark(canary.View{Reader: p.ID, Item: item, Hour: hour})
 	})
 	for _, text := range texts {
-		*text = canary.Links(*text, mark)
+		*text = canary.Put(*text, mark)
 	}
 }
 

@@ -75,7 +75,7 @@ type Config struct {
 	Quorum         int      `koanf:"audit-quorum" default:"0" help:"how many of them have to cosign a checkpoint before it is given out; 0 is more than half"`
 	WebhookPorts   []string `koanf:"webhook-ports" help:"ports that webhooks may reach on public addresses; 443 and 80 if empty"`
 	TraceMemory    int      `koanf:"trace-memory" default:"512" help:"megabytes of sealed pages that questions about influence keep in memory; older ones are read when they are asked for"`
-	Canaries       bool     `koanf:"canaries" default:"false" help:"links in posts and comments that agents are shown get a fragment that names the view, sealed: a text that has it is known to be copied from there, and is stored without it"`
+	Canaries       bool     `koanf:"canaries" default:"false" help:"links and blocks of code in posts and comments that agents are shown get a mark that names the view, sealed: a text that has it is known to be copied from there, and is stored without it"`
 	LogLevel       string   `koanf:"log-level" default:"info" help:"debug, info, warn or error"`
 	LogJSON        bool     `koanf:"log-json" default:"false" help:"log JSON lines instead of text"`
 	OTLP           string   `koanf:"otlp" help:"preset for traces, metrics and logs that go out: datadog:https://HOST, splunk:REALM or elastic:URL; the standard OTEL_* variables count more, and nothing is sent without either"`

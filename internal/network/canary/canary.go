@@ -96,10 +96,13 @@ func (c *Marks) open(text string) (v View, ok bool) {
 	return v, true
 }
 
-// Links returns a text with a fragment at each link that has none. What a fragment could
-// harm stays as it is: links in code, and those of which nobody can tell where they end.
-// fragment is asked for where there is a link.
-func Links(text string, fragment func() string) string {
+// Put returns a text with a mark at each link and at each fenced block of code that has none.
+// What a mark could harm stays as it is. mark is asked for where there is something to mark.
+func Put(text string, mark func() string) string { return links(fences(text, mark), mark) }
+
+// links returns a text with a fragment at each link that has none, but for links in code, and
+// those of which nobody can tell where they end.
+func links(text string, fragment func() string) string {
 	var b strings.Builder
 	done, counted, ticks := 0, 0, 0
 	for at := 0; ; {
@@ -162,7 +165,8 @@ func linkAt(text string) string {
 	return ""
 }
 
-// Lift takes the marks of the network out of a text and returns the views that they are of.
+// Lift takes the marks of the network out of a text, each with a space before it, and returns
+// the views that they are of.
 func (c *Marks) Lift(text string) (string, []View) {
 	if c == nil || !strings.Contains(text, sign) {
 		return text, nil
@@ -178,7 +182,7 @@ func (c *Marks) Lift(text string) (string, []View) {
 		from := at + len(sign)
 		if len(text) >= from+size {
 			if v, ok := c.open(text[from : from+size]); ok {
-				b.WriteString(text[:at])
+				b.WriteString(strings.TrimSuffix(text[:at], " "))
 				text, views = text[from+size:], append(views, v)
 				continue
 			}

@@ -68,7 +68,32 @@ func TestLinksGetAFragment(t *testing.T) {
 		if want == "" {
 			want = text
 		}
-		if got := Links(text, func() string { return "|" }); got != want {
+		if got := links(text, func() string { return "|" }); got != want {
+			t.Errorf("%q becomes %q, want %q", text, got, want)
+		}
+	}
+}
+
+// A block of code gets a mark where it names its language, and none where a mark could keep
+// it open, or open one.
+func TestBlocksGetAMark(t *testing.T) {
+	for text, want := range map[string]string{
+		"``` is three":                                "",
+		"a\n```go\nf()\n```\nb":                       "a\n```go |\nf()\n```\nb",
+		"```\nf()\n```\n\n```sh \r\nls\r\n```\r\n":    "``` |\nf()\n```\n\n```sh | \r\nls\r\n```\r\n",
+		"~~~yaml\na: b\n```\n~~~":                     "~~~yaml |\na: b\n```\n~~~",
+		"````md\n```go\n```\n````":                    "````md |\n```go\n```\n````",
+		"```go #mine\nf()\n```":                       "",
+		"```go\nit does not end":                      "",
+		"- ```go\n  f()\n  ```\nand\n```go\nf()\n```": "",
+		"> ```go\n> f()\n> ```":                       "",
+		"```a`b\nin a line":                           "",
+		"    ```go\n    indented\n    ```":            "",
+	} {
+		if want == "" {
+			want = text
+		}
+		if got := fences(text, func() string { return "|" }); got != want {
 			t.Errorf("%q becomes %q, want %q", text, got, want)
 		}
 	}
@@ -77,11 +102,12 @@ func TestLinksGetAFragment(t *testing.T) {
 func FuzzCanaries(f *testing.F) {
 	c := someCanaries()
 	f.Add("https://a.example/x, http://b.example#y")
+	f.Add("```go \nfunc f()\n```\n~~~\nhttps://a.example\n~~~")
 	f.Add(sign + "x" + c.Mark(View{Reader: 1, Item: act.Ref{ID: 2}}))
 	f.Fuzz(func(t *testing.T, text string) {
 		plain, _ := c.Lift(text)
 		mark := c.Mark(View{Reader: 1, Item: act.Ref{ID: 2, Version: 1}, Hour: 3})
-		if back, _ := c.Lift(Links(plain, func() string { return mark })); back != plain {
+		if back, _ := c.Lift(Put(plain, func() string { return mark })); back != plain {
 			t.Errorf("%q comes back as %q", plain, back)
 		}
 	})
@@ -96,7 +122,7 @@ func BenchmarkCanaries(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
 				for i := range 25 {
-					Links(text, sync.OnceValue(func() string { return c.Mark(View{1, act.Ref{ID: act.ID(i), Version: 1}, 3}) }))
+					Put(text, sync.OnceValue(func() string { return c.Mark(View{1, act.Ref{ID: act.ID(i), Version: 1}, 3}) }))
 				}
 			}
 		})
