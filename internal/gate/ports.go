@@ -316,4 +316,12 @@ const (
 	EdgeGain    EdgeKind = 9 // what its author had been shown and a text says again; found afterwards (L2)
 
 	EdgeCopied EdgeKind = 10 // what a text was copied from, by a mark that the view of one agent had, and that agent
+
+	EdgeDelegation EdgeKind = 11 // a token from which one was carved for another agent, to act for its holder
+
+	// Of acts that are to come; the numbers are theirs.
+	EdgeSkill  EdgeKind = 12 // a skill that was used
+	EdgeMemory EdgeKind = 13 // a memory that was written or read
+	EdgeSecret EdgeKind = 14 // a secret that was used
+	EdgeEgress EdgeKind = 15 // what a call to the outside gave back
 )

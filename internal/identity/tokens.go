@@ -284,10 +284,15 @@ func (i *Issuer) exchange(_ context.Context, tx *store.Tx, p act.Principal, in N
 	if err := addGrant(tx, &out.Grant); err != nil {
 		return out, fx, err
 	}
-	if from.Holder != p.ID && act.Micros(out.Grant.Authority.Expires)-tx.Now() > TokenLife.Microseconds() {
+	fx.Out = act.Ref{ID: out.Grant.ID}
+	if from.Holder == p.ID {
+		return out, fx, nil
+	}
+	fx.Edges = []gate.Edge{{From: act.Ref{ID: from.ID}, Kind: gate.EdgeDelegation}}
+	if act.Micros(out.Grant.Authority.Expires)-tx.Now() > TokenLife.Microseconds() {
 		out.Refresh, err = i.addRefresh(tx, &out.Grant)
 	}
-	return out, gate.Effects{Out: act.Ref{ID: out.Grant.ID}}, err
+	return out, fx, err
 }
 
 // addRefresh makes a refresh token of a grant.

@@ -198,6 +198,11 @@ func (r *reverse) causes(c *Cause) ([]found, error) {
 	if c.Actor == 0 {
 		return all, nil
 	}
+	actor := g.agents.number[c.Actor]
+	if item, born, known := g.log.birth(g, actor); known && born < place {
+		byItem[item] = len(all)
+		all = append(all, found{item: item, level: levelNamed, how: "spawn", by: g.log.seq[born]})
+	}
 	if err := r.shownTo(c.Actor, c.Seq, func(cols *columns, page uint32) {
 		for at, item := range cols.Page(int(page)) {
 			n, known := byItem[item]
@@ -218,7 +223,7 @@ func (r *reverse) causes(c *Cause) ([]found, error) {
 		return nil, err
 	}
 	// What it named in earlier acts it knew, even where no showing is on record.
-	for _, i := range g.log.namers[g.agents.number[c.Actor]] {
+	for _, i := range g.log.namers[actor] {
 		if g.log.stated[i] >= place {
 			break
 		}

@@ -158,7 +158,8 @@ func (w *walk) network(t *trail) *flowNet {
 	return n
 }
 
-// between lists which things led to which agents: showings, and what acts named.
+// between lists which things led to which agents: showings, what acts named, and births, by
+// which an agent leads to itself.
 func (w *walk) between(t *trail) (list []link) {
 	all := make(map[link]struct{})
 	if t == w.possible {
@@ -169,6 +170,11 @@ func (w *walk) between(t *trail) (list []link) {
 		one := link{l.source[i], l.actor[place]}
 		if t == w.possible || l.level[i] >= levelLikely {
 			all[one] = struct{}{}
+		}
+	}
+	for _, m := range t.items {
+		if child := w.g.agents.number[w.g.items.ids[m.node]]; child != 0 {
+			all[link{m.node, child}] = struct{}{}
 		}
 	}
 	for one := range all {

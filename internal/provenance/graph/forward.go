@@ -9,6 +9,9 @@ import (
 // having been shown it.
 const levelLikely = 2
 
+// levelNamed is what an act itself says: an agent that makes another says what that is for.
+const levelNamed = 3
+
 // Start is where a question forward begins: with things, whoever made them, and with
 // all that agents do after an act.
 type Start struct {
@@ -316,7 +319,7 @@ func (t *trail) did(w *walk, place uint32) {
 	l := &w.g.log
 	agent, item, d := l.actor[place], l.item[place], &l.deeds[l.deed[place]]
 	t.acts[l.deed[place]]++
-	if !d.makes || item == 0 || w.only != nil && !w.only[w.g.items.ids[item]] {
+	if !d.makes || item == 0 || bool(d.grants) && !l.handed[item] || w.only != nil && !w.only[w.g.items.ids[item]] {
 		return
 	}
 	by := t.agents[t.agentAt[agent]-1]
@@ -325,9 +328,8 @@ func (t *trail) did(w *walk, place uint32) {
 	if !d.births {
 		return
 	}
-	if child, known := w.g.agents.number[w.g.items.ids[item]]; known {
-		t.agent(mark{node: child, via: item, seq: m.seq, at: m.at, gen: m.gen + 1, level: levelLikely})
-	}
+	child := w.g.agents.number[w.g.items.ids[item]]
+	t.agent(mark{node: child, via: item, seq: m.seq, at: m.at, gen: m.gen + 1, level: levelNamed})
 }
 
 // reach is what the walk has found, with ids.

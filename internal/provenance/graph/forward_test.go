@@ -33,31 +33,35 @@ func (n naive) item(item, i int) bool {
 // named reports whether a deed names something reached.
 func (n naive) named(i int) bool {
 	d := n.world[i]
-	return d.makes >= 0 && (n.least == 1 || d.level >= n.least) && slices.ContainsFunc(d.of, func(it int) bool { return n.item(it, i) })
+	return !d.shows() && (n.least == 1 || d.level >= n.least) && slices.ContainsFunc(d.of, func(it int) bool { return n.item(it, i) })
 }
 
 // agent reports whether an agent was reached when i deeds had been done.
 func (n naive) agent(agent, i int) bool {
 	for i--; i >= 0; i-- {
 		d := n.world[i]
+		if d.born > 0 && d.born == agent && (n.named(i) || n.least == 1 && n.agent(d.agent, i+1)) {
+			return true
+		}
 		if d.agent != agent {
 			continue
 		}
 		if n.named(i) {
 			return true
 		}
-		if n.least == 1 && d.makes < 0 && slices.ContainsFunc(d.of, func(it int) bool { return n.item(it, i) }) {
+		if n.least == 1 && d.shows() && slices.ContainsFunc(d.of, func(it int) bool { return n.item(it, i) }) {
 			return true
 		}
 	}
 	return false
 }
 
-// anyWorld draws a world of a few agents who are shown each other's items and answer
-// them.
+// anyWorld draws a world of a few agents who are shown each other's items, answer them, and
+// make each other.
 func anyWorld(rt *rapid.T) (world []deedDone, agents, items int) {
 	agents = rapid.IntRange(1, 6).Draw(rt, "agents")
 	var author []int
+	born := make(map[int]bool)
 	for range rapid.IntRange(1, 24).Draw(rt, "deeds") {
 		d := deedDone{agent: rapid.IntRange(0, agents-1).Draw(rt, "agent"), makes: -1, level: uint8(rapid.IntRange(1, 4).Draw(rt, "level"))}
 		for i := range author {
@@ -65,7 +69,10 @@ func anyWorld(rt *rapid.T) (world []deedDone, agents, items int) {
 				d.of = append(d.of, i)
 			}
 		}
-		if len(d.of) == 0 || rapid.Bool().Draw(rt, "makes") {
+		child := rapid.IntRange(1, 12).Draw(rt, "child")
+		if len(author) > 0 && child < agents && child != d.agent && !born[child] {
+			d.born, born[child] = child, true
+		} else if len(d.of) == 0 || rapid.Bool().Draw(rt, "makes") {
 			d.makes = len(author)
 			author = append(author, d.agent)
 		}

@@ -35,14 +35,15 @@ type log struct {
 	likely int64               // how many of the derivations were found afterwards (level L2)
 	wrong  int64               // and how many of a million of those are wrong at most
 
-	deeds []deed
-	named map[string]uint16
-	made  []uint32            // by item: 1 + the place of the first act that made it
-	again map[uint32][]uint32 // by item: the places of those after it
+	handed map[uint32]bool // items: tokens from which others' were carved
+	deeds  []deed
+	named  map[string]uint16
+	made   []uint32            // by item: 1 + the place of the first act that made it
+	again  map[uint32][]uint32 // by item: the places of those after it
 }
 
 func newLog() log {
-	return log{named: make(map[string]uint16), again: make(map[uint32][]uint32), namers: make(map[uint32][]uint32)}
+	return log{named: make(map[string]uint16), again: make(map[uint32][]uint32), namers: make(map[uint32][]uint32), handed: make(map[uint32]bool)}
 }
 
 func (l *log) bytes() int64 {
@@ -55,7 +56,12 @@ type deed struct {
 	kind  string // for counting: post, comment, vote
 	makes bool   // what it is about says something else afterwards, so who is shown it may be influenced by its actor
 	births
+	grants
 }
+
+// grants says that what an act is about is a token. It is of use to others only where
+// somebody was given it to act by.
+type grants bool
 
 // births says that what an act is about is an agent, which does from then on what its
 // maker wanted.
@@ -87,6 +93,8 @@ func deedOf(name string, about act.Kind) deed {
 		case "update":
 			d.kind, d.makes = "profile", true
 		}
+	case "token":
+		d.kind, d.makes, d.grants = noun, true, true
 	case "avatar", "community", "label":
 		d.kind, d.makes = noun, slices.Contains([]string{"create", "define", "prompt", "set", "update", "picture"}, verb)
 	case "content", "notification", "approval", "report", "queue", "webhook", "trace":
@@ -175,6 +183,9 @@ func (l *log) add(g *Graph, seq int64, name string, about, actor act.ID, at int6
 	item := g.items.of(about)
 	l.seq, l.at = append(l.seq, seq), append(l.at, at)
 	l.actor, l.item, l.deed = append(l.actor, g.agents.of(actor)), append(l.item, item), append(l.deed, n)
+	if l.deeds[n].births {
+		g.agents.of(about) // it is reached before it has done anything
+	}
 	if l.deeds[n].makes && item != 0 {
 		if grow := int(item) + 1 - len(l.made); grow > 0 {
 			l.made = append(l.made, make([]uint32, grow)...)
@@ -195,7 +206,11 @@ func (l *log) state(g *Graph, seq int64, source act.ID, level uint8, how gate.Ed
 	}
 	actor := l.actor[place]
 	l.namers[actor] = append(l.namers[actor], uint32(len(l.stated))) //nolint:gosec // four billion derivations
-	l.stated, l.source = append(l.stated, place), append(l.source, g.items.of(source))
+	item := g.items.of(source)
+	if how == gate.EdgeDelegation {
+		l.handed[item] = true
+	}
+	l.stated, l.source = append(l.stated, place), append(l.source, item)
 	l.level, l.how = append(l.level, level), append(l.how, how)
 }
 
@@ -203,6 +218,16 @@ func (l *log) state(g *Graph, seq int64, source act.ID, level uint8, how gate.Ed
 func (l *log) placeOf(seq int64) (place uint32, found bool) {
 	n, found := slices.BinarySearch(l.seq, seq)
 	return uint32(n), found //nolint:gosec // four billion acts
+}
+
+// birth returns the place of the act that made an agent, where another agent did, with the
+// agent as an item.
+func (l *log) birth(g *Graph, agent uint32) (item, place uint32, found bool) {
+	if item, found = g.items.number[g.agents.ids[agent]]; !found || int(item) >= len(l.made) || l.made[item] == 0 {
+		return 0, 0, false
+	}
+	place = l.made[item] - 1
+	return item, place, bool(l.deeds[l.deed[place]].births)
 }
 
 // names returns what the act at a place names: a range of the derivations.
@@ -233,6 +258,7 @@ var howNames = map[gate.EdgeKind]string{
 	gate.EdgeReply: "reply", gate.EdgeVote: "vote", gate.EdgeMention: "mention", gate.EdgeFollow: "follow",
 	gate.EdgeMessage: "message", gate.EdgeTask: "task", gate.EdgePrompt: "prompt",
 	gate.EdgeContext: "context", gate.EdgeGain: "said again", gate.EdgeCopied: "copied",
+	gate.EdgeDelegation: "delegation", gate.EdgeSkill: "skill", gate.EdgeMemory: "memory", gate.EdgeSecret: "secret", gate.EdgeEgress: "egress",
 }
 
 // howName is the name of a way, "named" for one that came later than this list.

@@ -19,7 +19,11 @@ type deedDone struct {
 	makes int   // number of the item, -1 for a showing
 	of    []int // what it names, or what is shown
 	level uint8
+	born  int // number of the agent that it makes, 0 for none; makes is -1 then
 }
+
+// shows reports whether it is a showing.
+func (d deedDone) shows() bool { return d.makes < 0 && d.born == 0 }
 
 func idOf(kind act.Kind, n int) act.ID { return act.ID(int64(n+1)<<22 | int64(kind)<<17) }
 func agentNo(n int) act.ID             { return idOf(act.KindAgent, n) }
@@ -32,7 +36,7 @@ func planted(world []deedDone, blocks int) *Graph {
 	seq := int64(0)
 	for i, d := range world {
 		at := int64(i+1) * 1000
-		if d.makes < 0 {
+		if d.shows() {
 			x := provenance.Exposure{AfterSeq: seq, Pos: int64(i), At: at, Reader: agentNo(d.agent), Channel: "feed.read", Count: 1}
 			for _, it := range d.of {
 				x.Items = append(x.Items, act.Ref{ID: itemNo(it), Version: 1})
@@ -41,7 +45,11 @@ func planted(world []deedDone, blocks int) *Graph {
 			continue
 		}
 		seq++
-		g.log.add(g, seq, "comment.create", itemNo(d.makes), agentNo(d.agent), at)
+		if d.born > 0 {
+			g.log.add(g, seq, "agent.spawn", agentNo(d.born), agentNo(d.agent), at)
+		} else {
+			g.log.add(g, seq, "comment.create", itemNo(d.makes), agentNo(d.agent), at)
+		}
 		for _, it := range d.of {
 			g.log.state(g, seq, itemNo(it), d.level, gate.EdgeReply)
 		}
