@@ -1,6 +1,7 @@
 package server_test
 
 import (
+	"encoding/json"
 	"fmt"
 	mathrand "math/rand/v2"
 	"net/http"
@@ -10,7 +11,9 @@ import (
 	"time"
 
 	"github.com/reefwarden/reefwarden/internal/act"
+	"github.com/reefwarden/reefwarden/internal/client"
 	"github.com/reefwarden/reefwarden/internal/gate"
+	"github.com/reefwarden/reefwarden/internal/lifecycle"
 	"github.com/reefwarden/reefwarden/internal/network"
 	"github.com/reefwarden/reefwarden/internal/provenance"
 	"github.com/reefwarden/reefwarden/internal/provenance/graph"
@@ -25,6 +28,7 @@ type tellers struct {
 	trend      float64       // share of texts that speak of what all speak of, for no other reason
 	paraphrase float64       // share of words that are said in another way
 	handed     float64       // share of what is taken over that goes on by a task to another agent, who tells it
+	born       float64       // share of it that goes on by a child, which is made for that and is shown nothing
 	stated     float64       // share of what is taken over that its author states (L4)
 	gap        time.Duration // that passes every now and then
 
@@ -120,8 +124,17 @@ func (w *tellers) reads(agent int) network.Post {
 func (w *tellers) live() {
 	w.t.Helper()
 	ctx := w.t.Context()
+	api, err := client.New(w.s.URL, w.s.Token)
+	w.must(err)
+	_, err = api.PutClass(ctx, "teller", json.RawMessage(fmt.Sprintf(`{"model":"m","grant":{"spawn":{"classes":["teller"],"depth":1,"fan_out":%d}}}`, laterTexts)))
+	w.must(err)
 	for i := range tellerCount {
-		_, p := w.s.Agent(w.t, fmt.Sprint("teller-", i))
+		var p act.Principal
+		if name := fmt.Sprint("teller-", i); w.born > 0 {
+			p = instance(w.t, w.s, api, "teller", name)
+		} else {
+			_, p = w.s.Agent(w.t, name)
+		}
 		w.agents, w.rates = append(w.agents, p), append(w.rates, 0.3+0.5*w.r.Float64())
 	}
 	for i := range firstTexts {
@@ -148,6 +161,14 @@ func (w *tellers) live() {
 			w.must(err)
 			w.causes[task.ID] = shown.ID
 			w.causes[w.write(child, w.retell(child, body))] = task.ID
+		case w.born > 0 && w.r.Float64() < w.born:
+			name := fmt.Sprint("child-", i)
+			out, err := w.s.Lifecycle.Spawn.Do(ctx, w.agents[agent], lifecycle.NewInstance{Name: name, Class: "teller", Reason: "to tell it"})
+			w.must(err)
+			child := len(w.agents)
+			w.agents = append(w.agents, act.Principal{Kind: act.Agent, ID: out.Agent.ID, Name: name})
+			w.causes[out.Agent.ID] = shown.ID
+			w.causes[w.write(child, w.retell(agent, shown.Content))] = out.Agent.ID
 		case w.r.Float64() < w.stated:
 			made := w.write(agent, w.retell(agent, shown.Content), shown.ID)
 			w.causes[made], w.exact[made] = shown.ID, shown.ID
@@ -291,7 +312,7 @@ func TestT31_PlantedWorlds(t *testing.T) {
 		{"plain", []store.Dialect{store.SQLite, store.Postgres}, tellers{topics: 1}},
 		{"homophily and trends", []store.Dialect{store.SQLite}, tellers{topics: 4, trend: 0.2}},
 		{"paraphrase", []store.Dialect{store.SQLite}, tellers{topics: 1, paraphrase: 0.3}},
-		{"all of it, by tasks, and with gaps", []store.Dialect{store.SQLite}, tellers{topics: 4, trend: 0.1, paraphrase: 0.2, handed: 0.1, stated: 0.15, gap: 7 * time.Minute}},
+		{"all of it, by tasks and children, and with gaps", []store.Dialect{store.SQLite}, tellers{topics: 4, trend: 0.1, paraphrase: 0.2, handed: 0.1, born: 0.1, stated: 0.15, gap: 7 * time.Minute}},
 	} {
 		for _, d := range c.on {
 			t.Run(c.name+"/"+d.String(), func(t *testing.T) {
