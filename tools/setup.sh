@@ -18,10 +18,20 @@ have_postgres() {
   return 1
 }
 
+# The system's own Python has Debian's modules; another may come before it in PATH.
+have_readers() {
+  local python
+  for python in python3 /usr/bin/python3; do
+    "$python" -c 'import networkx, prov.model' >/dev/null 2>&1 && return
+  done
+  return 1
+}
+
 # Sets missing to the Debian packages whose programs are not here.
 look() {
   missing=()
   have_postgres || missing+=(postgresql)
+  have_readers || missing+=(python3 python3-networkx python3-prov)
   local tool
   for tool in jq curl strace chromium; do
     have "$tool" || missing+=("$tool")
@@ -44,7 +54,7 @@ fi
 if [ "${#missing[@]}" -gt 0 ]; then
   say "the tests need these Debian packages: ${missing[*]}"
   say "install them with: sudo apt-get update && sudo apt-get install --no-install-recommends ${missing[*]}"
-  say "(elsewhere: the PostgreSQL 15 or newer server programs, jq, curl, strace and Chromium as chromium)"
+  say "(elsewhere: the PostgreSQL 15 or newer server programs, jq, curl, strace, Chromium as chromium, and Python 3 with networkx and prov)"
   exit 1
 fi
 

@@ -95,7 +95,7 @@ func reasonsDrawing(out *client.Reasons) *drawing {
 // Answers about influence, written as GraphML and as PROV-JSON, are read by programs of
 // others, which find in them what the answer says.
 func TestThirdPartyTraceReaders(t *testing.T) {
-	node, dir := servertest.Package(t, servertest.ThirdParty, "graphology-graphml")
+	python, dir := servertest.Python(t)
 	s := servertest.Start(t, servertest.Config(t, store.SQLite))
 	ctx := t.Context()
 	must := func(err error) {
@@ -143,7 +143,7 @@ func TestThirdPartyTraceReaders(t *testing.T) {
 				t.Fatalf("%v: %d nodes, %d edges", err, len(want.nodes), len(want.edges[0]))
 			}
 			files := t.TempDir()
-			cmd := exec.Command(node, "traces.mjs")
+			cmd := exec.Command(python, "traces.py")
 			cmd.Dir, cmd.Env = dir, os.Environ()
 			for name, form := range map[string]string{"REEF_GRAPHML": "graphml", "REEF_PROV": "prov"} {
 				file := filepath.Join(files, form)

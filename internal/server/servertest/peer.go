@@ -57,6 +57,19 @@ func Package(t testing.TB, folder, name string) (node, dir string) {
 	return node, dir
 }
 
+// Python returns an interpreter that has the modules of test/thirdparty's scripts, which may be
+// the system's own and not the first in PATH, and their folder; see storetest.Missing.
+func Python(t testing.TB) (python, dir string) {
+	t.Helper()
+	for _, python := range []string{"python3", "/usr/bin/python3"} {
+		if exec.CommandContext(t.Context(), python, "-c", "import networkx, prov.model").Run() == nil {
+			return python, filepath.Join("..", "..", "test", ThirdParty)
+		}
+	}
+	storetest.Missing(t, "no python3 has the modules networkx and prov: run tools/setup.sh")
+	return "", ""
+}
+
 // Compatible starts a server with the settings under which Moltbook's clients find
 // what they are used to, as the documents recommend them, and more of the flags of
 // reef serve beside them.
