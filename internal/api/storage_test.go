@@ -115,6 +115,8 @@ var nativeBodies = map[string]any{
 	"agent.appeal":   map[string]any{"reason": "x"},
 	"agent.adopt":    map[string]any{"owner": "y", "reason": "x"},
 	"budget.report":  map[string]any{"tokens": 1},
+	"quota.set":      map[string]any{"limit": 1, "reason": "x"},
+	"quota.drop":     map[string]any{"reason": "x"},
 
 	"policy.activate": map[string]any{"reason": "x"},
 	"policy.revert":   map[string]any{"reason": "x"},
