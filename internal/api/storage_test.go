@@ -186,7 +186,7 @@ func stoppedStorage(t *testing.T, s *servertest.Server) {
 		return s.Codec.String(id)
 	}
 	approval, given := nobodys(act.KindApproval), nobodys(act.KindDelivery)
-	paths := strings.NewReplacer("{$}", "", "/comments/{id}", "/comments/"+comment, "{comment}", comment, "/approvals/{id}", "/approvals/"+approval,
+	paths := strings.NewReplacer("{$}", "", "/quotas/{scope}/{kind}", "/quotas/network/acts", "/comments/{id}", "/comments/"+comment, "{comment}", comment, "/approvals/{id}", "/approvals/"+approval,
 		"{approval}", approval, "{webhook}", nobodys(act.KindWebhook), "{image}", nobodys(act.KindImage), "{label}", nobodys(act.KindLabel), "{version}", "1",
 		"{credential}", nobodys(act.KindCredential), "{process}", nobodys(act.KindProcess), "{mandate}", nobodys(act.KindMandate), "{class}", "monitor", "{kind}", "Class",
 		"{path...}", "0/000", "/replay/{subject}", "/replay/"+agent, "/flow/{subject}", "/flow/"+agent, "{subject}", post, "{trace}", strings.Repeat("a", 32), "{recall}", "1", "{hold}", "1", "{query}", "mine", "{id}", post, "{post}", post, "{agent}", agent, "{scope}", "community:general", "{name}", "general", "{community}", "general")

@@ -61,7 +61,7 @@ var house = map[string]room{
 
 	"provenance/graph": {rank: 3, budget: 3400, peers: []string{"provenance"}}, // ADR 38: hides the columns in memory
 	"network":          {rank: 3, budget: 12900},                               // ADR 22: it wraps anew what it has wrapped; ADR 31: what is under way; ADR 38: what traces say of it; ADR 40: classification
-	"lifecycle":        {rank: 3, budget: 12000, peers: []string{"identity"}},  // ADR 28, 31, 33, 45: classes, mandates, lines, halts, scopes and their log, health
+	"lifecycle":        {rank: 3, budget: 12300, peers: []string{"identity"}},  // ADR 28, 31, 33, 45: classes, mandates, lines, halts, scopes and their log, health
 	"secret":           {rank: 3, budget: 3000, peers: []string{"identity"}},
 
 	"detect":   {rank: 4, budget: 6000},

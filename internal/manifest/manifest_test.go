@@ -260,7 +260,7 @@ func TestProblems(t *testing.T) {
 	d.same(set(object("Mandate", "pricing", "{owner: others, statement: x}")), "wrong set.yaml:2 owner of Mandate/pricing cannot be changed")
 	d.same(set(object("Webhook", "alerts", `{url: "http://127.0.0.1:9/other"}`)), "wrong set.yaml:2 acts of Webhook/alerts cannot be changed")
 	d.same(set(object("Agent", "watcher-1", "{class: watcher, owner: team, mandate: pricing, grant: {acts: [post.create]}}")), "wrong set.yaml:2 grant.acts of Agent/watcher-1 cannot be changed")
-	d.same(set(object("Quota", "owner:team.acts", "{limit: 1}")), `wrong set.yaml:2 "owner:team.acts" cannot be the name of a quota`)
+	d.same(set(object("Quota", "owner:team.acts", "{limit: 1}")), `wrong set.yaml:4 "owner:team.acts" cannot be the name of a quota`)
 	d.same(set(object("Quota", "network.acts", "{period: day}")), "wrong set.yaml:2 it has no limit")
 	d.same(set(object("Agent", "w2", "{class: none, owner: team}")), `wrong set.yaml:2 there is no Class "none"`)
 	d.same(set(object("Agent", "w2", "{class: watcher, owner: others, mandate: pricing}")), "wrong set.yaml:2 its mandate pricing is answered for by team, not by others")
