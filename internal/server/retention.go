@@ -96,7 +96,7 @@ func Retention(c Config) []Kept {
 		{Table: "budget", Owner: "lifecycle", Grows: "an agent whose class bounds what it may use up", Each: each(4, "agent")},
 		{Table: "quota", Owner: "lifecycle", Grows: "a quota of the network, of a team or of a class", Fixed: lifecycle.MaxQuotas, Note: "one that is dropped goes at once"},
 		{Table: "quota_block", Owner: "lifecycle", Grows: "a node whose agents are under a quota", Each: each(act.MaxNode+1, "quota")},
-		{Table: "quota_use", Owner: "lifecycle", Grows: "an agent that reports what it uses under a quota", Each: each(3*3, "agent"), Note: "one that ends takes them along"},
+		{Table: "quota_use", Owner: "lifecycle", Grows: "an agent that reports what it uses under a quota", Each: each(3*3, "agent"), Note: "and as many for each team or class that it was in before; one that ends takes them along"},
 		{Table: "lease", Owner: "lifecycle", Grows: "an agent whose class asks for heartbeats", Each: each(1, "agent"), Note: "one that ends gives it up"},
 		{Table: "assent", Owner: "lifecycle", Grows: "an approval of several that are wanted", Each: each(5, "approval")},
 		{Table: "notice", Owner: "lifecycle", Grows: "a rule of an agent's class that finds something", Each: each(21, "agent"), Note: "one for each rule and each warning of a budget; an agent that ends takes them along, the record keeps what was found"},
