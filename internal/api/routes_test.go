@@ -101,7 +101,7 @@ func TestRoutesNameRegisteredActs(t *testing.T) {
 		// identity provider does has one where there is such a provider.
 		own := name == "session.lapse" || name == "taint.raise" || name == "trace.widen" || name == "scope.finish" || strings.HasPrefix(name, "system.") || strings.HasPrefix(name, "drill.") ||
 			slices.Contains([]string{
-				"agent.expire", "agent.lapse", "agent.end", "agent.rebind", "health.alert", "health.stop", "rollout.step", "rollout.revert", "network.restore", "key.activate",
+				"agent.expire", "agent.lapse", "agent.end", "agent.rebind", "health.alert", "health.stop", "quota.alert", "rollout.step", "rollout.revert", "network.restore", "key.activate",
 			}, name)
 		if !served && !own {
 			t.Errorf("no door serves %s", name)

@@ -115,6 +115,8 @@ var nativeBodies = map[string]any{
 	"agent.appeal":   map[string]any{"reason": "x"},
 	"agent.adopt":    map[string]any{"owner": "y", "reason": "x"},
 	"budget.report":  map[string]any{"tokens": 1},
+	"quota.set":      map[string]any{"limit": 1, "reason": "x"},
+	"quota.drop":     map[string]any{"reason": "x"},
 
 	"policy.activate": map[string]any{"reason": "x"},
 	"policy.revert":   map[string]any{"reason": "x"},
@@ -184,7 +186,7 @@ func stoppedStorage(t *testing.T, s *servertest.Server) {
 		return s.Codec.String(id)
 	}
 	approval, given := nobodys(act.KindApproval), nobodys(act.KindDelivery)
-	paths := strings.NewReplacer("{$}", "", "/comments/{id}", "/comments/"+comment, "{comment}", comment, "/approvals/{id}", "/approvals/"+approval,
+	paths := strings.NewReplacer("{$}", "", "/quotas/{scope}/{kind}", "/quotas/network/acts", "/comments/{id}", "/comments/"+comment, "{comment}", comment, "/approvals/{id}", "/approvals/"+approval,
 		"{approval}", approval, "{webhook}", nobodys(act.KindWebhook), "{image}", nobodys(act.KindImage), "{label}", nobodys(act.KindLabel), "{version}", "1",
 		"{credential}", nobodys(act.KindCredential), "{process}", nobodys(act.KindProcess), "{mandate}", nobodys(act.KindMandate), "{class}", "monitor", "{kind}", "Class",
 		"{path...}", "0/000", "/replay/{subject}", "/replay/"+agent, "/flow/{subject}", "/flow/"+agent, "{subject}", post, "{trace}", strings.Repeat("a", 32), "{recall}", "1", "{hold}", "1", "{query}", "mine", "{id}", post, "{post}", post, "{agent}", agent, "{scope}", "community:general", "{name}", "general", "{community}", "general")

@@ -61,12 +61,12 @@ var house = map[string]room{
 
 	"provenance/graph": {rank: 3, budget: 3400, peers: []string{"provenance"}}, // ADR 38: hides the columns in memory
 	"network":          {rank: 3, budget: 12900},                               // ADR 22: it wraps anew what it has wrapped; ADR 31: what is under way; ADR 38: what traces say of it; ADR 40: classification
-	"lifecycle":        {rank: 3, budget: 11500, peers: []string{"identity"}},  // ADR 28, 31, 33: classes, mandates, lines, halts, scopes and their log, health
+	"lifecycle":        {rank: 3, budget: 12300, peers: []string{"identity"}},  // ADR 28, 31, 33, 45: classes, mandates, lines, halts, scopes and their log, health
 	"secret":           {rank: 3, budget: 3000, peers: []string{"identity"}},
 
 	"detect":   {rank: 4, budget: 6000},
 	"site":     {rank: 4, budget: 3000},
-	"manifest": {rank: 4, budget: 3000},
+	"manifest": {rank: 4, budget: 3200}, // ADR 45: quotas
 	"export":   {rank: 4, budget: 2500}, // ADR 39: spans, OCSF and its sinks
 
 	"api":          {rank: 5, budget: 2500},

@@ -50,6 +50,7 @@ var tables = map[string]table{
 	"outcome":  {owner: "lifecycle", unique: []string{"mandate, n"}},
 	"budget":   {owner: "lifecycle", unique: []string{"agent, kind"}},
 	"lease":    {owner: "lifecycle", unique: []string{"agent"}},
+	"quota":    {owner: "lifecycle", unique: []string{"id", "scope, kind"}, small: "a row for each quota, lifecycle.MaxQuotas at most"},
 	"assent":   {owner: "lifecycle", unique: []string{"approval, operator"}},
 	"process":  {owner: "lifecycle", unique: []string{"id"}},
 	"hosted":   {owner: "lifecycle", unique: []string{"agent"}},
@@ -60,6 +61,8 @@ var tables = map[string]table{
 
 	"containment": {owner: "lifecycle", unique: []string{"scope, target, label, does"}, small: "a row for each order about a scope, lifecycle.MaxContained at most"},
 
+	"quota_block": {owner: "lifecycle", unique: []string{"id", "quota, node"}},
+	"quota_use":   {owner: "lifecycle", unique: []string{"quota, agent"}},
 	"rebinding":   {owner: "lifecycle", unique: []string{"agent"}},
 	"drill":       {owner: "lifecycle", unique: []string{"control"}, small: "a row for each control that drills try"},
 	"restoration": {owner: "lifecycle", unique: []string{"n"}, small: "a row for each restore"},

@@ -74,13 +74,17 @@ func (a *app) agentBudget() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		t := table{header: []string{"KIND", "GRANTED", "USED", "CHILDREN", "LEFT", "COUNTED BY"}, whole: list}
+		t := table{header: []string{"KIND", "GRANTED", "USED", "CHILDREN", "LEFT", "COUNTED BY", "OF"}, whole: list}
 		for _, b := range list {
 			by := "the network"
 			if b.Reported {
 				by = "the agent"
 			}
-			t.rows = append(t.rows, []string{b.Kind, fmt.Sprint(b.Granted), fmt.Sprint(b.Used), fmt.Sprint(b.Carved), fmt.Sprint(b.Left), by})
+			of := "itself"
+			if b.Scope != "" {
+				of = b.Scope
+			}
+			t.rows = append(t.rows, []string{b.Kind, fmt.Sprint(b.Granted), fmt.Sprint(b.Used), fmt.Sprint(b.Carved), fmt.Sprint(b.Left), by, of})
 			t.names = append(t.names, b.Kind)
 			t.items = append(t.items, b)
 		}
@@ -127,7 +131,7 @@ func endsAt(at time.Time) string {
 func (a *app) agentNotices() *cobra.Command {
 	c := &cobra.Command{
 		Use: "notices", Short: "List what rules of classes have found about agents, and what was done", Args: cobra.NoArgs,
-		Long: "List alerts and stops by the rules of classes (health, budgets that are nearly used up), the\n" +
+		Long: "List alerts and stops by the rules of classes (health, budgets and quotas that are nearly used up), the\n" +
 			"newest first, with what was found. reef agent appeal lets an agent go on that was stopped so.",
 	}
 	a.outputFlag(c)
@@ -142,7 +146,7 @@ func (a *app) agentNotices() *cobra.Command {
 		}
 		t := table{header: []string{"NAME", "RULE", "DONE", "AT", "EVIDENCE"}, whole: list}
 		for _, n := range list {
-			t.rows = append(t.rows, []string{n.Agent, n.Rule, n.Does, n.At.Format(time.RFC3339), n.Evidence})
+			t.rows = append(t.rows, []string{orDash(n.Agent), n.Rule, n.Does, n.At.Format(time.RFC3339), n.Evidence})
 			t.names = append(t.names, n.Agent)
 			t.items = append(t.items, n)
 		}

@@ -226,6 +226,9 @@ type Budget struct {
 	Carved   int64  `json:"carved"`
 	Left     int64  `json:"left"`
 	Reported bool   `json:"reported"`
+
+	Scope    string    `json:"scope"` // of a quota above it; "" for what is its own
+	RenewsAt time.Time `json:"renews_at"`
 }
 
 // Budgets shows what an agent may use up, by its name or id.

@@ -247,13 +247,34 @@ var errMoved = errors.New("moved")
 const (
 	maxRedo   = 8  // tries while what an act is aimed at moves
 	maxBehind = 64 // tries that met what this node had not applied yet
+
+	maxLacking = 256 // tries that lacked something which was then brought
 )
+
+// lack is what an act's transaction needs and cannot bring about itself.
+type lack struct {
+	mend func(context.Context) error
+}
+
+func (*lack) Error() string { return "something has to be brought first" }
+
+// Lack is returned within an act's transaction that lacks something: it is undone, mend
+// brings what is missing, outside, and the act starts again. An error of mend is the act's.
+func Lack(mend func(context.Context) error) error { return &lack{mend} }
 
 // redo does an act until nothing has moved under it.
 func (g *Gate) redo(ctx context.Context, once func() error) (err error) {
-	for moved, behind := 0, 0; moved < maxRedo && behind < maxBehind; {
+	for moved, behind, lacking := 0, 0, 0; moved < maxRedo && behind < maxBehind && lacking < maxLacking; {
 		applied := g.fence.number()
-		if err = once(); !errors.Is(err, errMoved) {
+		err = once()
+		if l, ok := errors.AsType[*lack](err); ok {
+			if err = l.mend(ctx); err == nil {
+				err = errMoved // what comes of it when this was the last try
+				lacking++
+				continue
+			}
+		}
+		if !errors.Is(err, errMoved) {
 			return err
 		}
 		if g.fence.catchUp(ctx, applied) {

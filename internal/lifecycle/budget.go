@@ -16,6 +16,9 @@ type Budget struct {
 	Used     int64 // by itself
 	Carved   int64 // given to children, less what came back from those that have ended
 	Reported bool  // the agent's own word; the network counts the others
+
+	Scope    string // of a quota that the agent is under, see QuotaName; "" for what is its own
+	RenewsAt int64  // of a quota: when it begins anew, Unix microseconds; 0 never
 }
 
 // Left is what remains.
@@ -59,7 +62,7 @@ func (l *Lifecycle) registerBudgets(g *gate.Gate) {
 			if err != nil {
 				return nil, err
 			}
-			return budgets(v, a.ID)
+			return l.allBudgets(v, a.ID)
 		},
 	})
 	l.Report = gate.RegisterWrite(g, gate.Write[Usage, []Budget]{
@@ -73,7 +76,7 @@ func (l *Lifecycle) registerBudgets(g *gate.Gate) {
 					return nil, fx, err
 				}
 			}
-			out, err = budgets(&tx.View, p.ID)
+			out, err = l.allBudgets(&tx.View, p.ID)
 			return out, gate.Effects{Out: act.Ref{ID: p.ID}}, err
 		},
 	})
@@ -85,6 +88,21 @@ func budgets(v *store.View, agent act.ID) (list []Budget, err error) {
 		list = append(list, Budget{Kind: charter.BudgetKinds()[kind], Granted: r.Int(1), Used: r.Int(2), Carved: r.Int(3), Reported: kind != budgetActs})
 		return nil
 	}, agent)
+	return list, err
+}
+
+// allBudgets is what an agent may use up, and after it the quotas that it is under: what
+// is left of those is for others, too.
+func (l *Lifecycle) allBudgets(v *store.View, agent act.ID) ([]Budget, error) {
+	list, err := budgets(v, agent)
+	if err != nil {
+		return nil, err
+	}
+	above, err := l.boundBy(v, agent)
+	for i := range above {
+		q := &above[i]
+		list = append(list, Budget{Kind: q.On.Kind, Granted: q.Limit, Used: q.Used, Reported: q.Reported(), Scope: q.On.Scope, RenewsAt: q.RenewsAt()})
+	}
 	return list, err
 }
 
@@ -118,27 +136,27 @@ func (l *Lifecycle) placeName(community act.ID) string {
 }
 
 // Charge implements gate.Bounds: a change that the agent makes counts against its budget,
-// in the change's own transaction.
+// and against the quotas that it is under, in the change's own transaction.
 func (l *Lifecycle) Charge(tx *store.Tx, p act.Principal) error {
-	b := l.bondOf(p.ID)
-	if b == nil || b.terms == nil || b.terms.grant.Budget.Acts == nil {
-		return nil
-	}
 	return l.spend(tx, p.ID, budgetActs, 1)
 }
 
 // spend takes an amount of a kind; a kind that is not bounded has no row, and is not
 // counted.
 func (l *Lifecycle) spend(tx *store.Tx, agent act.ID, kind int, amount int64) error {
-	b := l.bondOf(agent)
-	if amount == 0 || b == nil || b.terms == nil || b.terms.grant.Budget.Limits()[kind] == nil {
+	if amount == 0 {
 		return nil
 	}
-	changed, err := tx.Exec(qBudgetUse, agent, int64(kind), amount)
-	if err != nil || changed == 1 {
-		return err
+	if b := l.bondOf(agent); b != nil && b.terms != nil && b.terms.grant.Budget.Limits()[kind] != nil {
+		changed, err := tx.Exec(qBudgetUse, agent, int64(kind), amount)
+		if err == nil && changed == 0 {
+			err = overspent(charter.BudgetKinds()[kind])
+		}
+		if err != nil {
+			return err
+		}
 	}
-	return overspent(charter.BudgetKinds()[kind])
+	return l.levy(tx, agent, kind, amount)
 }
 
 func overspent(kind string) error {

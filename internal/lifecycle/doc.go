@@ -29,12 +29,12 @@
 //     parent's, its budget taken out of what was left of it (charter, birth.go, budget.go);
 //   - what is halted by one row (halt.go: a line, a mandate, a class; containment.go: by an
 //     operator's order) may do nothing from the fence on, and is by itself as it was;
+//   - no quota of the network, a team or a class is ever overdrawn, by all nodes together (escrow.go);
 //   - what nothing holds any more ends by an act of its own with a rule, children first
 //     (ending.go).
 //
-// Tables: agent, invite, claim, approval, assent, trial, seat, kill, restoration, class,
-// mandate, revision, outcome, budget, lease, halt, containment, drill, notice, rollout,
-// rebinding, process, hosted, death. Entry point: [New]. Read lifecycle.go, then directory.go, then register.go; approval.go
-// for held acts, restoration.go for what a restore brings back, bond.go and halt.go for
-// what ties agents together.
+// Tables: agent, invite, claim, approval, assent, trial, seat, kill, restoration, class, mandate,
+// revision, outcome, budget, quota, quota_block, quota_use, lease, halt, containment, drill, notice,
+// rollout, rebinding, process, hosted, death. Entry point: [New]. Read lifecycle.go, then directory.go,
+// then register.go; approval.go for held acts, bond.go and halt.go for what ties agents together.
 package lifecycle

@@ -311,6 +311,9 @@ func (l *Lifecycle) unbind(tx *store.Tx, agent act.ID) error {
 	if err := tx.Batch(qNoticeDrop, agent); err != nil {
 		return err
 	}
+	if err := tx.Batch(qUsesBy, agent); err != nil {
+		return err
+	}
 	b, err := readBound(&tx.View, agent)
 	if err != nil || b.class == 0 {
 		return err

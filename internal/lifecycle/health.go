@@ -12,11 +12,12 @@ import (
 	"github.com/reefwarden/reefwarden/internal/store"
 )
 
-// Notice is what a rule of an agent's class has found about it. One of each rule is kept
+// Notice is what a rule of an agent's class has found about it, or with no agent that a quota
+// is nearly used up. One of each rule is kept
 // as long as it matters: an alert until the next one, a stop until somebody lifts it.
 type Notice struct {
 	Agent    act.ID
-	Rule     string // see conduct; "budget.tokens.80" for a budget
+	Rule     string // see conduct; "budget.tokens.80" for a budget, "quota.network.acts.80" for a quota
 	Does     charter.Response
 	Evidence string
 	At       int64 // Unix microseconds

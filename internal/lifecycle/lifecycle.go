@@ -161,6 +161,12 @@ type Lifecycle struct {
 	ShowBudget *gate.ReadAct[Named, []Budget]
 	Report     *gate.WriteAct[Usage, []Budget]
 
+	SetQuota   *gate.WriteAct[NewQuota, Quota]
+	DropQuota  *gate.WriteAct[QuotaOrder, Quota]
+	ShowQuota  *gate.ReadAct[QuotaName, Quota]
+	ListQuotas *gate.ReadAct[struct{}, []Quota]
+	warnQuota  *gate.WriteAct[act.ID, Quota] // see Watch
+
 	Quarantine *gate.WriteAct[Order, Agent]
 	Release    *gate.WriteAct[Order, Agent]
 
@@ -249,6 +255,7 @@ type Lifecycle struct {
 	watch    watch
 	paces    paces
 	rolled   rolled
+	quotas   atomic.Pointer[purses]
 
 	killLog *killLog // nil without one; set by Start
 	logging sync.Mutex
@@ -307,6 +314,7 @@ func New(g *gate.Gate, db *store.DB, ids *identity.Service, c Config) *Lifecycle
 	l.registerOutcomes(g)
 	l.registerBirths(g)
 	l.registerBudgets(g)
+	l.registerQuotas(g)
 	l.registerEndings(g)
 	l.registerAdopt(g)
 	l.registerHealth(g)
@@ -317,6 +325,7 @@ func New(g *gate.Gate, db *store.DB, ids *identity.Service, c Config) *Lifecycle
 	g.OnFence(act.KindMandate, l.reloadCharters)
 	g.OnFence(act.KindOwner, l.reloadCharters)
 	g.OnFence(act.KindSystem, l.reloadHalts)
+	g.OnFence(act.KindSystem, l.reloadQuotas)
 	g.OnFence(act.KindNetwork, l.conditioned)
 	ids.Plug(l)
 	return l
@@ -352,6 +361,9 @@ func (l *Lifecycle) Start(ctx context.Context) error {
 			l.log.InfoContext(ctx, "agents are in memory", slog.Int("agents", l.agents.len()))
 			if err := l.reloadCharters(ctx, nil); err != nil {
 				return fmt.Errorf("lifecycle: read the classes, mandates and halts: %w", err)
+			}
+			if err := l.reloadQuotas(ctx, nil); err != nil {
+				return fmt.Errorf("lifecycle: read the quotas: %w", err)
 			}
 			return l.startKills(ctx)
 		}

@@ -52,9 +52,13 @@ type look struct {
 	budgets map[act.ID][]Budget
 }
 
-// Watch follows the record and does what the rules of classes say of what it finds. The
+// Watch follows the record and does what the rules of classes say of what it finds, and
+// tells of quotas that are nearly used up. The
 // server calls it on one node at a time; two at once do nothing twice.
 func (l *Lifecycle) Watch(ctx context.Context) error {
+	if err := l.warnQuotas(ctx); err != nil {
+		return err
+	}
 	w := &l.watch
 	w.mu.Lock()
 	defer w.mu.Unlock()

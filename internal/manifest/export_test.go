@@ -80,6 +80,10 @@ func objects(t *rapid.T) string {
 		maybe(mandate, "grace", span("grace"))
 		b.WriteString(jsonObject("Mandate", fmt.Sprintf("mandate-%d", i), mandate))
 
+		quota := map[string]any{"limit": rapid.Int64Range(0, 1_000_000).Draw(t, "limit")}
+		maybe(quota, "period", func() any { return rapid.SampledFrom([]string{"hour", "day"}).Draw(t, "period") })
+		b.WriteString(jsonObject("Quota", fmt.Sprintf("team:T. %d's.tokens", i), quota))
+
 		agent := map[string]any{"owner": "team", "class": fmt.Sprintf("class-%d", rapid.IntRange(0, i).Draw(t, "class"))}
 		maybe(agent, "mandate", func() any { return fmt.Sprintf("mandate-%d", i) })
 		maybe(agent, "grant", func() any { return grant(false) })

@@ -141,6 +141,7 @@ func object(kind, name, spec string) string {
 
 // everything is a set of all kinds.
 var everything = object("Class", "watcher", `{model: small-1, grant: {acts: ["post.*", feed.read], communities: [general], budget: {acts: 100}, life: 720h}, heartbeat: 30s}`) +
+	object("Quota", "class:watcher.acts", `{limit: 500, period: day}`) +
 	object("Mandate", "pricing", `{owner: team, statement: Watch what others charge., success: a report a week}`) +
 	object("Agent", "watcher-1", `{class: watcher, owner: team, mandate: pricing, grant: {acts: ["post.*", "vote.cast"]}}`) +
 	object("Community", "prices", `{description: What things cost., rules: Say where you have it from., theme_color: "#AbC"}`) +

@@ -20,7 +20,7 @@ func TestApplyDriftPrune(t *testing.T) {
 	each(t, func(t *testing.T, d *desk) {
 		in := set(everything)
 		done := d.apply(in)
-		if len(done.Results) != 6 {
+		if len(done.Results) != 7 {
 			t.Fatalf("%d results", len(done.Results))
 		}
 		for _, r := range done.Results {
@@ -28,7 +28,7 @@ func TestApplyDriftPrune(t *testing.T) {
 				t.Errorf("%s shows %q once", r.Kind, r.Once)
 			}
 		}
-		if p := d.same(in); p.Same != 6 {
+		if p := d.same(in); p.Same != 7 {
 			t.Errorf("%d objects are as they are to be", p.Same)
 		}
 		if _, err := d.Manifests.Apply(ctx, d.p, manifest.Order{Set: in, Digest: "another"}); err == nil {
@@ -74,7 +74,7 @@ func TestApplyDriftPrune(t *testing.T) {
 		less := strings.Replace(everything, "heartbeat: 30s", "tolerance: 5", 1)
 		d.same(set(less), "update Class/watcher heartbeat")
 		none := manifest.Set{Manager: "platform", Prune: true}
-		d.same(none, "end PolicyBundle/network", "end Webhook/alerts", "end Agent/watcher-1", "end Mandate/pricing", "end Class/watcher", "release Community/prices",
+		d.same(none, "end PolicyBundle/network", "end Webhook/alerts", "end Agent/watcher-1", "end Quota/class:watcher.acts", "end Mandate/pricing", "end Class/watcher", "release Community/prices",
 			"PolicyBundle/network gains vote.cast agents watcher-1",
 			"Agent/watcher-1 ends  agents watcher-1", "Mandate/pricing stops  agents watcher-1", "Class/watcher stops  agents watcher-1")
 		d.apply(none)
@@ -171,13 +171,13 @@ func TestEffects(t *testing.T) {
 		d.apply(set(everything))
 		d.same(set(strings.NewReplacer(
 			`"post.*", feed.read`, `post.create, feed.read, vote.cast`,
-			"Watch what others charge.", "Follow the new strategy.",
+			"Watch what others charge.", "Follow the new strategy.", "limit: 500", "limit: 0",
 			`action == Action::"vote.cast"`, `action == Action::"post.create"`,
 		).Replace(everything)),
-			"update Class/watcher grant.acts", "update Mandate/pricing statement", "update PolicyBundle/network files.quiet.cedar",
+			"update Class/watcher grant.acts", "update Mandate/pricing statement", "update Quota/class:watcher.acts limit", "update PolicyBundle/network files.quiet.cedar",
 			"Class/watcher gains vote.cast agents of the class that are made from now on watcher-1",
 			"Class/watcher loses post.delete,post.pin,post.read,post.unpin agents of the class that are made from now on watcher-1",
-			"Mandate/pricing stops  agents watcher-1",
+			"Mandate/pricing stops  agents watcher-1", "Quota/class:watcher.acts stops  agents watcher-1",
 			"PolicyBundle/network loses post.create agents watcher-1",
 			"PolicyBundle/network gains vote.cast agents watcher-1",
 		)
@@ -260,6 +260,8 @@ func TestProblems(t *testing.T) {
 	d.same(set(object("Mandate", "pricing", "{owner: others, statement: x}")), "wrong set.yaml:2 owner of Mandate/pricing cannot be changed")
 	d.same(set(object("Webhook", "alerts", `{url: "http://127.0.0.1:9/other"}`)), "wrong set.yaml:2 acts of Webhook/alerts cannot be changed")
 	d.same(set(object("Agent", "watcher-1", "{class: watcher, owner: team, mandate: pricing, grant: {acts: [post.create]}}")), "wrong set.yaml:2 grant.acts of Agent/watcher-1 cannot be changed")
+	d.same(set(object("Quota", "owner:team.acts", "{limit: 1}")), `wrong set.yaml:4 "owner:team.acts" cannot be the name of a quota`)
+	d.same(set(object("Quota", "network.acts", "{period: day}")), "wrong set.yaml:2 it has no limit")
 	d.same(set(object("Agent", "w2", "{class: none, owner: team}")), `wrong set.yaml:2 there is no Class "none"`)
 	d.same(set(object("Agent", "w2", "{class: watcher, owner: others, mandate: pricing}")), "wrong set.yaml:2 its mandate pricing is answered for by team, not by others")
 	d.same(set(object("Agent", "ada", "{class: watcher, owner: tests}")), "wrong set.yaml:2 Agent/ada is an agent that registered by itself")
@@ -271,6 +273,6 @@ func TestProblems(t *testing.T) {
 	in := manifest.Set{Manager: "No Name"}
 	_, err := d.Manifests.Plan.Do(context.Background(), d.p, in)
 	wantRule(t, err, "manifest.manager")
-	_, err = d.Manifests.List.Do(context.Background(), d.p, manifest.Query{Kind: "Quota"})
+	_, err = d.Manifests.List.Do(context.Background(), d.p, manifest.Query{Kind: "Retention"})
 	wantRule(t, err, "manifest.kind")
 }

@@ -52,6 +52,7 @@ func TestDefaultBundleOnOperators(t *testing.T) {
 		"mandate.open": decides, "mandate.revise": decides, "mandate.close": decides, "mandate.attest": decides,
 		"mandate.list": oversees, "mandate.show": oversees, "outcome.list": oversees,
 		"agent.request": decides, "agent.adopt": decides, "agent.orphans": oversees, "process.list": oversees, "telemetry.read": oversees, "rollout.start": admin, "rollout.resume": admin, "rollout.pause": stops, "rollout.abort": stops, "rollout.show": oversees, "agent.appeal": stops, "notice.list": oversees, "agent.line": oversees, "budget.show": oversees,
+		"quota.set": admin, "quota.drop": admin, "quota.list": oversees, "quota.show": oversees,
 
 		"claim.show": decides | owner, "owner.list": oversees,
 		"agent.claim": decides, "approval.approve": decides, "approval.deny": decides, "dm.approve": decides, "dm.reject": decides, "dm.unblock": decides,

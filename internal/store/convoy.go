@@ -440,6 +440,9 @@ func (t *trip) commit() error {
 		r.reply = nil
 		t.load(r)
 		for _, a := range r.tx.adds {
+			if a.short != nil {
+				a.short = errAlone // who has to do without is found out one by one
+			}
 			k := foldKey{a.q, a.id}
 			sum, seen := fold[k]
 			switch {

@@ -270,12 +270,24 @@ func (c *pgConn) inject(s Step) error {
 	return nil
 }
 
-// counters puts the additions on their way, in the order of the ids: every
-// transaction locks counter rows in the same order.
+// counters puts the additions and draws on their way, in the order of the ids: every
+// transaction locks such rows in the same order.
 func (c *pgConn) counters(adds []addition) error {
 	sortAdditions(adds)
 	for _, a := range adds {
-		c.later(a.q, []any{a.id, a.delta})
+		args := []any{a.id, a.delta}
+		if a.short == nil {
+			c.later(a.q, args)
+			continue
+		}
+		c.checks++
+		c.queue(a.q, args, func(br pgx.BatchResults) error {
+			tag, err := br.Exec()
+			if err == nil && tag.RowsAffected() == 0 {
+				err = scanError{a.short}
+			}
+			return err
+		})
 	}
 	return nil
 }

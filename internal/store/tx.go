@@ -85,7 +85,8 @@ type addition struct {
 	q     Q
 	id    act.ID
 	delta int64
-	raise bool // delta is a value to rise to, not one to add
+	raise bool  // delta is a value to rise to, not one to add
+	short error // of Draw: why the transaction fails when the row has not so much; nil for a counter
 }
 
 type fenceRow struct {
@@ -171,6 +172,22 @@ func (tx *Tx) Raise(q Q, id act.ID, to int64) {
 		tx.adds = append(tx.adds, addition{q: q, id: id, delta: to, raise: true})
 		tx.Touch(id)
 	}
+}
+
+// Draw takes from what a row has left: q is "UPDATE t SET used = used + $2 WHERE id = $1
+// AND used + $2 <= most". When it changes no row the transaction fails with short. On
+// PostgreSQL it is applied with the counters and in their order, so that the row is locked
+// for the end of the transaction only; on SQLite at once.
+func (tx *Tx) Draw(q Q, id act.ID, amount int64, short error) error {
+	if tx.pg != nil {
+		tx.adds = append(tx.adds, addition{q: q, id: id, delta: amount, short: short})
+		return nil
+	}
+	changed, err := tx.lite.exec(q, []any{id, amount})
+	if err == nil && changed == 0 {
+		err = short
+	}
+	return err
 }
 
 // Touch says that what any node's memory holds of a thing is out of date when the

@@ -99,12 +99,15 @@ type budget struct {
 	Carved   int64  `json:"carved"` // given to children
 	Left     int64  `json:"left"`
 	Reported bool   `json:"reported"` // the agent's own word
+
+	Scope    string  `json:"scope"`     // of a quota above it, whose rest is for others, too; "" for what is its own
+	RenewsAt *string `json:"renews_at"` // of a quota
 }
 
 func budgetsOf(l []lifecycle.Budget) list[budget] {
 	out := list[budget]{Items: make([]budget, 0, len(l))}
 	for _, b := range l {
-		out.Items = append(out.Items, budget{b.Kind, b.Granted, b.Used, b.Carved, b.Left(), b.Reported})
+		out.Items = append(out.Items, budget{b.Kind, b.Granted, b.Used, b.Carved, b.Left(), b.Reported, b.Scope, wireTime(b.RenewsAt)})
 	}
 	return out
 }

@@ -153,7 +153,7 @@ func (w *Watcher) withdraw(of *subject) {
 }
 
 // unfit are refusals that are no fault of the agent's: it, its line or the place is stopped.
-var unfit = []string{"standing.", "place.", "lease.", "fence.", "halt."}
+var unfit = []string{"standing.", "place.", "lease.", "fence.", "halt.", "quota."}
 
 // Did counts an act.
 func (w *Watcher) Did(s Subject, e Event) {
