@@ -65,25 +65,25 @@ VALUES ($1, $2, $3, $4, $5, 1, '', 0, 0, $6, $6, $6, $7, $8, $9, $10, $11, $12, 
 
 func (l *Lifecycle) registerBirths(g *gate.Gate) {
 	l.Request = gate.RegisterWrite(g, gate.Write[NewInstance, Instance]{
-		Info: gate.Info{Name: "agent.request", Doc: "Ask for an agent of a class, under a mandate; the class says who has to approve.", On: act.KindClass, Quota: gate.QuotaNone},
+		Info: gate.Info{Name: actRequest, Doc: "Ask for an agent of a class, under a mandate; the class says who has to approve.", On: act.KindClass, Quota: gate.QuotaNone},
 		Resolve: func(_ context.Context, v *store.View, p act.Principal, in NewInstance) (gate.Resource, error) {
 			if err := identity.CheckName("owner", in.Owner); err != nil {
 				return gate.Resource{}, err
 			}
-			return l.resolveBirth(v, in)
+			return l.resolveBirth(v, p, in)
 		},
 		Run:    l.request,
 		Replay: l.replayBirth,
 		Apply:  func(_ act.Principal, out Instance) { l.agents.put(out.Agent.ID, out.entry) },
 	})
 	l.Spawn = gate.RegisterWrite(g, gate.Write[NewInstance, Instance]{
-		Info: gate.Info{Name: "agent.spawn", Doc: "Make a child of your own, out of what is left of your grant.", On: act.KindClass, Quota: gate.QuotaWrite},
+		Info: gate.Info{Name: actSpawn, Doc: "Make a child of your own, out of what is left of your grant.", On: act.KindClass, Quota: gate.QuotaWrite},
 		Resolve: func(_ context.Context, v *store.View, p act.Principal, in NewInstance) (gate.Resource, error) {
 			if in.Owner != "" || in.Mandate != 0 {
 				return gate.Resource{}, act.Errorf(act.Invalid, "a child has its parent's owner and mandate").WithRule("spawn.inherits").
 					WithHint("leave owner and mandate out")
 			}
-			r, err := l.resolveBirth(v, in)
+			r, err := l.resolveBirth(v, p, in)
 			if err == nil {
 				_, err = l.maySpawn(p.ID, in.Class)
 			}
@@ -114,15 +114,16 @@ func (l *Lifecycle) registerBirths(g *gate.Gate) {
 }
 
 // resolveBirth checks what is asked for, and brings in who has to approve: the class
-// says that, not the policy.
-func (l *Lifecycle) resolveBirth(v *store.View, in NewInstance) (r gate.Resource, err error) {
+// says that, not the policy, and may say so by what the request risks.
+func (l *Lifecycle) resolveBirth(v *store.View, p act.Principal, in NewInstance) (r gate.Resource, err error) {
 	if _, err := checkReason(in.Reason); err != nil {
 		return r, err
 	}
 	if err := CheckName(in.Name); err != nil {
 		return r, err
 	}
-	if _, err := wishOf(in.Grant); err != nil {
+	wish, err := wishOf(in.Grant)
+	if err != nil {
 		return r, err
 	}
 	c, err := usable(v, in)
@@ -130,7 +131,15 @@ func (l *Lifecycle) resolveBirth(v *store.View, in NewInstance) (r gate.Resource
 		return r, err
 	}
 	r = c.resource()
-	if rule := c.Document.Approval; rule.Quorum > 0 {
+	rule := c.Document.Approval
+	if len(rule.Raise) > 0 {
+		score, err := l.risk(v, p, c, wish)
+		if err != nil {
+			return r, err
+		}
+		rule = rule.At(score.Points)
+	}
+	if rule.Quorum > 0 {
 		asks := "operator"
 		if rule.Asks == "owner" {
 			asks = "owner"
