@@ -124,8 +124,10 @@ func (l *Lifecycle) merit(v *store.View, agent act.ID) (m trust.Merit, err error
 		return nil
 	}, agent)
 	if err == nil && !found {
-		f := l.Facts(agent)
-		m.Owner, m.Earned = f.Owner, f.Trust // a child begins with less than nothing where its parent has less
+		m.Owner = l.Facts(agent).Owner
+		if s := l.agents.look(agent); s != nil {
+			m.Earned = trustIn(s.word.Load()) // a child of who is low begins with less than nothing
+		}
 	}
 	return m, err
 }
@@ -164,7 +166,7 @@ func (l *Lifecycle) entrust(tx *store.Tx, p act.Principal, in Entrusting) (a Age
 		if made.Reason, err = checkReason(in.Reason); err != nil {
 			return a, fx, err
 		}
-		m.Said, made.By, made.Rule = in.Level, p.ID, trust.RuleSaid
+		m.Said, made.By, made.ByName, made.Rule = in.Level, p.ID, p.Name, trust.RuleSaid
 	}
 	made.Level, made.Earned = m.Level(), m.Earned
 	changed, err := tx.Exec(qAgentTrust, a.ID, a.Epoch, int64(made.Level))

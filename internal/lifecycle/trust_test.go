@@ -176,6 +176,14 @@ func TestT46_RingsLiftNobody(t *testing.T) {
 // what they did not know of ends one in favour. Who is low has children that are.
 func TestOperatorsSayWhomTheyTrust(t *testing.T) {
 	eachAt(t, func(t *testing.T, h *house, w *watch) {
+		idle := h.ward("idle", "ann") // it has never done anything
+		_, err := h.life.Quarantine.Do(t.Context(), h.operator, lifecycle.Order{Agent: idle.id, Reason: "look"})
+		h.do("quarantine", err)
+		h.weighed()
+		_, err = h.life.Release.Do(t.Context(), h.operator, lifecycle.Order{Agent: idle.id, Reason: "nothing"})
+		h.do("release", err)
+		h.trusts(idle, trust.Low, trust.RuleStopped)
+
 		one := h.ward("vouched", "ann")
 		h.vouch(one, trust.High)
 		h.trusts(one, trust.High, trust.RuleSaid)
@@ -187,7 +195,7 @@ func TestOperatorsSayWhomTheyTrust(t *testing.T) {
 		h.vouch(one, trust.Unknown)
 		h.trusts(one, trust.Normal, trust.RuleSaid)
 		h.vouch(one, trust.High)
-		_, err := h.life.Quarantine.Do(t.Context(), h.operator, lifecycle.Order{Agent: one.id, Reason: "look"})
+		_, err = h.life.Quarantine.Do(t.Context(), h.operator, lifecycle.Order{Agent: one.id, Reason: "look"})
 		h.do("quarantine", err)
 		h.weighed()
 		h.trusts(one, trust.Low, trust.RuleStopped)

@@ -170,7 +170,7 @@ func (l *Lifecycle) found(v *store.View, e store.NumberedEvent, f *follow) error
 	case "agent.adopt", "agent.claim":
 		m, err := l.merit(v, e.Ref.ID)
 		now := l.Facts(e.Ref.ID).Owner
-		if err != nil || m.Owner == now {
+		if err != nil || now == 0 || m.Owner == now {
 			return err
 		}
 		if m.Owner != 0 { // what it has earned, it has earned for somebody else
