@@ -113,6 +113,7 @@ var nativeBodies = map[string]any{
 	"agent.spawn":    map[string]any{"name": "another", "class": "monitor", "reason": "x"},
 	"process.open":   map[string]any{"name": "runtime"},
 	"agent.appeal":   map[string]any{"reason": "x"},
+	"agent.trust":    map[string]any{"level": "high", "reason": "x"},
 	"agent.adopt":    map[string]any{"owner": "y", "reason": "x"},
 	"budget.report":  map[string]any{"tokens": 1},
 	"quota.set":      map[string]any{"limit": 1, "reason": "x"},

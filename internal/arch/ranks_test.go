@@ -37,6 +37,8 @@ var house = map[string]room{
 
 	"lifecycle/charter": {rank: 1, budget: 800}, // ADR 28: the arithmetic of authority; lifecycle and manifest read its documents
 
+	"lifecycle/trust": {rank: 1, budget: 600, peers: []string{"lifecycle/charter"}}, // ADR 46: hides how trust and risk are weighed; lifecycle and policy know its words
+
 	"lifecycle/conduct": {rank: 1, budget: 800, peers: []string{"lifecycle/charter"}}, // ADR 33: how conduct is counted
 
 	"identity/token": {rank: 1, budget: 3500}, // below the gate, which looks at scopes, and below clients, which make proofs
@@ -61,7 +63,7 @@ var house = map[string]room{
 
 	"provenance/graph": {rank: 3, budget: 3400, peers: []string{"provenance"}}, // ADR 38: hides the columns in memory
 	"network":          {rank: 3, budget: 12900},                               // ADR 22: it wraps anew what it has wrapped; ADR 31: what is under way; ADR 38: what traces say of it; ADR 40: classification
-	"lifecycle":        {rank: 3, budget: 12300, peers: []string{"identity"}},  // ADR 28, 31, 33, 45: classes, mandates, lines, halts, scopes and their log, health
+	"lifecycle":        {rank: 3, budget: 13200, peers: []string{"identity"}},  // ADR 28, 31, 33: classes, mandates, lines, halts, scopes and their log, health; ADR 45: quotas; ADR 46: trust
 	"secret":           {rank: 3, budget: 3000, peers: []string{"identity"}},
 
 	"detect":   {rank: 4, budget: 6000},
@@ -70,7 +72,7 @@ var house = map[string]room{
 	"export":   {rank: 4, budget: 2500}, // ADR 39: spans, OCSF and its sinks
 
 	"api":          {rank: 5, budget: 2500},
-	"api/native":   {rank: 5, budget: 8100, peers: []string{"api"}}, // ADR 28, 38, 43
+	"api/native":   {rank: 5, budget: 8200, peers: []string{"api"}}, // ADR 28, 38, 43, 46
 	"api/moltbook": {rank: 5, budget: 4000, peers: []string{"api"}},
 	"api/mcp":      {rank: 5, budget: 2000, peers: []string{"api"}},
 	"api/a2a":      {rank: 5, budget: 2000, peers: []string{"api"}},

@@ -57,6 +57,9 @@ var tables = map[string]table{
 	"death":    {owner: "lifecycle", unique: []string{"agent, at", "at, agent"}},
 	"rollout":  {owner: "lifecycle", unique: []string{"name"}, small: "a row for each class that was rolled out"},
 	"notice":   {owner: "lifecycle", unique: []string{"agent, rule"}},
+	"merit":    {owner: "lifecycle", unique: []string{"agent"}},
+	"trust":    {owner: "lifecycle", unique: []string{"agent, n"}},
+	"support":  {owner: "lifecycle", unique: []string{"agent, supporter"}},
 	"halt":     {owner: "lifecycle", unique: []string{"scope, target, label"}, small: "a row for each scope that is stopped"},
 
 	"containment": {owner: "lifecycle", unique: []string{"scope, target, label, does"}, small: "a row for each order about a scope, lifecycle.MaxContained at most"},

@@ -21,7 +21,7 @@ func (a *app) agent() *cobra.Command {
 	a.targetFlags(c)
 	c.AddCommand(
 		a.agentInvite(), a.agentEnroll(), a.agentRecover(), a.agentList(), a.agentShow(), a.agentClaim(),
-		a.agentRequest(), a.agentBudget(), a.agentOrphans(), a.agentNotices(), a.agentProcesses(), a.agentAdopt(),
+		a.agentRequest(), a.agentBudget(), a.agentOrphans(), a.agentNotices(), a.agentProcesses(), a.agentAdopt(), a.agentTrust(),
 		a.agentOrder("pause", "Stop an agent until it is resumed", (*client.Client).Pause),
 		a.agentOrder("resume", "Let a paused agent act again", (*client.Client).Resume),
 		a.agentOrder("appeal", "Let an agent go on that a rule of its class has stopped", (*client.Client).Appeal),
@@ -110,7 +110,7 @@ func (a *app) agentShow() *cobra.Command {
 	c := &cobra.Command{Use: "show NAME|ID", Short: "Show one agent", Args: cobra.ExactArgs(1)}
 	a.outputFlag(c)
 	c.RunE = func(cmd *cobra.Command, args []string) error {
-		return a.oneAgent(func(api *client.Client) (client.AgentInfo, error) {
+		return a.agentAs(shownTable, func(api *client.Client) (client.AgentInfo, error) {
 			return api.Agent(cmd.Context(), args[0])
 		})
 	}
@@ -169,6 +169,11 @@ func agentID(ctx context.Context, api *client.Client, nameOrID string) (string, 
 }
 
 func (a *app) oneAgent(get func(*client.Client) (client.AgentInfo, error)) error {
+	return a.agentAs(func(x client.AgentInfo) table { return agentTable([]client.AgentInfo{x}, x) }, get)
+}
+
+// agentAs prints an agent as a table of some form.
+func (a *app) agentAs(form func(client.AgentInfo) table, get func(*client.Client) (client.AgentInfo, error)) error {
 	api, err := a.client()
 	if err != nil {
 		return err
@@ -180,5 +185,5 @@ func (a *app) oneAgent(get func(*client.Client) (client.AgentInfo, error)) error
 	if x.KillEpoch != "" {
 		fmt.Fprintln(a.diag, "kill epoch", x.KillEpoch, "(keep it elsewhere: it tells a network that was restored to a time before)")
 	}
-	return a.print(agentTable([]client.AgentInfo{x}, x))
+	return a.print(form(x))
 }

@@ -130,6 +130,12 @@ func (a *app) approvalShow() *cobra.Command {
 			{"id", x.ID}, {"state", x.State}, {"act", x.Act}, {"agent", x.Agent}, {"policy", x.Policy}, {"asks", x.Asks}, {"risk", x.Risk},
 			{"expires", x.ExpiresAt.Format(time.RFC3339)}, {"reason", x.Reason},
 		}}
+		if x.Score != nil {
+			t.rows = append(t.rows, []string{"risk score", fmt.Sprint(x.Score.Points, " of 100")})
+			for _, p := range x.Score.Parts {
+				t.rows = append(t.rows, []string{"risk of " + p.Name, fmt.Sprint(p.Points, ": ", p.Why)})
+			}
+		}
 		for _, name := range slices.Sorted(maps.Keys(x.Input)) {
 			t.rows = append(t.rows, []string{"input " + name, fmt.Sprint(x.Input[name])})
 		}

@@ -41,6 +41,17 @@ type Approval struct {
 		Denied   int64 `json:"denied"`
 		Expired  int64 `json:"expired"`
 	} `json:"past"` // of the same act of the same agent, in 30 days
+	Score *RiskScore `json:"risk_score,omitempty"` // of a request for an agent that is shown and open
+}
+
+// RiskScore is how much a request for an agent risks: 0 to 100, the sum of its parts.
+type RiskScore struct {
+	Points int `json:"points"`
+	Parts  []struct {
+		Name   string `json:"name"`
+		Points int    `json:"points"`
+		Why    string `json:"why"`
+	} `json:"parts"`
 }
 
 // ApprovalQuery asks for a page of approvals; zero fields do not filter.

@@ -32,6 +32,9 @@ type AgentInfo struct {
 	ChangedAt time.Time  `json:"changed_at"`
 	Class     string     `json:"class"` // "" without one
 	Version   int64      `json:"class_version"`
+
+	Trust   string       `json:"trust"`             // unknown, low, normal or high
+	Trusted *TrustChange `json:"trusted,omitempty"` // that it came with; nil where it never changed, and in lists
 }
 
 // Invite is a code with which one agent can register. It is shown once.

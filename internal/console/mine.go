@@ -13,6 +13,7 @@ import (
 	"github.com/reefwarden/reefwarden/internal/gate"
 	"github.com/reefwarden/reefwarden/internal/identity"
 	"github.com/reefwarden/reefwarden/internal/lifecycle"
+	"github.com/reefwarden/reefwarden/internal/lifecycle/trust"
 	"github.com/reefwarden/reefwarden/internal/network"
 )
 
@@ -130,6 +131,12 @@ func (d *door) waiting(ctx context.Context, p act.Principal, v *mineView) error 
 			whole, err := d.Lifecycle.ShowApproval.Do(ctx, p, h.ID)
 			if err != nil {
 				return err
+			}
+			if s := whole.Score; s != nil {
+				one.Fields = append(one.Fields, mineField{"risk", fmt.Sprintf("%d of %d", s.Points, trust.MaxScore)})
+				for _, part := range s.Parts {
+					one.Fields = append(one.Fields, mineField{"risk of " + part.Name, fmt.Sprintf("%d: %s", part.Points, part.Why)})
+				}
 			}
 			for _, f := range whole.Input {
 				one.Fields = append(one.Fields, mineField{f.Name, d.value(f.Value)})

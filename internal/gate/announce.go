@@ -51,6 +51,7 @@ var announced = map[string]Announce{
 	"agent.adopt":      AnnounceParties,
 	"agent.appeal":     AnnounceParties,
 	"agent.rebind":     AnnounceParties,
+	"agent.trust":      AnnounceParties,
 	"health.alert":     AnnounceParties,
 	"health.stop":      AnnounceParties,
 	"taint.raise":      AnnounceParties,

@@ -7,6 +7,7 @@ import (
 
 	"github.com/reefwarden/reefwarden/internal/act"
 	"github.com/reefwarden/reefwarden/internal/gate"
+	"github.com/reefwarden/reefwarden/internal/lifecycle/trust"
 	"github.com/reefwarden/reefwarden/internal/store"
 )
 
@@ -35,13 +36,16 @@ type Agent struct {
 	Depth    int64  // parents above it
 	EndsAt   int64  // Unix microseconds; 0 never
 
+	Trust   trust.Level // in force
+	Trusted TrustChange // that the level came with, in agent.show; zero where it never changed
+
 	class  act.ID
 	invite act.ID // by which it was registered; 0 without
 	source act.ID // the seat row of where it was registered from; 0 unknown
 }
 
 const (
-	agentColumns = `id, name, owner, state, epoch, reason, created_at, claimed_at, changed_at, invite, source, beneath, class, mandate, revision, parent, depth, ends_at`
+	agentColumns = `id, name, owner, state, epoch, reason, created_at, claimed_at, changed_at, invite, source, beneath, class, mandate, revision, parent, depth, ends_at, trust`
 
 	qAgent           store.Q = `SELECT ` + agentColumns + ` FROM agent WHERE id = $1`
 	qAgentBySkeleton store.Q = `SELECT ` + agentColumns + ` FROM agent WHERE skeleton = $1`
@@ -52,7 +56,7 @@ func scanAgent(r *store.Row) Agent {
 	return Agent{
 		ID: r.ID(0), Name: r.Text(1), Owner: r.ID(2), Standing: act.Standing(r.Int(3)), Epoch: r.Int(4),
 		Reason: r.Text(5), CreatedAt: r.Int(6), ClaimedAt: r.Int(7), ChangedAt: r.Int(8), invite: r.ID(9), source: r.ID(10),
-		Beneath: act.Standing(r.Int(11)), class: r.ID(12), Mandate: r.ID(13), Revision: r.Int(14), Parent: r.ID(15), Depth: r.Int(16), EndsAt: r.Int(17),
+		Beneath: act.Standing(r.Int(11)), class: r.ID(12), Mandate: r.ID(13), Revision: r.Int(14), Parent: r.ID(15), Depth: r.Int(16), EndsAt: r.Int(17), Trust: trust.Level(r.Int(18)),
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 
 	"github.com/reefwarden/reefwarden/internal/act"
 	"github.com/reefwarden/reefwarden/internal/gate"
+	"github.com/reefwarden/reefwarden/internal/lifecycle/trust"
 	"github.com/reefwarden/reefwarden/internal/store"
 )
 
@@ -86,6 +87,10 @@ type Approval struct {
 	// approval waits for a human.
 	Alike int64
 	Past  Past
+
+	// Score is what a request for an agent risks, as far as is known now, for whoever
+	// decides; with Input.
+	Score *trust.Score
 
 	// Assents are who has approved so far, where a quorum is wanted.
 	Assents []Assent

@@ -59,6 +59,9 @@ func (l *Lifecycle) registerApprovalReads(g *gate.Gate) {
 				if c, err = l.open(a); err == nil {
 					a.Input, err = l.gate.Describe(a.Act, c.Input)
 				}
+				if err == nil && p.ID != a.Agent {
+					err = l.score(v, &a, c)
+				}
 			}
 			return a, err
 		},
@@ -66,7 +69,7 @@ func (l *Lifecycle) registerApprovalReads(g *gate.Gate) {
 		// on record like any other showing.
 		Shown: func(p act.Principal, a Approval, item func(act.Ref, gate.Facts) bool) Approval {
 			if len(a.Input) > 0 && a.Agent != p.ID && !item(act.Ref{ID: a.ID, Version: a.Epoch}, gate.Facts{Kind: act.KindApproval, Author: a.Agent, Answered: a.answered}) {
-				a.Input = nil
+				a.Input, a.Score = nil, nil
 			}
 			return a
 		},

@@ -81,7 +81,7 @@ func (l *Lifecycle) turn(tx *store.Tx, a *Approval, q store.Q, args ...any) erro
 // narrow has a kept request for an agent ask for less. What is done is then what was
 // approved, to the byte, and not what was asked for.
 func (l *Lifecycle) narrow(tx *store.Tx, a *Approval, c gate.Call, grant string) error {
-	if c.Act != "agent.request" && c.Act != "agent.spawn" {
+	if c.Act != actRequest && c.Act != actSpawn {
 		return act.Errorf(act.Invalid, "%s asks for no grant", c.Act).WithRule("approval.grant").WithHint("leave grant out")
 	}
 	input, err := narrower(c.Input, grant)

@@ -9,6 +9,7 @@ import (
 	"github.com/reefwarden/reefwarden/internal/gate"
 	"github.com/reefwarden/reefwarden/internal/identity"
 	"github.com/reefwarden/reefwarden/internal/lifecycle/charter"
+	"github.com/reefwarden/reefwarden/internal/lifecycle/trust"
 	"github.com/reefwarden/reefwarden/internal/store"
 )
 
@@ -52,8 +53,8 @@ const LineCursor = "agent.line"
 
 const (
 	qInstanceAdd store.Q = `INSERT INTO agent (id, name, skeleton, owner, state, epoch, reason, invite, source, created_at, claimed_at, changed_at,
-class, mandate, revision, parent, root, depth, ends_at, granted)
-VALUES ($1, $2, $3, $4, $5, 1, '', 0, 0, $6, $6, $6, $7, $8, $9, $10, $11, $12, $13, $14)`
+class, mandate, revision, parent, root, depth, ends_at, granted, trust)
+VALUES ($1, $2, $3, $4, $5, 1, '', 0, 0, $6, $6, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)`
 	// A birth locks the parent's row, as every order to the parent does: whichever comes
 	// second sees the first.
 	qParentLock store.Q = `UPDATE agent SET changed_at = changed_at WHERE id = $1 AND epoch = $2 AND state = $3`
@@ -64,25 +65,25 @@ VALUES ($1, $2, $3, $4, $5, 1, '', 0, 0, $6, $6, $6, $7, $8, $9, $10, $11, $12, 
 
 func (l *Lifecycle) registerBirths(g *gate.Gate) {
 	l.Request = gate.RegisterWrite(g, gate.Write[NewInstance, Instance]{
-		Info: gate.Info{Name: "agent.request", Doc: "Ask for an agent of a class, under a mandate; the class says who has to approve.", On: act.KindClass, Quota: gate.QuotaNone},
+		Info: gate.Info{Name: actRequest, Doc: "Ask for an agent of a class, under a mandate; the class says who has to approve.", On: act.KindClass, Quota: gate.QuotaNone},
 		Resolve: func(_ context.Context, v *store.View, p act.Principal, in NewInstance) (gate.Resource, error) {
 			if err := identity.CheckName("owner", in.Owner); err != nil {
 				return gate.Resource{}, err
 			}
-			return l.resolveBirth(v, in)
+			return l.resolveBirth(v, p, in)
 		},
 		Run:    l.request,
 		Replay: l.replayBirth,
 		Apply:  func(_ act.Principal, out Instance) { l.agents.put(out.Agent.ID, out.entry) },
 	})
 	l.Spawn = gate.RegisterWrite(g, gate.Write[NewInstance, Instance]{
-		Info: gate.Info{Name: "agent.spawn", Doc: "Make a child of your own, out of what is left of your grant.", On: act.KindClass, Quota: gate.QuotaWrite},
+		Info: gate.Info{Name: actSpawn, Doc: "Make a child of your own, out of what is left of your grant.", On: act.KindClass, Quota: gate.QuotaWrite},
 		Resolve: func(_ context.Context, v *store.View, p act.Principal, in NewInstance) (gate.Resource, error) {
 			if in.Owner != "" || in.Mandate != 0 {
 				return gate.Resource{}, act.Errorf(act.Invalid, "a child has its parent's owner and mandate").WithRule("spawn.inherits").
 					WithHint("leave owner and mandate out")
 			}
-			r, err := l.resolveBirth(v, in)
+			r, err := l.resolveBirth(v, p, in)
 			if err == nil {
 				_, err = l.maySpawn(p.ID, in.Class)
 			}
@@ -95,14 +96,7 @@ func (l *Lifecycle) registerBirths(g *gate.Gate) {
 	l.ListLine = gate.RegisterRead(g, gate.Read[LineQuery, act.Page[Agent]]{
 		Info: gate.Info{Name: "agent.line", Doc: "List the children of an agent.", On: act.KindAgent, Quota: gate.QuotaRead},
 		Target: func(_ context.Context, v *store.View, p act.Principal, in LineQuery) (gate.Resource, error) {
-			a, err := l.agent(v, in.Parent)
-			if err == nil && p.Kind == act.Agent && a.ID != p.ID {
-				err = noAgent() // agents look at their own
-			}
-			if err != nil {
-				return gate.Resource{}, err
-			}
-			return l.answered(v, p, a)
+			return l.ownOrAnswered(v, p, in.Parent)
 		},
 		Run: func(_ context.Context, v *store.View, _ act.Principal, in LineQuery) (page act.Page[Agent], err error) {
 			n, after, err := listed(LineCursor, "agents", in.Limit, in.Cursor, 0)
@@ -120,15 +114,16 @@ func (l *Lifecycle) registerBirths(g *gate.Gate) {
 }
 
 // resolveBirth checks what is asked for, and brings in who has to approve: the class
-// says that, not the policy.
-func (l *Lifecycle) resolveBirth(v *store.View, in NewInstance) (r gate.Resource, err error) {
+// says that, not the policy, and may say so by what the request risks.
+func (l *Lifecycle) resolveBirth(v *store.View, p act.Principal, in NewInstance) (r gate.Resource, err error) {
 	if _, err := checkReason(in.Reason); err != nil {
 		return r, err
 	}
 	if err := CheckName(in.Name); err != nil {
 		return r, err
 	}
-	if _, err := wishOf(in.Grant); err != nil {
+	wish, err := wishOf(in.Grant)
+	if err != nil {
 		return r, err
 	}
 	c, err := usable(v, in)
@@ -136,7 +131,15 @@ func (l *Lifecycle) resolveBirth(v *store.View, in NewInstance) (r gate.Resource
 		return r, err
 	}
 	r = c.resource()
-	if rule := c.Document.Approval; rule.Quorum > 0 {
+	rule := c.Document.Approval
+	if len(rule.Raise) > 0 {
+		score, err := l.risk(v, p, c, wish)
+		if err != nil {
+			return r, err
+		}
+		rule = rule.At(score.Points)
+	}
+	if rule.Quorum > 0 {
 		asks := "operator"
 		if rule.Asks == "owner" {
 			asks = "owner"
@@ -183,6 +186,7 @@ type birth struct {
 	grant charter.Grant
 	owner act.ID
 	bond  bond
+	trust trust.Level // that it begins with
 }
 
 func (l *Lifecycle) request(ctx context.Context, tx *store.Tx, p act.Principal, in NewInstance) (out Instance, fx gate.Effects, err error) {
@@ -256,7 +260,8 @@ func (l *Lifecycle) spawn(ctx context.Context, tx *store.Tx, p act.Principal, in
 	if err := room(tx, p.ID, above.terms.grant.Spawn); err != nil {
 		return out, fx, err
 	}
-	b.owner = l.Facts(p.ID).Owner
+	own := l.Facts(p.ID)
+	b.owner, b.trust = own.Owner, trust.Inherited(own.Trust)
 	b.grant = charter.Narrow(charter.Narrow(above.terms.grant.Handed(), b.class.Document.Grant), wish)
 	b.bond = bond{mandate: above.mandate, revision: above.revision, parent: p.ID, root: above.root, depth: above.depth + 1, endsAt: above.endsAt}
 	if b.bond.root == 0 {
@@ -320,7 +325,7 @@ func (l *Lifecycle) bear(ctx context.Context, tx *store.Tx, p act.Principal, b b
 		return out, fx, err
 	}
 	_, err = tx.Exec(qInstanceAdd, b.id, b.in.Name, Skeleton(b.in.Name), b.owner, int64(act.Active), tx.Now(), b.bond.class, b.bond.mandate,
-		b.bond.revision, b.bond.parent, b.bond.root, b.bond.depth, b.bond.endsAt, string(granted))
+		b.bond.revision, b.bond.parent, b.bond.root, b.bond.depth, b.bond.endsAt, string(granted), int64(b.trust))
 	if err != nil {
 		return out, fx, taken(b.in.Name, err)
 	}
@@ -347,7 +352,7 @@ func (l *Lifecycle) bear(ctx context.Context, tx *store.Tx, p act.Principal, b b
 	tx.Fence(act.KindAgent, b.id) // what it writes must be recognised on every node
 	kept := b.bond
 	kept.terms = l.grants.of(string(granted))
-	out.entry = entry{name: b.in.Name, owner: b.owner, epoch: 1, state: act.Active, bond: &kept}
+	out.entry = entry{name: b.in.Name, owner: b.owner, epoch: 1, state: act.Active, trust: b.trust, bond: &kept}
 	if out.Agent, err = l.agent(&tx.View, b.id); err != nil {
 		return out, fx, err
 	}
@@ -375,7 +380,7 @@ func (l *Lifecycle) replayBirth(_ context.Context, v *store.View, _ act.Principa
 		}
 	}
 	if s := l.agents.look(made.ID); s != nil {
-		out.entry = entry{name: out.Agent.Name, owner: out.Agent.Owner, epoch: out.Agent.Epoch, state: out.Agent.Standing, bond: s.record.bond.Load()}
+		out.entry = entry{name: out.Agent.Name, owner: out.Agent.Owner, epoch: out.Agent.Epoch, state: out.Agent.Standing, trust: out.Agent.Trust, bond: s.record.bond.Load()}
 	}
 	return out, nil
 }

@@ -7,6 +7,7 @@ import (
 	"github.com/reefwarden/reefwarden/internal/act"
 	"github.com/reefwarden/reefwarden/internal/gate"
 	"github.com/reefwarden/reefwarden/internal/lifecycle/charter"
+	"github.com/reefwarden/reefwarden/internal/lifecycle/trust"
 	"github.com/reefwarden/reefwarden/internal/store"
 )
 
@@ -36,7 +37,7 @@ type dirShard struct {
 
 type dirSlot struct {
 	id     atomic.Int64  // 0 is free; never changes once set
-	word   atomic.Uint64 // epoch<<8 | standing
+	word   atomic.Uint64 // epoch<<8 | trust<<4 | standing
 	record *record       // set before id, never changed
 }
 
@@ -52,10 +53,15 @@ type entry struct {
 	owner act.ID // 0 while unclaimed
 	epoch int64
 	state act.Standing
+	trust trust.Level
 	bond  *bond // nil for an agent that has none
 }
 
-func (e entry) word() uint64 { return uint64(e.epoch)<<8 | uint64(e.state) }
+func (e entry) word() uint64 { return uint64(e.epoch)<<8 | uint64(e.trust)<<4 | uint64(e.state) }
+
+func standingIn(word uint64) act.Standing { return act.Standing(word & 0xF) }
+
+func trustIn(word uint64) trust.Level { return trust.Level(word >> 4 & 0xF) }
 
 func newDirectory() *directory {
 	d := &directory{}
@@ -106,7 +112,7 @@ func (d *directory) put(id act.ID, e entry) {
 		if int64(slot.word.Load()>>8) <= e.epoch {
 			slot.record.owner.Store(int64(e.owner))
 			slot.record.bond.Store(e.bond)
-			d.counts[act.Standing(slot.word.Swap(e.word()))].Add(-1)
+			d.counts[standingIn(slot.word.Swap(e.word()))].Add(-1)
 			d.counts[e.state].Add(1)
 		}
 		return
@@ -148,7 +154,7 @@ func (d *directory) each(do func(id act.ID, r *record, state act.Standing) bool)
 		table := *d.shards[i].table.Load()
 		for n := range table {
 			s := &table[n]
-			if id := act.ID(s.id.Load()); id != 0 && !do(id, s.record, act.Standing(s.word.Load())) {
+			if id := act.ID(s.id.Load()); id != 0 && !do(id, s.record, standingIn(s.word.Load())) {
 				return
 			}
 		}
@@ -172,7 +178,7 @@ func (l *Lifecycle) Standing(agent act.ID) (state act.Standing, epoch int64) {
 		return act.StandingUnknown, 0
 	}
 	word := s.word.Load()
-	return l.effective(agent, s.record, act.Standing(word)), int64(word >> 8)
+	return l.effective(agent, s.record, standingIn(word)), int64(word >> 8)
 }
 
 // Facts are what policies may know of an agent.
@@ -188,6 +194,7 @@ type Facts struct {
 	Depth    int64  // parents above it
 
 	Clearance gate.Classification // the most confidential that it was granted
+	Trust     trust.Level         // low while it is quarantined, whatever it has earned
 }
 
 // Facts returns what policies may know of an agent, from memory and without
@@ -198,7 +205,11 @@ func (l *Lifecycle) Facts(agent act.ID) Facts {
 		return Facts{}
 	}
 	owner := act.ID(s.record.owner.Load())
-	f := Facts{Standing: l.effective(agent, s.record, act.Standing(s.word.Load())), Claimed: owner != 0, Owner: owner}
+	word := s.word.Load()
+	f := Facts{Standing: l.effective(agent, s.record, standingIn(word)), Claimed: owner != 0, Owner: owner, Trust: trustIn(word)}
+	if f.Standing == act.Quarantined {
+		f.Trust = trust.Low
+	}
 	c := l.charters.Load()
 	f.Team = c.team(owner)
 	if b := s.record.bond.Load(); b != nil {

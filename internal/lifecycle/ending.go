@@ -473,7 +473,7 @@ func (l *Lifecycle) rowStanding(agent act.ID) (act.Standing, int64) {
 		return act.StandingUnknown, 0
 	}
 	word := s.word.Load()
-	return act.Standing(word), int64(word >> 8)
+	return standingIn(word), int64(word >> 8)
 }
 
 // eachPage calls do with every agent of a paged list.

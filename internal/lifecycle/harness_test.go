@@ -40,6 +40,8 @@ type house struct {
 	keys     *identity.Keys
 	life     *lifecycle.Lifecycle
 	net      *network.Network
+	labels   *provenance.Labels
+	issuer   *identity.Issuer
 	operator act.Principal
 	ports    gate.Ports
 	fault    *fault
@@ -49,7 +51,9 @@ type plan struct {
 	dir  string // of another node of the same network; "" makes one
 	hub  *bus.Local
 	deaf bool // cut off from the bus
-	life lifecycle.Config
+
+	rules policy.File // beside the default ones; none without a name
+	life  lifecycle.Config
 }
 
 // directory is the adapter that server has, too.
@@ -57,7 +61,7 @@ type directory struct{ *lifecycle.Lifecycle }
 
 func (d directory) Facts(agent act.ID) policy.PrincipalFacts {
 	f := d.Lifecycle.Facts(agent)
-	return policy.PrincipalFacts{Standing: f.Standing, Claimed: f.Claimed, Owner: f.Owner, Class: f.Class}
+	return policy.PrincipalFacts{Standing: f.Standing, Claimed: f.Claimed, Owner: f.Owner, Class: f.Class, Trust: f.Trust}
 }
 
 // fault makes every write fail at a step while it is set, or once.
@@ -130,15 +134,16 @@ func open(t testing.TB, cfg store.Config, p plan) *house {
 		return err
 	}
 	p.life.Answers, p.life.Refusals = h.net.Answers, audit.Refusals
+	p.life.Likes = h.net.Likes
 	h.life = lifecycle.New(h.gate, h.db, h.ids, p.life)
-	issuer, err := identity.NewIssuer(h.gate, h.ids, identity.IssuerConfig{Codec: codec, URL: func() string { return "http://network.example" }, Agents: h.life, Domain: "network.example"})
+	h.issuer, err = identity.NewIssuer(h.gate, h.ids, identity.IssuerConfig{Codec: codec, URL: func() string { return "http://network.example" }, Agents: h.life, Domain: "network.example"})
 	must("issuer")
-	_, err = identity.NewConsents(h.gate, issuer, nil)
+	_, err = identity.NewConsents(h.gate, h.issuer, nil)
 	must("consents")
 	manifest.New(manifest.Config{Gate: h.gate, Policies: policy.NewOffice(policy.OfficeConfig{Gate: h.gate})})
 	passkey.New(passkey.Config{Gate: h.gate, Identity: h.ids, URL: func() string { return "http://network.example" }, Clock: h.db.Clock()})
 	// The default policies speak of these acts, too.
-	provenance.NewLabels(provenance.LabelsConfig{Gate: h.gate, DB: h.db, Codec: codec})
+	h.labels = provenance.NewLabels(provenance.LabelsConfig{Gate: h.gate, DB: h.db, Codec: codec, Reason: identity.CheckReason, Governed: h.life.Governed})
 	audit.NewActs(audit.ActsConfig{Gate: h.gate, DB: h.db, Codec: codec})
 	export.NewControls(export.ControlsConfig{Gate: h.gate})
 	graph.Open(graph.Config{Gate: h.gate, DB: h.db, Graph: graph.New(0)})
@@ -150,7 +155,11 @@ func open(t testing.TB, cfg store.Config, p plan) *house {
 	key := h.keys.PolicyKey()
 	public, _ := key.Public().(ed25519.PublicKey)
 	engine := policy.New(policy.Config{Key: public, Codec: codec, Directory: directory{h.life}, Acts: acts})
-	bundle, err := policy.Default(time.Now())
+	var brought policy.Draft
+	if p.rules.Name != "" {
+		brought.Files = []policy.File{p.rules}
+	}
+	bundle, err := policy.Compose(brought, policy.DefaultVersion, time.Now())
 	must("bundle")
 	_, err = policy.Sign(bundle, key)
 	must("sign")

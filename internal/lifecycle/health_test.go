@@ -16,6 +16,13 @@ import (
 // watched has the record followed to its end.
 func (h *house) watched() {
 	h.t.Helper()
+	h.numbered()
+	h.do("watch", h.life.Watch(h.t.Context()))
+}
+
+// numbered gives all that has happened its numbers.
+func (h *house) numbered() {
+	h.t.Helper()
 	h.gate.Flush()
 	if h.db.Dialect() == store.Postgres {
 		lease, leads, err := h.db.Lead(h.t.Context(), store.SequencerLease)
@@ -28,7 +35,6 @@ func (h *house) watched() {
 		}
 		h.do("number the events", err)
 	}
-	h.do("watch", h.life.Watch(h.t.Context()))
 }
 
 func (h *house) notices() []lifecycle.Notice {
@@ -248,4 +254,63 @@ func TestRatesOfAClass(t *testing.T) {
 		h.do("ten seconds later", h.writes(p))
 		is(t, "and no more", h.writes(p), act.RateLimited, "class.rate")
 	})
+}
+
+// follows does what the chore of a node does: it watches while it leads.
+func (h *house) follows() (leads bool) {
+	h.t.Helper()
+	_, leads, err := h.db.Lead(h.t.Context(), "conduct")
+	if h.do("lead", err); leads {
+		h.do("watch", h.life.Watch(h.t.Context()))
+	}
+	return leads
+}
+
+// When the node that judges is gone another one goes on: what the first has counted counts
+// once, neither twice nor not at all, and what was found is done once.
+func TestConductIsTakenOver(t *testing.T) {
+	a, b := twoNodes(t, false)
+	a.class("prober", `{"grant":{"acts":["agent.me","agent.update"]},"health":{"denials":{"limit":8,"window":"10m","does":"quarantine"}}}`)
+	prober, _ := a.born(lifecycle.NewInstance{Name: "prober", Class: "prober"})
+	denied := func(n int) {
+		t.Helper()
+		for range n {
+			_, err := b.life.ListCauses.Do(t.Context(), prober, lifecycle.CauseQuery{})
+			is(t, "what is not granted", err, act.Denied, "grant.act")
+		}
+		b.numbered()
+	}
+	standing := func(want act.Standing) {
+		t.Helper()
+		if x := b.show(prober.ID); x.Standing != want {
+			t.Fatalf("the prober is %s: %q, want %s", x.Standing, x.Reason, want)
+		}
+	}
+	if !a.follows() || b.follows() {
+		t.Fatal("the first node does not lead alone")
+	}
+	denied(5)
+	a.follows()
+	lease, leads, err := a.db.Lead(t.Context(), "conduct")
+	if a.do("lead", err); !leads {
+		t.Fatal("the first node leads no more")
+	}
+	a.do("end", a.db.Resign(t.Context(), lease)) // it is gone, with all that it has counted
+	if !b.follows() {
+		t.Fatal("the second node does not take over")
+	}
+	standing(act.Active)
+	denied(2)
+	b.follows()
+	standing(act.Active) // 7 of 8: the first 5 would be 10 by now, had they counted twice
+	denied(1)
+	b.follows()
+	standing(act.Quarantined)
+	if why := b.show(prober.ID).Reason; !strings.HasPrefix(why, "health.denials: grant.act refused it 8 times within 10m (numbers ") {
+		t.Errorf("the evidence is %q", why)
+	}
+	a.do("the first node again", a.life.Watch(t.Context())) // it comes back, and finds it known
+	if n := a.count(qEvents, "health.stop", int64(prober.ID)); n != 1 {
+		t.Errorf("%d stops on record", n)
+	}
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/reefwarden/reefwarden/internal/gate"
 	"github.com/reefwarden/reefwarden/internal/identity"
 	"github.com/reefwarden/reefwarden/internal/lifecycle/conduct"
+	"github.com/reefwarden/reefwarden/internal/lifecycle/trust"
 	"github.com/reefwarden/reefwarden/internal/store"
 )
 
@@ -95,6 +96,10 @@ type Config struct {
 	// Refusals calls each with the rule of every refusal and failure among some numbers of
 	// the record, and how many it stands for. Without it none is counted.
 	Refusals func(v *store.View, after, upTo int64, each func(seq int64, rule string, count int64)) error
+
+	// Likes says who has made a thing, 0 for nobody who is known, and whether an agent values
+	// it: its vote is up. Without it nobody is supported.
+	Likes func(v *store.View, agent, thing act.ID) (maker act.ID, up bool, err error)
 
 	// Mail sends a message to an agent's human; nil when the network sends none.
 	Mail func(context.Context, Mail) error
@@ -216,6 +221,9 @@ type Lifecycle struct {
 	Appeal      *gate.WriteAct[Order, Agent]
 	ListNotices *gate.ReadAct[NoticeQuery, []Notice]
 
+	Entrust   *gate.WriteAct[Entrusting, Agent]
+	ListTrust *gate.ReadAct[TrustQuery, act.Page[TrustChange]]
+
 	alert  *gate.WriteAct[conduct.Finding, Agent] // see Watch
 	arrest *gate.WriteAct[conduct.Finding, Agent]
 
@@ -253,6 +261,7 @@ type Lifecycle struct {
 	grants   interned
 	alive    alive
 	watch    watch
+	esteem   esteem
 	paces    paces
 	rolled   rolled
 	quotas   atomic.Pointer[purses]
@@ -318,6 +327,7 @@ func New(g *gate.Gate, db *store.DB, ids *identity.Service, c Config) *Lifecycle
 	l.registerEndings(g)
 	l.registerAdopt(g)
 	l.registerHealth(g)
+	l.registerTrust(g)
 	l.registerRollouts(g)
 	l.registerProcesses(g)
 	g.OnFence(act.KindAgent, l.reload)
@@ -334,7 +344,7 @@ func New(g *gate.Gate, db *store.DB, ids *identity.Service, c Config) *Lifecycle
 const (
 	loadPage = 8192
 
-	loadColumns = `id, name, owner, state, epoch, class, mandate, revision, parent, root, depth, ends_at, granted`
+	loadColumns = `id, name, owner, state, epoch, class, mandate, revision, parent, root, depth, ends_at, granted, trust`
 
 	qLoad store.Q = `SELECT ` + loadColumns + ` FROM agent WHERE id > $1 ORDER BY id LIMIT $2`
 	qRead store.Q = `SELECT ` + loadColumns + ` FROM agent WHERE id IN ($1, $2, $3, $4, $5, $6, $7, $8)`
@@ -372,7 +382,7 @@ func (l *Lifecycle) Start(ctx context.Context) error {
 
 // put takes a row of qLoad or qRead into memory.
 func (l *Lifecycle) put(r *store.Row) {
-	l.agents.put(r.ID(0), entry{name: r.Text(1), owner: r.ID(2), state: act.Standing(r.Int(3)), epoch: r.Int(4), bond: l.scanBond(r, 5)})
+	l.agents.put(r.ID(0), entry{name: r.Text(1), owner: r.ID(2), state: act.Standing(r.Int(3)), epoch: r.Int(4), bond: l.scanBond(r, 5), trust: trust.Level(r.Int(13))})
 }
 
 // reload brings memory up to date with agents whose standing has changed. The

@@ -139,9 +139,16 @@ func (l *Lifecycle) aimed(_ context.Context, v *store.View, p act.Principal, in 
 	return l.answered(v, p, a)
 }
 
-// shown is an agent with the epoch of its kill.
+// shown is an agent with the epoch of its kill, and since when and why it is trusted.
 func (l *Lifecycle) shown(v *store.View, id act.ID) (Agent, error) {
 	a, err := l.agent(v, id)
+	if err != nil {
+		return a, err
+	}
+	last, err := l.trustChanges(v, id, 1<<63-1, 1)
+	if len(last) > 0 {
+		a.Trusted = last[0]
+	}
 	if err == nil && a.Standing == act.Killed {
 		var k Kill
 		if k, _, err = killOf(v, a.ID); err == nil {

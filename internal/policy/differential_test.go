@@ -13,6 +13,7 @@ import (
 
 	"github.com/reefwarden/reefwarden/internal/act"
 	"github.com/reefwarden/reefwarden/internal/gate"
+	"github.com/reefwarden/reefwarden/internal/lifecycle/trust"
 )
 
 // world is a random bundle with everything a reference needs to decide by it.
@@ -467,7 +468,7 @@ func ask(t *rapid.T, d *people) *question {
 			Standing: pick(t, "standing", act.Requested, act.Active), Claimed: rapid.Bool().Draw(t, "claimed"),
 			Owner: id(act.KindOwner), Class: pick(t, "class", worldClasses...), Team: pick(t, "team", worldTeams...), Site: pick(t, "site", worldTeams...),
 			Mandate: id(act.KindMandate), Parent: anAgent(), Root: anAgent(), Depth: uint8(rapid.IntRange(0, 17).Draw(t, "depth")),
-			Trust: pick(t, "trust", TrustUnknown, TrustLow, TrustNormal, TrustHigh), Clearance: pick(t, "clearance", gate.Unclassified, gate.Internal, gate.Confidential),
+			Trust: pick(t, "trust", trust.Unknown, trust.Low, trust.Normal, trust.High), Clearance: pick(t, "clearance", gate.Unclassified, gate.Internal, gate.Confidential),
 		}
 	}
 	q := &question{p: act.Principal{Kind: pick(t, "kind", act.Agent, act.Agent, act.Agent, act.Operator, act.System, act.Observer)}}

@@ -18,6 +18,7 @@ import (
 
 	"github.com/reefwarden/reefwarden/internal/act"
 	"github.com/reefwarden/reefwarden/internal/gate"
+	"github.com/reefwarden/reefwarden/internal/lifecycle/trust"
 )
 
 // Directory knows the facts about agents that policies use (package lifecycle).
@@ -40,7 +41,7 @@ type PrincipalFacts struct {
 	Parent    act.ID              // the agent that spawned it
 	Root      act.ID              // the agent at the top of its lineage; its own id is as good as 0
 	Depth     uint8               // generations below Root
-	Trust     Trust               // what it has earned
+	Trust     trust.Level         // what it has earned
 	Clearance gate.Classification // the most confidential that it may see
 	Integrity gate.Integrity      // the least reliable that it was shown
 	Secrecy   gate.Classification // the most confidential that it was shown

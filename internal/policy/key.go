@@ -5,6 +5,7 @@ import (
 
 	"github.com/reefwarden/reefwarden/internal/act"
 	"github.com/reefwarden/reefwarden/internal/gate"
+	"github.com/reefwarden/reefwarden/internal/lifecycle/trust"
 )
 
 // key is everything that a decision depends on. Decisions are cached by it, and
@@ -46,8 +47,8 @@ type key struct {
 	clearance     gate.Classification
 	depth         uint8
 	age           age
-	trust         Trust
-	authorTrust   Trust
+	trust         trust.Level
+	authorTrust   trust.Level
 	authorAge     age
 	lineage       lineage
 	integrity     gate.Integrity // of the resource

@@ -51,7 +51,7 @@ func TestDefaultBundleOnOperators(t *testing.T) {
 		"class.put": admin, "class.retire": admin, "class.list": oversees, "class.show": oversees,
 		"mandate.open": decides, "mandate.revise": decides, "mandate.close": decides, "mandate.attest": decides,
 		"mandate.list": oversees, "mandate.show": oversees, "outcome.list": oversees,
-		"agent.request": decides, "agent.adopt": decides, "agent.orphans": oversees, "process.list": oversees, "telemetry.read": oversees, "rollout.start": admin, "rollout.resume": admin, "rollout.pause": stops, "rollout.abort": stops, "rollout.show": oversees, "agent.appeal": stops, "notice.list": oversees, "agent.line": oversees, "budget.show": oversees,
+		"agent.request": decides, "agent.adopt": decides, "agent.orphans": oversees, "process.list": oversees, "telemetry.read": oversees, "rollout.start": admin, "rollout.resume": admin, "rollout.pause": stops, "rollout.abort": stops, "rollout.show": oversees, "agent.appeal": stops, "agent.trust": decides, "trust.list": oversees, "notice.list": oversees, "agent.line": oversees, "budget.show": oversees,
 		"quota.set": admin, "quota.drop": admin, "quota.list": oversees, "quota.show": oversees,
 
 		"claim.show": decides | owner, "owner.list": oversees,
@@ -74,7 +74,7 @@ func TestDefaultBundleOnOperators(t *testing.T) {
 	theirs := []string{ // of one's own agents, by who has the role owner
 		"agent.list", "agent.show", "approval.list", "approval.show", "dm.survey", "identity.inventory", "trace.why", "trace.flow", "trace.replay",
 		"agent.claim", "agent.pause", "approval.approve", "approval.deny", "credential.recover", "dm.approve", "dm.reject", "dm.unblock",
-		"mandate.open", "mandate.revise", "mandate.close", "mandate.attest", "mandate.show", "mandate.list", "outcome.list", "agent.line", "budget.show", "agent.appeal", "notice.list",
+		"mandate.open", "mandate.revise", "mandate.close", "mandate.attest", "mandate.show", "mandate.list", "outcome.list", "agent.line", "budget.show", "agent.appeal", "notice.list", "trust.list",
 	}
 	own := []string{"session.close", "token.assert", "token.refresh", "token.revoke", "credential.revoke"} // without any role
 	for _, i := range registry() {
@@ -88,7 +88,7 @@ func TestDefaultBundleOnOperators(t *testing.T) {
 				t.Errorf("%s of one's own by %v: allowed is %v (by %s)", i.Name, roles.Names(), mine.Allow, mine.Policy)
 			}
 			answers := e.Decide(p, gate.Question{Act: i.Name, Resource: gate.Facts{Answered: true}})
-			if want := slices.Contains(theirs, i.Name) && roles&owner != 0 || got.Allow && (i.Name != "agent.claim" || roles&owner != 0); answers.Allow != want {
+			if want := slices.Contains(theirs, i.Name) && roles&owner != 0 || got.Allow && (i.Name != "agent.claim" || roles&owner != 0) && (i.Name != "agent.trust" || roles&admin != 0); answers.Allow != want {
 				t.Errorf("%s of an agent that one answers for by %v: allowed is %v (by %s)", i.Name, roles.Names(), answers.Allow, answers.Policy)
 			}
 			p.Binding = act.BindingSession

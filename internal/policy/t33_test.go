@@ -7,6 +7,7 @@ import (
 
 	"github.com/reefwarden/reefwarden/internal/act"
 	"github.com/reefwarden/reefwarden/internal/gate"
+	"github.com/reefwarden/reefwarden/internal/lifecycle/trust"
 )
 
 // T33, the part that is policy's: what a child is to its parent gives it nothing. With
@@ -28,7 +29,7 @@ func TestT33_NothingAboutALineageWidens(t *testing.T) {
 		more := base
 		more.Parent, more.Root, more.Depth = author, author, uint8(rapid.IntRange(1, 15).Draw(t, "depth"))
 		more.Team, more.Class, more.Mandate = "blue", "worker", testID(act.KindMandate, 1)
-		more.Trust = pick(t, "trust", TrustLow, TrustNormal, TrustHigh)
+		more.Trust = pick(t, "trust", trust.Low, trust.Normal, trust.High)
 		more.Clearance = secrets[rapid.IntRange(0, int(base.Clearance)).Draw(t, "carved")] // a child's is no more than its parent's
 		d.set(plain, base)
 		d.set(child, more)

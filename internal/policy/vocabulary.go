@@ -5,6 +5,7 @@ import (
 
 	"github.com/reefwarden/reefwarden/internal/act"
 	"github.com/reefwarden/reefwarden/internal/gate"
+	"github.com/reefwarden/reefwarden/internal/lifecycle/trust"
 )
 
 // The vocabulary: every attribute that a policy may look at. The schema, the checks, the
@@ -99,7 +100,7 @@ var vocabulary = []attribute{
 	{of: varPrincipal, who: typeAgent, name: attrSite, typ: "String", fold: byName, doc: "the site that it runs at; \"\" in the network itself", value: named(func(k *key) int64 { return k.site })},
 	{of: varPrincipal, who: typeAgent, name: "depth", typ: "Long", doc: "how many generations it is away from an agent that nobody spawned; 15 stands for 15 and more", value: func(q *request) types.Value { return types.Long(q.key.depth) }},
 	{of: varPrincipal, who: typeAgent, name: "age", typ: "String", words: ageWords, doc: "how long ago it was registered: new under a day, young under a week, grown under 30 days, old from then on", value: word(ageWords, func(q *request) age { return q.key.age })},
-	{of: varPrincipal, who: typeAgent, name: "trust", typ: "String", words: trustWords, doc: "what it has earned", value: word(trustWords, func(q *request) Trust { return q.key.trust })},
+	{of: varPrincipal, who: typeAgent, name: "trust", typ: "String", words: trustWords, doc: "how far it is trusted, by what it has earned or an operator says", value: word(trustWords, func(q *request) trust.Level { return q.key.trust })},
 	{of: varPrincipal, who: typeAgent, name: "clearance", typ: "String", words: classifiedWords, doc: "the most confidential that it may see", value: word(classifiedWords, func(q *request) gate.Classification { return q.key.clearance })},
 	{of: varPrincipal, who: typeOperator, name: attrFresh, typ: "Bool", doc: "they have proved who they are a short time ago", value: flagged(flagFresh)},
 	{of: varPrincipal, who: typeOperator, name: attrPasskey, typ: "Bool", doc: "they have done so by a passkey", value: flagged(flagPasskey)},
@@ -120,7 +121,7 @@ var vocabulary = []attribute{
 	{of: varResource, name: attrAuthorTeam, typ: "String", fold: byName, doc: "that agent's team", value: named(func(k *key) int64 { return k.authorTeam })},
 	{of: varResource, name: attrAuthorMandate, typ: "Mandate", fold: byName, doc: "that agent's mandate", value: entity(typeMandate, func(k *key) act.ID { return k.authorMandate })},
 	{of: varResource, name: attrAuthorSite, typ: "String", fold: byName, doc: "that agent's site", value: named(func(k *key) int64 { return k.authorSite })},
-	{of: varResource, name: "author_trust", typ: "String", words: trustWords, doc: "what that agent has earned", value: word(trustWords, func(q *request) Trust { return q.key.authorTrust })},
+	{of: varResource, name: "author_trust", typ: "String", words: trustWords, doc: "how far that agent is trusted", value: word(trustWords, func(q *request) trust.Level { return q.key.authorTrust })},
 	{of: varResource, name: "author_age", typ: "String", words: ageWords, doc: "how long ago that agent was registered", value: word(ageWords, func(q *request) age { return q.key.authorAge })},
 	{of: varResource, name: "same_owner", typ: "Bool", doc: "one human answers for that agent and for the principal", value: flagged(flagSameOwner)},
 	{of: varResource, name: "same_team", typ: "Bool", doc: "that agent and the principal are in one team", value: flagged(flagSameTeam)},

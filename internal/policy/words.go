@@ -8,6 +8,7 @@ import (
 
 	"github.com/reefwarden/reefwarden/internal/act"
 	"github.com/reefwarden/reefwarden/internal/gate"
+	"github.com/reefwarden/reefwarden/internal/lifecycle/trust"
 )
 
 // The types of schema 1:
@@ -81,18 +82,8 @@ var roleWords = words(gate.RoleOwner)
 // riskWords are the risks of a held act.
 var riskWords = words(gate.RiskHigh)
 
-// Trust is what an agent has earned, in few steps.
-type Trust uint8
-
-// The steps, least first but for what is not known.
-const (
-	TrustUnknown Trust = iota
-	TrustLow
-	TrustNormal
-	TrustHigh
-)
-
-var trustWords = []types.Value{types.String("unknown"), types.String("low"), types.String("normal"), types.String("high")}
+// trustWords are the levels of trust.
+var trustWords = words(trust.High)
 
 // age is how long ago an agent was registered, in few steps: what is decided by it is
 // decided anew when it has come to the next.

@@ -51,7 +51,7 @@ func (d directory) Facts(agent act.ID) policy.PrincipalFacts {
 	return policy.PrincipalFacts{
 		Standing: f.Standing, Claimed: f.Claimed, Owner: f.Owner, Team: f.Team, Class: f.Class, Clearance: f.Clearance,
 		Mandate: f.Mandate, Parent: f.Parent, Root: f.Root, Depth: uint8(min(f.Depth, math.MaxUint8)),
-		Integrity: label.Integrity, Secrecy: label.Secrecy,
+		Integrity: label.Integrity, Secrecy: label.Secrecy, Trust: f.Trust,
 	}
 }
 

@@ -182,7 +182,10 @@ func assemble(ctx context.Context, c Config, log *slog.Logger) (_ *Server, err e
 		Place:   func(id act.ID) string { return s.Network.PlaceName(context.WithoutCancel(ctx), id) },
 		KillLog: c.KillLogPath(), Network: networkCode(s.Keys.Check()), Codec: s.Codec, Copies: s.copies(),
 		Community: func(v *store.View, name string) (act.ID, error) { return s.Network.CommunityID(v, name) }, Flying: s.flying, Canary: s.canary,
-		Answers:  func(v *store.View, made act.ID) (thread, whom act.ID, err error) { return s.Network.Answers(v, made) },
+		Answers: func(v *store.View, made act.ID) (thread, whom act.ID, err error) { return s.Network.Answers(v, made) },
+		Likes: func(v *store.View, agent, thing act.ID) (maker act.ID, up bool, err error) {
+			return s.Network.Likes(v, agent, thing)
+		},
 		Refusals: audit.Refusals,
 		Mail:     mailDir(c.MailDir, c.MailFrom, s.DB.Clock()), URL: s.URL, Log: log,
 	})
@@ -303,6 +306,7 @@ func (s *Server) begin(ctx context.Context) (err error) {
 		chore{name: "issuer", every: time.Minute, limit: time.Minute, do: s.Issuer.RotateDue},
 		chore{name: "reaper", every: s.Lifecycle.ReapEvery(), limit: time.Minute, do: s.reap},
 		chore{name: "conduct", every: lifecycle.WatchEvery, limit: time.Minute, do: s.Lifecycle.Watch},
+		chore{name: "trust", every: lifecycle.TrustEvery, limit: time.Minute, do: s.Lifecycle.WeighTrust},
 		chore{name: "rollouts", every: lifecycle.RolloutEvery, limit: time.Minute, do: s.Lifecycle.RollOut},
 		chore{name: "idle", every: lifecycle.IdleEvery, limit: time.Minute, do: s.Lifecycle.TellIdle},
 		chore{name: "sweeper", every: lifecycle.SweepEvery, limit: time.Minute, do: s.sweep},

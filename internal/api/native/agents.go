@@ -33,6 +33,9 @@ type agent struct {
 	ParentID  *string `json:"parent_id"`
 	Depth     int64   `json:"depth"`
 	EndsAt    *string `json:"ends_at"`
+
+	Trust   string       `json:"trust"`             // in force: unknown, low, normal or high
+	Trusted *trustChange `json:"trusted,omitempty"` // that it came with; not in lists
 }
 
 func (d *door) agent(a lifecycle.Agent) agent {
@@ -40,6 +43,11 @@ func (d *door) agent(a lifecycle.Agent) agent {
 		ID: d.codec.String(a.ID), Name: a.Name, Standing: a.Standing.String(), Epoch: a.Epoch, KillEpoch: a.KillEpoch, Reason: a.Reason,
 		CreatedAt: wireTime(a.CreatedAt), ClaimedAt: wireTime(a.ClaimedAt), ChangedAt: wireTime(a.ChangedAt),
 		Effective: a.Now.String(), Version: a.Version, MandateID: d.id(a.Mandate), Revision: a.Revision, ParentID: d.id(a.Parent), Depth: a.Depth, EndsAt: wireTime(a.EndsAt),
+		Trust: a.Trust.String(),
+	}
+	if a.Trusted.At != 0 {
+		trusted := wireTrust(a.Trusted)
+		out.Trusted = &trusted
 	}
 	if a.Class != "" {
 		out.Class = &a.Class

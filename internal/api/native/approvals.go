@@ -45,10 +45,23 @@ type approval struct {
 	DecidedAt *string        `json:"decided_at"`
 	EndedAt   *string        `json:"ended_at"`
 	Input     map[string]any `json:"input,omitempty"`
-	Quorum    int            `json:"quorum"`  // how many different people have to approve; 0 is one
-	Assents   []assent       `json:"assents"` // who has so far
-	Alike     int64          `json:"alike"`   // open ones of the same agent, act and policy; this and the next for what waits for a human
-	Past      past           `json:"past"`    // what was decided about the same act of the same agent in 30 days
+	Quorum    int            `json:"quorum"`               // how many different people have to approve; 0 is one
+	Assents   []assent       `json:"assents"`              // who has so far
+	Alike     int64          `json:"alike"`                // open ones of the same agent, act and policy; this and the next for what waits for a human
+	Past      past           `json:"past"`                 // what was decided about the same act of the same agent in 30 days
+	Score     *riskScore     `json:"risk_score,omitempty"` // of a request for an agent, with the input
+}
+
+// riskScore is how much a request for an agent risks, see docs/workloads.md.
+type riskScore struct {
+	Points int        `json:"points"` // 0 to 100: the sum of the parts
+	Parts  []riskPart `json:"parts"`
+}
+
+type riskPart struct {
+	Name   string `json:"name"`
+	Points int    `json:"points"`
+	Why    string `json:"why"`
 }
 
 type past struct {
@@ -72,6 +85,12 @@ func (d *door) wireApproval(a lifecycle.Approval) approval {
 	}
 	for _, one := range a.Assents {
 		out.Assents = append(out.Assents, assent{one.Name, one.Reason, wireTime(one.At)})
+	}
+	if a.Score != nil {
+		out.Score = &riskScore{Points: a.Score.Points, Parts: []riskPart{}}
+		for _, p := range a.Score.Parts {
+			out.Score.Parts = append(out.Score.Parts, riskPart(p))
+		}
 	}
 	if len(a.Input) > 0 {
 		out.Input = make(map[string]any, len(a.Input))

@@ -65,6 +65,56 @@ type Approval struct {
 	Quorum int    `json:"quorum,omitempty"` // how many different people; 0 is nobody
 	Asks   string `json:"asks,omitempty"`   // the role that is asked; "" any that may approve
 	Risk   string `json:"risk,omitempty"`   // normal or high
+
+	Raise []Raise `json:"raise,omitempty"` // what more is wanted for a request that risks much
+}
+
+// Raise says what a request takes from some risk on. What it leaves out stays as it is.
+type Raise struct {
+	AtLeast int    `json:"risk_at_least"` // of trust.MaxScore
+	Quorum  int    `json:"quorum,omitempty"`
+	Asks    string `json:"asks,omitempty"`
+	Risk    string `json:"risk,omitempty"`
+}
+
+// At is what a request of a risk takes: nothing that is raised is ever lowered.
+func (a Approval) At(risk int) Approval {
+	for _, r := range a.Raise {
+		if risk < r.AtLeast {
+			continue
+		}
+		a.Quorum = max(a.Quorum, r.Quorum)
+		if r.Asks != "" {
+			a.Asks = r.Asks
+		}
+		if r.Risk == "high" {
+			a.Risk = r.Risk
+		}
+	}
+	return a
+}
+
+// check reports what is wrong with who decides.
+func (a Approval) check() error {
+	if len(a.Raise) > maxRaises {
+		return fmt.Errorf("approval: raise has %d steps; %d are allowed", len(a.Raise), maxRaises)
+	}
+	steps := append([]Raise{{AtLeast: 1, Quorum: a.Quorum, Asks: a.Asks, Risk: a.Risk}}, a.Raise...)
+	for i, r := range steps {
+		switch {
+		case r.Quorum < 0 || r.Quorum > MaxQuorum:
+			return fmt.Errorf("approval: a quorum has 0 to %d people", MaxQuorum)
+		case r.Risk != "" && r.Risk != "normal" && r.Risk != "high":
+			return fmt.Errorf("approval: risk is normal or high, not %.40q", r.Risk)
+		case r.Asks != "" && r.Asks != "approver" && r.Asks != "owner":
+			return fmt.Errorf("approval: asks is approver or owner, not %.40q", r.Asks)
+		case r.AtLeast < 1 || r.AtLeast > maxRisk:
+			return fmt.Errorf("approval: risk_at_least is 1 to %d, not %d", maxRisk, r.AtLeast)
+		case i > 1 && r.AtLeast <= steps[i-1].AtLeast:
+			return fmt.Errorf("approval: the steps of raise go from a lower risk_at_least to a higher one")
+		}
+	}
+	return nil
 }
 
 // Clearance is the most confidential class of things that an agent may touch: 0
@@ -121,6 +171,8 @@ const (
 	MaxDepth         = 5
 	MaxFanOut        = 1000
 	MaxQuorum        = 5
+	maxRaises        = 5
+	maxRisk          = 100
 	maxText          = 200
 	maxTime          = 10 * 365 * 24 * time.Hour
 	minHeartbeat     = 5 * time.Second
@@ -192,12 +244,9 @@ func (c Class) Check() error {
 		return fmt.Errorf("tolerance is %d; 1 to %d are allowed", c.Tolerance, maxTolerance)
 	case grace < 0 || grace > maxTime:
 		return fmt.Errorf("grace is %s", grace)
-	case c.Approval.Quorum < 0 || c.Approval.Quorum > MaxQuorum:
-		return fmt.Errorf("approval: a quorum has 0 to %d people", MaxQuorum)
-	case c.Approval.Risk != "" && c.Approval.Risk != "normal" && c.Approval.Risk != "high":
-		return fmt.Errorf("approval: risk is normal or high, not %.40q", c.Approval.Risk)
-	case c.Approval.Asks != "" && c.Approval.Asks != "approver" && c.Approval.Asks != "owner":
-		return fmt.Errorf("approval: asks is approver or owner, not %.40q", c.Approval.Asks)
+	}
+	if err := c.Approval.check(); err != nil {
+		return err
 	}
 	if err := c.checkConduct(); err != nil {
 		return err

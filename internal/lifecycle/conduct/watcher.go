@@ -2,6 +2,7 @@ package conduct
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -155,12 +156,15 @@ func (w *Watcher) withdraw(of *subject) {
 // unfit are refusals that are no fault of the agent's: it, its line or the place is stopped.
 var unfit = []string{"standing.", "place.", "lease.", "fence.", "halt.", "quota."}
 
+// Blameless reports whether a refusal by a rule is no fault of the agent's.
+func Blameless(rule string) bool {
+	return slices.ContainsFunc(unfit, func(prefix string) bool { return strings.HasPrefix(rule, prefix) })
+}
+
 // Did counts an act.
 func (w *Watcher) Did(s Subject, e Event) {
-	for _, prefix := range unfit {
-		if e.Outcome != Done && strings.HasPrefix(e.Rule, prefix) {
-			return
-		}
+	if e.Outcome != Done && Blameless(e.Rule) {
+		return
 	}
 	of := w.of(s, e.At)
 	if of == nil {
