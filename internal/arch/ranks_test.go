@@ -66,11 +66,11 @@ var house = map[string]room{
 
 	"detect":   {rank: 4, budget: 6000},
 	"site":     {rank: 4, budget: 3000},
-	"manifest": {rank: 4, budget: 3000},
+	"manifest": {rank: 4, budget: 3300}, // ADR 47: roles and retention,
 	"export":   {rank: 4, budget: 2500}, // ADR 39: spans, OCSF and its sinks
 
 	"api":          {rank: 5, budget: 2500},
-	"api/native":   {rank: 5, budget: 8100, peers: []string{"api"}}, // ADR 28, 38, 43
+	"api/native":   {rank: 5, budget: 8300, peers: []string{"api"}}, // ADR 28, 38, 43, 47
 	"api/moltbook": {rank: 5, budget: 4000, peers: []string{"api"}},
 	"api/mcp":      {rank: 5, budget: 2000, peers: []string{"api"}},
 	"api/a2a":      {rank: 5, budget: 2000, peers: []string{"api"}},

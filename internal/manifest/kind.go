@@ -56,7 +56,7 @@ type thing struct {
 // kindsOf lists the kinds in the order in which they are applied: what others name comes
 // first, and policies last, so that they find what they name.
 func (m *Manifests) kindsOf() []*kind {
-	return []*kind{m.communities(), m.classes(), m.mandates(), m.agents(), m.webhooks(), m.bundles()}
+	return []*kind{m.communities(), m.classes(), m.mandates(), m.agents(), m.webhooks(), m.bindings(), m.bundles()}
 }
 
 func (m *Manifests) kind(name string) *kind {
@@ -74,7 +74,6 @@ var elsewhere = map[string]string{
 	"ApprovalRule": "who approves instances stands in the spec.approval of a Class, and what else is held in policies (@hold)",
 	"Quota":        "budgets stand in the spec.grant.budget of a Class, and rates in the server's setting quotas",
 	"Role":         "the roles are those of docs/roles.md; what each may do stands in policies",
-	"RoleBinding":  "who has which role stands in the server's setting oidc-roles",
 	"Retention":    "how long things are kept stands in the server's settings keep-…",
 }
 
