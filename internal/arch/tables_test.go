@@ -35,8 +35,8 @@ var tables = map[string]table{
 	"refresh_token": {owner: "identity", unique: []string{"hash"}},
 	"assertion":     {owner: "identity", unique: []string{"hash"}},
 
-	"role_binding": {owner: "identity", unique: []string{"name", "made_at", "hash, role"}, small: "a row for each binding, identity.MaxBindings at most"},
-	"membership":   {owner: "identity", unique: []string{"operator, hash", "hash, operator"}},
+	"role_binding": {owner: "identity", unique: []string{"name", "made_at"}, small: "a row for each binding, identity.MaxBindings at most"},
+	"membership":   {owner: "identity", unique: []string{"operator, hash"}},
 
 	"passkey": {owner: "identity/passkey", unique: []string{"id", "credential"}},
 

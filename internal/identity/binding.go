@@ -79,7 +79,7 @@ const (
 	qBindingCount  store.Q = `SELECT COUNT(*), COALESCE(MAX(made_at), 0) FROM role_binding`
 	qBindingAdd    store.Q = `INSERT INTO role_binding (` + bindingColumns + `, hash) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`
 	qBindingDrop   store.Q = `DELETE FROM role_binding WHERE name = $1`
-	qBindingReach  store.Q = `SELECT m.operator, o.name FROM membership AS m JOIN operator AS o ON o.id = m.operator WHERE m.hash = $1 ORDER BY m.hash, m.operator`
+	qBindingReach  store.Q = `SELECT m.operator, o.name FROM membership AS m JOIN operator AS o ON o.id = m.operator WHERE m.hash = $1 ORDER BY m.operator, m.hash`
 	qSessionsGain  store.Q = `UPDATE credential SET roles = roles | $2 WHERE subject = $1 AND kind = 'session' AND revoked_at = 0`
 	qAdminStanding store.Q = `SELECT o.id FROM operator AS o WHERE o.roles & 1 = 1 AND EXISTS (SELECT 1 FROM credential AS c
 WHERE c.subject = o.id AND c.kind IN ('operator-token', 'person') AND c.revoked_at = 0 AND (c.expires_at = 0 OR c.expires_at > $1)) ORDER BY o.id LIMIT 1`
