@@ -26,7 +26,7 @@ func mount(t testing.TB, s *servertest.Server, change func(*api.Config)) *api.Ke
 		t.Fatal(err)
 	}
 	k.Mount(moltbook.New(moltbook.Config{Kernel: k, Network: s.Network, Lifecycle: s.Lifecycle, PublicURL: s.Server.URL}))
-	k.Mount(native.New(native.Config{Kernel: k, Network: s.Network, Lifecycle: s.Lifecycle, Issuer: s.Issuer, Passkeys: s.Passkeys, Labels: s.Labels, Audit: s.Audit, Traces: s.Traces}))
+	k.Mount(native.New(native.Config{Kernel: k, Network: s.Network, Lifecycle: s.Lifecycle, Issuer: s.Issuer, Passkeys: s.Passkeys, Roles: s.Roles, Labels: s.Labels, Audit: s.Audit, Traces: s.Traces}))
 	pages, err := console.New(console.Config{Kernel: k, Network: s.Network, Lifecycle: s.Lifecycle, Identity: s.Identity, Cookie: s.Keys.SessionCookie(), Claim: s.Keys.ClaimCookie(), Passkeys: s.Passkeys, URL: s.Server.URL})
 	if err != nil {
 		t.Fatal(err)

@@ -41,6 +41,8 @@ var bodies = map[string]any{
 	"app.create":       map[string]any{"owner": "x"},
 	"owner.link":       map[string]any{"owner": "x", "reason": "x"},
 	"owner.move":       map[string]any{"owner": "x", "reason": "x"},
+	"role.bind":        map[string]any{"name": "x", "role": "observer", "service": "x", "reason": "x"},
+	"role.unbind":      map[string]any{"reason": "x"},
 	"identity.prove":   map[string]any{},
 	"owner.mail":       map[string]any{"email": "x@example.org"},
 	"claim.mail":       map[string]any{"email": "x@example.org"},

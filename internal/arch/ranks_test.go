@@ -68,11 +68,11 @@ var house = map[string]room{
 
 	"detect":   {rank: 4, budget: 6000},
 	"site":     {rank: 4, budget: 3000},
-	"manifest": {rank: 4, budget: 3200}, // ADR 45: quotas
+	"manifest": {rank: 4, budget: 3450}, // ADR 45: quotas; ADR 47: who has which role
 	"export":   {rank: 4, budget: 2500}, // ADR 39: spans, OCSF and its sinks
 
 	"api":          {rank: 5, budget: 2500},
-	"api/native":   {rank: 5, budget: 8200, peers: []string{"api"}}, // ADR 28, 38, 43, 46
+	"api/native":   {rank: 5, budget: 8500, peers: []string{"api"}}, // ADR 28, 38, 43, 45, 46, 47
 	"api/moltbook": {rank: 5, budget: 4000, peers: []string{"api"}},
 	"api/mcp":      {rank: 5, budget: 2000, peers: []string{"api"}},
 	"api/a2a":      {rank: 5, budget: 2000, peers: []string{"api"}},

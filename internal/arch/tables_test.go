@@ -35,6 +35,9 @@ var tables = map[string]table{
 	"refresh_token": {owner: "identity", unique: []string{"hash"}},
 	"assertion":     {owner: "identity", unique: []string{"hash"}},
 
+	"role_binding": {owner: "identity", unique: []string{"name", "made_at"}, small: "a row for each binding, identity.MaxBindings at most"},
+	"membership":   {owner: "identity", unique: []string{"operator, hash"}},
+
 	"passkey": {owner: "identity/passkey", unique: []string{"id", "credential"}},
 
 	"agent":    {owner: "lifecycle", unique: []string{"id", "skeleton"}},
@@ -203,6 +206,7 @@ var orders = map[string]string{
 // that is fine. Entries that are no longer needed fail.
 var scans = map[string]string{
 	"identity.qOperatorsTwo operator":        "LIMIT 2 on the index of that order",
+	"identity.qAdminStanding operator":       "LIMIT 1, when an admin's role is taken back, which is seldom",
 	"identity.qOwnerTeams owner":             "at start and when an owner moves: those who work in a team, by an index of these alone",
 	"policy.QOldestDecision policy_decision": "LIMIT 1 on the index of that order",
 

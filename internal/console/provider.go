@@ -66,10 +66,10 @@ func (d *door) sendTo(ctx context.Context, c *api.Call, b idp.Begun) error {
 	return d.send(ctx, c, http.StatusOK, &page{Page: "onward", Title: "To " + d.Provider.Host(), form: formHTML, Onward: address})
 }
 
-// lapse ends what somebody has open here to whom the provider gives no role any more, and
-// returns why they are refused.
+// lapse ends what somebody has open here who has no role any more, and returns why they are
+// refused.
 func (d *door) lapse(ctx context.Context, c *api.Call, who identity.Person, why error) error {
-	if act.AsError(why).Rule != idp.RuleRole {
+	if act.AsError(why).Rule != identity.RuleRole {
 		return why
 	}
 	_, err := d.Lifecycle.LapseSession.Do(ctx, act.Principal{Source: c.Principal.Source}, who)
@@ -99,10 +99,10 @@ func (d *door) receive(ctx context.Context, c *api.Call) error {
 		if code := act.CodeOf(err); code == act.Denied || code == act.Unauthenticated {
 			d.Kernel.Gate.Refuse(ctx, c.Principal, "session.open", err)
 		}
-		return d.lapse(ctx, c, who, err)
+		return err
 	}
 	if err := d.open(ctx, c, lifecycle.NewSession{Person: &who, Ends: begun.Session, Again: begun.Operator}); err != nil {
-		return err
+		return d.lapse(ctx, c, who, err)
 	}
 	d.setCookie(c, d.signInCookie(), "", -time.Second, http.SameSiteLaxMode)
 	return d.send(ctx, c, http.StatusOK, &page{

@@ -70,7 +70,7 @@ func (d *door) signInPage(_ context.Context, c *api.Call) (*page, error) {
 // open opens a session for who has signed in, in place of the one that the browser
 // had, and gives the browser its key.
 func (d *door) open(ctx context.Context, c *api.Call, in lifecycle.NewSession) error {
-	s, err := d.Lifecycle.OpenSession.Do(ctx, act.Principal{Source: c.Principal.Source}, in)
+	s, err := d.Lifecycle.SignIn(ctx, act.Principal{Source: c.Principal.Source}, in)
 	if err != nil {
 		return err
 	}

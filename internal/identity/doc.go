@@ -23,10 +23,12 @@
 //   - nothing is wrapped under a version of the wrapping key before every node has it;
 //   - a command is used up in the transaction of the act that it orders, or not at all,
 //     and its key orders no more than its operator may do themselves;
+//   - an operator's roles are what settings and bindings give, together; nobody binds
+//     themselves, and somebody is left who can;
 //   - an SVID gets no more than the key and the token that it was got by, and ends with
 //     that key.
 //
-// Tables: owner, operator, credential, issuer_key, authority, wrapping_key, enrollment,
+// Tables: owner, operator, role_binding, membership, credential, issuer_key, authority, wrapping_key, enrollment,
 // token_grant, refresh_token, assertion. Entry points: [OpenKeys], [New], [NewIssuer],
 // [Service.Present]. Read keys.go, secret.go, authenticate.go, then grant.go and tokens.go;
 // authority.go and svids.go for SPIFFE, command.go for what is signed offline.

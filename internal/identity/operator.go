@@ -14,7 +14,7 @@ import (
 
 const (
 	qOperatorByName store.Q = `SELECT id FROM operator WHERE name = $1`
-	qOperatorAdd    store.Q = `INSERT INTO operator (id, name, roles, created_at) VALUES ($1, $2, $3, $4) ON CONFLICT (name) DO NOTHING`
+	qOperatorAdd    store.Q = `INSERT INTO operator (id, name, roles, given, created_at) VALUES ($1, $2, $3, $3, $4) ON CONFLICT (name) DO NOTHING`
 	qOperator       store.Q = `SELECT name, roles FROM operator WHERE id = $1`
 	qOperatorIn     store.Q = `SELECT id FROM credential WHERE subject = $1 AND kind IN ('operator-token', 'person', 'federated')
 AND revoked_at = 0 AND (expires_at = 0 OR expires_at > $2) ORDER BY id LIMIT 1`

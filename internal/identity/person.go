@@ -13,10 +13,12 @@ import (
 // Person is somebody whom an identity provider has named, verified (package idp).
 type Person struct {
 	Issuer  string
-	Subject string // of the issuer; with it the one thing by which they are known
-	Name    string // to be shown; others may have it, too
-	Roles   gate.OperatorRoles
-	AuthAt  int64 // when they proved who they are to the issuer, Unix microseconds; 0 unknown
+	Subject string             // of the issuer; with it the one thing by which they are known
+	Name    string             // to be shown; others may have it, too
+	Roles   gate.OperatorRoles // by the settings; bindings may give more
+	Groups  []string           // what bindings may name them by beside that
+	Team    *string            // that they work in, "" for none; nil where nothing is said of it
+	AuthAt  int64              // when they proved who they are to the issuer, Unix microseconds; 0 unknown
 
 	Once  string    // names the sign-in, which opens one session
 	Until time.Time // after which it opens none
@@ -28,8 +30,7 @@ const (
 JOIN operator AS o ON o.id = c.subject WHERE c.hash = $1 AND c.kind = 'person'`
 	qPersonAdd store.Q = `INSERT INTO credential (id, subject, kind, hash, created_at, expires_at, revoked_at)
 VALUES ($1, $2, 'person', $3, $4, 0, 0) ON CONFLICT (hash) DO NOTHING`
-	qOperatorRoles store.Q = `UPDATE operator SET roles = $2 WHERE id = $1`
-	qSessionsEnd   store.Q = `UPDATE credential SET revoked_at = $2 WHERE subject = $1 AND kind = 'session' AND revoked_at = 0`
+	qSessionsEnd store.Q = `UPDATE credential SET revoked_at = $2 WHERE subject = $1 AND kind = 'session' AND revoked_at = 0`
 )
 
 // person finds the operator who somebody is. The principal's Credential is what says
@@ -60,12 +61,18 @@ func (s *Service) Person(v *store.View, who Person) (act.Principal, error) {
 	return p, err
 }
 
+// RuleRole is the rule by which somebody is refused who has no role here.
+const RuleRole = "sign-in.role"
+
 // EnsurePerson returns the operator who somebody is, with the roles that they have
 // from now on, and makes one of who comes first. It fails when the sign-in was used
-// before.
+// before, and by RuleRole for who has no role.
 func (s *Service) EnsurePerson(tx *store.Tx, who Person) (p act.Principal, err error) {
-	if !who.Roles.Valid() || who.Issuer == "" || who.Subject == "" || who.Once == "" {
-		return p, act.Errorf(act.Internal, "a person without roles, name or sign-in")
+	if who.Roles != 0 && !who.Roles.Valid() || who.Issuer == "" || who.Subject == "" || who.Once == "" {
+		return p, act.Errorf(act.Internal, "a person with roles that there are not, or without name or sign-in")
+	}
+	if err := tx.Serialize(rolesLock); err != nil {
+		return p, err
 	}
 	err = s.Once(tx, "sign-in", who.Once, who.Until)
 	if act.CodeOf(err) == act.Unauthenticated {
@@ -83,23 +90,33 @@ func (s *Service) EnsurePerson(tx *store.Tx, who Person) (p act.Principal, err e
 			return p, err
 		}
 	}
-	if p.Roles != uint8(who.Roles) {
-		// What was opened or consented to with other roles is judged by the new ones
-		// from now on, on every node.
-		p.Roles = uint8(who.Roles)
-		if _, err := tx.Exec(qOperatorRoles, p.ID, int64(who.Roles)); err != nil {
-			return p, err
-		}
-		tx.Fence(act.KindOperator, p.ID)
+	if p.Roles, err = s.settlePerson(tx, p.ID, who); err == nil && p.Roles == 0 {
+		err = act.Errorf(act.Denied, "you have no role in this network").WithRule(RuleRole).
+			WithHint("ask who runs the identity provider for one of the groups that have one here, or an admin to bind one to you")
 	}
 	p.AuthAt = min(who.AuthAt, tx.Now())
-	return p, nil
+	return p, err
 }
 
-// LosePerson takes every role from somebody who was here and ends their sessions. What
-// they have consented to does nothing any more without roles. It fails with NotFound for
-// who was never here.
+// settlePerson puts down what is said of somebody now, and what roles come of it.
+func (s *Service) settlePerson(tx *store.Tx, operator act.ID, who Person) (uint8, error) {
+	keys := [][]byte{s.personHash(who)}
+	for _, group := range who.Groups[:min(len(who.Groups), MaxGroups)] {
+		keys = append(keys, s.groupHash(who.Issuer, group))
+	}
+	if err := belong(tx, operator, keys); err != nil {
+		return 0, err
+	}
+	return give(tx, operator, who.Roles)
+}
+
+// LosePerson takes every role from somebody who was here and whom neither settings nor
+// bindings give one any more, and ends their sessions. What they have consented to does
+// nothing any more without roles. It fails with NotFound for who was never here.
 func (s *Service) LosePerson(tx *store.Tx, who Person) (p act.Principal, err error) {
+	if err := tx.Serialize(rolesLock); err != nil {
+		return p, err
+	}
 	p, found, err := s.person(&tx.View, who)
 	if err == nil && !found {
 		err = act.Errorf(act.NotFound, "this person was never here").WithRule("sign-in.unknown").WithHint("there is nothing to end")
@@ -107,7 +124,11 @@ func (s *Service) LosePerson(tx *store.Tx, who Person) (p act.Principal, err err
 	if err != nil {
 		return p, err
 	}
-	if _, err := tx.Exec(qOperatorRoles, p.ID, int64(0)); err != nil {
+	who.Roles = 0
+	if p.Roles, err = s.settlePerson(tx, p.ID, who); err == nil && p.Roles != 0 {
+		err = act.Errorf(act.Conflict, "they have a role again").WithRule("sign-in.bound").WithHint("an admin has bound one to them: they may sign in")
+	}
+	if err != nil {
 		return p, err
 	}
 	if _, err := tx.Exec(qSessionsEnd, p.ID, tx.Now()); err != nil {
@@ -138,7 +159,7 @@ func (s *Service) addPerson(tx *store.Tx, who Person) (p act.Principal, err erro
 	if err == nil && (named == 0 || added == 0) {
 		err = gate.Moved() // they, or their namesake, came in elsewhere at the same moment
 	}
-	return act.Principal{Kind: act.Operator, ID: operator, Name: name, Credential: credential, Roles: uint8(who.Roles), Binding: act.BindingAsserted}, err
+	return act.Principal{Kind: act.Operator, ID: operator, Name: name, Credential: credential, Binding: act.BindingAsserted}, err
 }
 
 // freeName returns the name that a new operator is shown by. Nobody gets the name of

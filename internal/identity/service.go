@@ -81,9 +81,11 @@ func (s *Service) ensureService(ctx context.Context, a ServiceAccount, hash [sha
 		scope = "*"
 	}
 	return s.db.Write(ctx, func(tx *store.Tx) error {
+		if err := tx.Serialize(rolesLock); err != nil {
+			return err
+		}
 		var id act.ID
-		var had uint8
-		found, err := tx.One(qOperatorOf, func(r *store.Row) error { id, had = r.ID(0), rolesOf(r.Int(2)); return nil }, hash[:])
+		found, err := tx.One(qOperatorOf, func(r *store.Row) error { id = r.ID(0); return nil }, hash[:])
 		if err != nil {
 			return err
 		}
@@ -98,13 +100,11 @@ func (s *Service) ensureService(ctx context.Context, a ServiceAccount, hash [sha
 			if _, err := tx.Exec(qFederatedAdd, credential, id, hash[:], tx.Now(), scope); err != nil {
 				return err
 			}
-			had = 0
 		}
-		if had == uint8(roles) {
-			return nil
+		if err := belong(tx, id, [][]byte{s.serviceHash(a.Name)}); err != nil {
+			return err
 		}
-		tx.Fence(act.KindOperator, id) // tokens that are out are judged by the new roles
-		_, err = tx.Exec(qOperatorRoles, id, int64(roles))
+		_, err = give(tx, id, roles)
 		return err
 	})
 }

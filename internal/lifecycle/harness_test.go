@@ -143,6 +143,7 @@ func open(t testing.TB, cfg store.Config, p plan) *house {
 	manifest.New(manifest.Config{Gate: h.gate, Policies: policy.NewOffice(policy.OfficeConfig{Gate: h.gate})})
 	passkey.New(passkey.Config{Gate: h.gate, Identity: h.ids, URL: func() string { return "http://network.example" }, Clock: h.db.Clock()})
 	// The default policies speak of these acts, too.
+	identity.NewBindings(h.gate, h.ids)
 	h.labels = provenance.NewLabels(provenance.LabelsConfig{Gate: h.gate, DB: h.db, Codec: codec, Reason: identity.CheckReason, Governed: h.life.Governed})
 	audit.NewActs(audit.ActsConfig{Gate: h.gate, DB: h.db, Codec: codec})
 	export.NewControls(export.ControlsConfig{Gate: h.gate})

@@ -1,6 +1,7 @@
 package lifecycle_test
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -108,6 +109,52 @@ func TestT34_OwnerIsGone(t *testing.T) {
 		}
 		if err := h.writes(p); err != nil {
 			t.Errorf("who was adopted, later: %v", err)
+		}
+	})
+}
+
+// T34: the team of an owner is what the identity provider says when they sign in; who has left
+// one answers for its agents no more, and what it does not speak of stays.
+func TestT34_TeamFollowsTheProvider(t *testing.T) {
+	eachAt(t, func(t *testing.T, h *house, w *watch) {
+		h.class("monitor", `{}`)
+		n := 0
+		enter := func(team *string) (lifecycle.Session, error) {
+			n++
+			return h.life.SignIn(t.Context(), act.Principal{Source: "idp"}, lifecycle.NewSession{Person: &identity.Person{
+				Issuer: "https://idp.example", Subject: "u-1", Name: "mara", Roles: gate.OperatorOwner, Team: team, AuthAt: act.Micros(w.now()), Once: fmt.Sprint("sign-in-", n), Until: w.now().Add(time.Hour),
+			}})
+		}
+		pricing, stock, bad := "pricing", "stock", "a\nb"
+		s, err := enter(&pricing)
+		h.do("sign in", err)
+		r := h.register("maras-first")
+		_, err = h.life.Claim.Do(t.Context(), act.Principal{Kind: act.Operator, ID: s.Operator, Name: s.Name, Roles: uint8(gate.OperatorOwner)}, lifecycle.NewClaim{ClaimToken: r.ClaimToken})
+		h.do("claim", err)
+		p, _ := h.born(lifecycle.NewInstance{Name: "maras-second", Class: "monitor", Owner: h.show(r.Agent).OwnerName})
+		works := func(when, team string, goesOn bool) {
+			t.Helper()
+			if f := h.life.Facts(p.ID); f.Team != team {
+				t.Errorf("%s she works in %q, want %q", when, f.Team, team)
+			}
+			if err := h.writes(p); (err == nil) != goesOn {
+				t.Errorf("%s her agent: %v", when, err)
+			}
+		}
+		_, err = enter(&pricing)
+		h.do("sign in again", err)
+		works("from no team to a first one", pricing, true)
+		_, err = enter(nil)
+		h.do("sign in where nothing is said", err)
+		works("where nothing is said", pricing, true)
+		_, err = enter(&bad)
+		is(t, "a team that is none", err, act.Invalid, "team.name")
+		_, err = enter(&stock)
+		h.do("sign in from another team", err)
+		works("after she has moved", stock, false)
+		list, err := h.life.ListCauses.Do(t.Context(), h.operator, lifecycle.CauseQuery{})
+		if err != nil || len(list) != 2 || list[0].Rule != "owner.moved" {
+			t.Errorf("orphans: %+v, %v", list, err)
 		}
 	})
 }

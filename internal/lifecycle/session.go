@@ -104,6 +104,45 @@ func (l *Lifecycle) registerSession(g *gate.Gate) {
 	})
 }
 
+// SignIn is OpenSession for who comes from an identity provider, which may say in which
+// team they work: the owner as whom they answer works there before they are let in.
+func (l *Lifecycle) SignIn(ctx context.Context, p act.Principal, in NewSession) (Session, error) {
+	if in.Person != nil && in.Person.Team != nil {
+		if err := l.followTeam(ctx, *in.Person); err != nil {
+			return Session{}, err
+		}
+	}
+	return l.OpenSession.Do(ctx, p, in)
+}
+
+// provider is the part of the server that speaks for the identity provider.
+const provider = "provider"
+
+// followTeam moves the owner as whom somebody answers to the team that the identity provider
+// says, with all that comes of a move.
+func (l *Lifecycle) followTeam(ctx context.Context, who identity.Person) error {
+	var o identity.Owner
+	var found bool
+	err := l.db.View(ctx, func(v *store.View) error {
+		p, err := l.ids.Person(v, who)
+		if act.CodeOf(err) == act.Denied { // who is barred is told so when they sign in
+			return nil
+		}
+		if err == nil && p.ID != 0 {
+			o, found, err = l.ids.OwnerBy(v, p.ID)
+		}
+		return err
+	})
+	if err != nil || !found || o.Team == *who.Team {
+		return err
+	}
+	_, err = l.MoveOwner.Do(ctx, act.SystemPrincipal(provider), OwnerMove{Owner: o.Name, Team: *who.Team, Reason: "the identity provider says so"})
+	if act.CodeOf(err) == act.Conflict { // another sign-in of theirs was faster
+		return nil
+	}
+	return err
+}
+
 // signing finds the operator who signs in.
 func (l *Lifecycle) signing(v *store.View, in NewSession) (act.Principal, error) {
 	if in.Person != nil {

@@ -12,7 +12,7 @@ type Effect struct {
 	What   string   // Gains, Loses, Stops, Ends, Begins, Over or Unknown
 	Who    string   // "agents", "operators with the role auditor", …
 	Acts   []string // that are gained or lost
-	Agents int64    // how many agents it reaches
+	Agents int64    // how many agents, or operators, it reaches
 	Names  []string // of some of them
 	Why    string
 }

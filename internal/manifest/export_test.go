@@ -9,6 +9,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"github.com/reefwarden/reefwarden/internal/gate"
 	"github.com/reefwarden/reefwarden/internal/manifest"
 	"github.com/reefwarden/reefwarden/internal/store"
 )
@@ -103,6 +104,14 @@ func objects(t *rapid.T) string {
 		hook := map[string]any{"url": fmt.Sprintf("http://127.0.0.1:9/%d", i)}
 		maybe(hook, "acts", words("events", "post.create", "vote.*", "agent.kill"))
 		b.WriteString(jsonObject("Webhook", fmt.Sprintf("hook-%d", i), hook))
+
+		binding := map[string]any{"role": rapid.SampledFrom(gate.OperatorRoleNames()[:5]).Draw(t, "role")}
+		if whom := rapid.SampledFrom([]string{"group", "person", "service"}).Draw(t, "whom"); whom == "service" {
+			binding[whom] = fmt.Sprintf("deploy-%d", i)
+		} else {
+			binding["issuer"], binding[whom] = "https://idp.example", fmt.Sprintf("cn=%d, \"x\": #y", i)
+		}
+		b.WriteString(jsonObject("RoleBinding", fmt.Sprintf("binding-%d", i), binding))
 	}
 	files := map[string]string{}
 	for i := range n {

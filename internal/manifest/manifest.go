@@ -6,6 +6,7 @@ import (
 
 	"github.com/reefwarden/reefwarden/internal/act"
 	"github.com/reefwarden/reefwarden/internal/gate"
+	"github.com/reefwarden/reefwarden/internal/identity"
 	"github.com/reefwarden/reefwarden/internal/lifecycle"
 	"github.com/reefwarden/reefwarden/internal/network"
 	"github.com/reefwarden/reefwarden/internal/policy"
@@ -19,6 +20,7 @@ type Config struct {
 	Lifecycle *lifecycle.Lifecycle
 	Network   *network.Network
 	Policies  *policy.Office
+	Roles     *identity.Bindings
 	Codec     *act.Codec
 }
 

@@ -4,9 +4,11 @@ import (
 	"context"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/reefwarden/reefwarden/internal/act"
 	"github.com/reefwarden/reefwarden/internal/gate"
+	"github.com/reefwarden/reefwarden/internal/identity"
 	"github.com/reefwarden/reefwarden/internal/lifecycle"
 	"github.com/reefwarden/reefwarden/internal/manifest"
 	"github.com/reefwarden/reefwarden/internal/network"
@@ -74,8 +76,8 @@ func TestApplyDriftPrune(t *testing.T) {
 		less := strings.Replace(everything, "heartbeat: 30s", "tolerance: 5", 1)
 		d.same(set(less), "update Class/watcher heartbeat")
 		none := manifest.Set{Manager: "platform", Prune: true}
-		d.same(none, "end PolicyBundle/network", "end Webhook/alerts", "end Agent/watcher-1", "end Quota/class:watcher.acts", "end Mandate/pricing", "end Class/watcher", "release Community/prices",
-			"PolicyBundle/network gains vote.cast agents watcher-1",
+		d.same(none, "end PolicyBundle/network", "end RoleBinding/oncall", "end Webhook/alerts", "end Agent/watcher-1", "end Quota/class:watcher.acts", "end Mandate/pricing", "end Class/watcher", "release Community/prices",
+			"PolicyBundle/network gains vote.cast agents watcher-1", "RoleBinding/oncall loses the role responder operators",
 			"Agent/watcher-1 ends  agents watcher-1", "Mandate/pricing stops  agents watcher-1", "Class/watcher stops  agents watcher-1")
 		d.apply(none)
 		d.same(none)
@@ -122,6 +124,47 @@ func TestCommunityIsClassified(t *testing.T) {
 		}
 		if p, _ := d.plan(set(object("Community", "finance", "{classification: secret}"))); len(p.Problems) != 1 {
 			t.Errorf("%+v", p.Problems)
+		}
+	})
+}
+
+// A file gives a role: the plan names who gains it, or loses it, and what has ended by hand is
+// made again.
+func TestRoleBinding(t *testing.T) {
+	ctx := context.Background()
+	each(t, func(t *testing.T, d *desk) {
+		s, err := d.Lifecycle.OpenSession.Do(ctx, act.Principal{Source: "test"}, lifecycle.NewSession{Person: &identity.Person{
+			Issuer: "https://idp.example", Subject: "1", Name: "mara", Roles: gate.OperatorObserver, Groups: []string{"oncall"}, Once: "x", Until: time.Now().Add(time.Minute),
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		has := func(want gate.OperatorRoles) {
+			t.Helper()
+			if p, err := d.Identity.Session(ctx, s.Key); err != nil || p.Roles != uint8(want) {
+				t.Errorf("she has %v, want %v (%v)", gate.OperatorRoles(p.Roles).Names(), want.Names(), err)
+			}
+		}
+		in := set(object("RoleBinding", "oncall", `{role: responder, issuer: "https://idp.example", group: oncall}`))
+		d.same(in, "create RoleBinding/oncall", "RoleBinding/oncall gains the role responder operators mara")
+		d.apply(in)
+		d.same(in)
+		has(gate.OperatorObserver | gate.OperatorResponder)
+		if _, err := d.Roles.Unbind.Do(ctx, d.p, identity.UnbindOrder{Name: "oncall", Reason: "by hand"}); err != nil {
+			t.Fatal(err)
+		}
+		has(gate.OperatorObserver)
+		d.same(in, "create RoleBinding/oncall (asked for before, and not there)", "RoleBinding/oncall gains the role responder operators mara")
+		d.apply(in)
+		none := manifest.Set{Manager: "platform", Prune: true}
+		d.same(none, "end RoleBinding/oncall", "RoleBinding/oncall loses the role responder operators mara")
+		d.apply(none)
+		has(gate.OperatorObserver)
+		approver := d.as(gate.OperatorApprover)
+		p, _ := approver.plan(in)
+		done, err := d.Manifests.Apply(ctx, approver.p, manifest.Order{Set: in, Digest: p.Digest})
+		if err != nil || done.Results[0].State != manifest.Failed {
+			t.Errorf("by a file an approver gives a role: %+v, %v", done.Results, err)
 		}
 	})
 }
@@ -266,6 +309,8 @@ func TestProblems(t *testing.T) {
 	d.same(set(object("Agent", "w2", "{class: watcher, owner: others, mandate: pricing}")), "wrong set.yaml:2 its mandate pricing is answered for by team, not by others")
 	d.same(set(object("Agent", "ada", "{class: watcher, owner: tests}")), "wrong set.yaml:2 Agent/ada is an agent that registered by itself")
 	d.same(set(object("Community", "adas", "{rules: x}")), "wrong set.yaml:2 Community/adas is made by an agent")
+	d.same(set(object("RoleBinding", "oncall", `{role: admin, issuer: "https://idp.example", group: oncall}`)), "wrong set.yaml:2 role of RoleBinding/oncall cannot be changed")
+	d.same(set(object("RoleBinding", "ci", "{role: owner, service: ci}")), "wrong set.yaml:2 a service account is nobody who could answer for agents")
 	d.same(set(object("PolicyBundle", "mine", "{}")), `wrong set.yaml:4 a network has one set of policies, and its name is "network"`)
 	if p, _ := d.plan(set(object("PolicyBundle", "network", `{files: {a.cedar: 'permit (principal, action == Action::"post.creat", resource);'}}`))); len(p.Problems) != 1 || !strings.Contains(p.Problems[0].Text, "a.cedar:1") {
 		t.Errorf("%+v", p.Problems)

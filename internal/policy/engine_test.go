@@ -78,6 +78,7 @@ func registry() []ActInfo {
 		{Name: "token.inspect", Read: true}, {Name: "credential.rotate"}, {Name: "credential.revoke"}, {Name: "credential.recover"}, {Name: "command.register"},
 		{Name: "audit.checkpoint", Read: true}, {Name: "audit.tile", Read: true}, {Name: "audit.entries", Read: true}, {Name: "audit.prove", Read: true}, {Name: "audit.hold"}, {Name: "audit.release"}, {Name: "audit.holds", Read: true}, {Name: "audit.controls", Read: true}, {Name: "audit.query", Read: true}, {Name: "audit.queries", Read: true}, {Name: "audit.define"}, {Name: "audit.withdraw"},
 		{Name: "policy.schema", Read: true}, {Name: "claim.show", Read: true}, {Name: "owner.list", Read: true}, {Name: "owner.link"}, {Name: "owner.move"},
+		{Name: "role.list", Read: true}, {Name: "role.bind"}, {Name: "role.unbind"},
 		{Name: "scope.pause", Kinds: scoped}, {Name: "scope.resume", Kinds: scoped}, {Name: "scope.quarantine", Kinds: scoped},
 		{Name: "scope.release", Kinds: scoped}, {Name: "scope.kill", Kinds: scoped}, {Name: "scope.finish"}, {Name: "drill.begin"}, {Name: "drill.record"},
 		{Name: "trace.why", Read: true}, {Name: "trace.blast", Read: true}, {Name: "trace.spread", Read: true}, {Name: "trace.cut", Read: true},
@@ -232,6 +233,7 @@ func TestDefaultBundle(t *testing.T) {
 		{"sweeper", shut, act.SystemPrincipal("containment"), true},
 		{"labels", shut, act.SystemPrincipal("labels"), true},
 		{"container", shut, act.SystemPrincipal("container"), true},
+		{"provider", shut, act.SystemPrincipal("provider"), true},
 		{"other system", shut, act.SystemPrincipal("timer"), true},
 	}
 	actives, operators := []string{"active", "active, own"}, []string{"operator", "operator, own"}
@@ -381,7 +383,8 @@ func TestDefaultBundle(t *testing.T) {
 		"webhook.replay": both, "webhook.deliveries": both,
 		"network.show": pages, "session.open": strangers, "session.lapse": strangers, "session.close": {"operator, own"}, "session.list": operators,
 		"agent.enroll": strangers, "enrollment.create": operators, "credential.recover": operators, "command.register": operators, "identity.inventory": operators,
-		"policy.schema": operators, "claim.show": operators, "owner.list": operators, "owner.link": operators, "owner.move": operators,
+		"policy.schema": operators, "claim.show": operators, "owner.list": operators, "owner.link": operators, "owner.move": append([]string{"provider"}, operators...),
+		"role.list": operators, "role.bind": operators, "role.unbind": operators,
 		"policy.list": operators, "policy.show": operators, "policy.check": operators, "policy.diff": operators, "policy.dryrun": operators, "policy.flips": operators,
 		"manifest.plan": operators, "manifest.list": operators, "manifest.get": operators, "manifest.export": operators, "manifest.apply": operators,
 		"community.provide": operators, "community.classify": operators,

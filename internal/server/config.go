@@ -101,7 +101,8 @@ type Config struct {
 	OIDCSecret   string        `koanf:"oidc-client-secret-file" help:"file with the client's secret; a public client if empty"`
 	OIDCScopes   []string      `koanf:"oidc-scopes" help:"scopes to ask for; openid, profile and email if empty"`
 	OIDCClaim    string        `koanf:"oidc-claim" default:"groups" help:"claim whose values are roles here, or realm_access.roles for one within another"`
-	OIDCRoles    []string      `koanf:"oidc-roles" help:"what a value of the claim is here: VALUE=ROLE with the roles admin, approver, responder, auditor, observer and owner; whoever has no such value is refused"`
+	OIDCRoles    []string      `koanf:"oidc-roles" help:"what a value of the claim is here: VALUE=ROLE with the roles admin, approver, responder, auditor, observer and owner; whoever has no such value, and no role that is bound to them, is refused"`
+	OIDCTeam     string        `koanf:"oidc-team" help:"claim that says in which team a person works, whose agents follow them; teams are said by admins alone if empty"`
 	OIDCAllow    []string      `koanf:"oidc-allow" help:"address or CIDR beside the public internet at which the identity provider may be, on any port"`
 	OIDCRoots    string        `koanf:"oidc-ca" help:"certificates (PEM) that its TLS is verified with; the system's if empty"`
 	SessionLife  time.Duration `koanf:"session-life" default:"8h" help:"how long an operator stays signed in to the pages, 5m to 168h"`

@@ -149,7 +149,7 @@ func checkHost(host string) error {
 var ofNetwork = []string{
 	"public-url", "registration", "claim-required", "limits", "anonymous-api", "observer-pages", "own-key-approval", "challenge", "mail-dir", "mail-from",
 	"keep-deleted", "quotas", "new-agent", "unclaimed-for", "max-per-owner", "max-per-source", "max-agents", "heartbeat", "oauth-clients",
-	"oidc-issuer", "oidc-client", "oidc-client-secret-file", "oidc-scopes", "oidc-claim", "oidc-roles", "oidc-allow", "oidc-ca",
+	"oidc-issuer", "oidc-client", "oidc-client-secret-file", "oidc-scopes", "oidc-claim", "oidc-roles", "oidc-team", "oidc-allow", "oidc-ca",
 	"trust-domain", "session-life", "session-idle", "step-up-within", "ocsf", "ocsf-key-file",
 }
 
@@ -161,7 +161,7 @@ func (c Config) forNetwork(name, base string) (Config, error) {
 		return c, err
 	}
 	// Who governs one network governs no other by that.
-	c.OIDCIssuer, c.OIDCClient, c.OIDCSecret, c.OIDCScopes, c.OIDCRoles, c.OIDCAllow, c.OIDCRoots = "", "", "", nil, nil, nil, ""
+	c.OIDCIssuer, c.OIDCClient, c.OIDCSecret, c.OIDCScopes, c.OIDCRoles, c.OIDCTeam, c.OIDCAllow, c.OIDCRoots = "", "", "", nil, nil, "", nil, ""
 	c.OCSF, c.OCSFKey = nil, "" // two networks in one file could not be told apart
 	own := koanf.New(".")
 	for key, value := range k.All() {

@@ -49,6 +49,7 @@ type Server struct {
 	Policies  *policy.Office
 	Identity  *identity.Service
 	Issuer    *identity.Issuer
+	Roles     *identity.Bindings
 	Consents  *identity.Consents
 	Passkeys  *passkey.Keeper
 	Lifecycle *lifecycle.Lifecycle
@@ -196,6 +197,7 @@ func assemble(ctx context.Context, c Config, log *slog.Logger) (_ *Server, err e
 	if s.Issuer, err = identity.NewIssuer(s.Gate, s.Identity, issuing); err != nil {
 		return nil, err
 	}
+	s.Roles = identity.NewBindings(s.Gate, s.Identity)
 	clients, err := c.clients()
 	if err != nil {
 		return nil, err
@@ -336,7 +338,7 @@ func (s *Server) openPolicy(ctx context.Context) error {
 		Gate: s.Gate, DB: s.DB, Key: s.Keys.PolicyKey, Keeper: s.keeper, Agents: directory{s.Lifecycle, s.Labels}.all, Log: s.log,
 	})
 	s.Manifests = manifest.New(manifest.Config{
-		Gate: s.Gate, DB: s.DB, Lifecycle: s.Lifecycle, Network: s.Network, Policies: s.Policies, Codec: s.Codec,
+		Gate: s.Gate, DB: s.DB, Lifecycle: s.Lifecycle, Network: s.Network, Policies: s.Policies, Roles: s.Roles, Codec: s.Codec,
 	})
 	var acts []policy.ActInfo
 	for _, a := range s.Gate.Acts() {
@@ -386,7 +388,7 @@ func (s *Server) doors() error {
 			OwnKeyApproval: s.Config.OwnKeyApproval, Challenge: s.Config.Challenge, Heartbeat: cmp.Or(s.Config.Heartbeat, gate.DefaultHeartbeat),
 		},
 	}))
-	own := native.New(native.Config{Kernel: kernel, Network: s.Network, Lifecycle: s.Lifecycle, Issuer: s.Issuer, Passkeys: s.Passkeys, Policies: s.Policies, Manifests: s.Manifests, Labels: s.Labels, Audit: s.Audit, Controls: s.Controls, Spans: s.Spans, Traces: s.Traces})
+	own := native.New(native.Config{Kernel: kernel, Network: s.Network, Lifecycle: s.Lifecycle, Issuer: s.Issuer, Passkeys: s.Passkeys, Policies: s.Policies, Manifests: s.Manifests, Roles: s.Roles, Labels: s.Labels, Audit: s.Audit, Controls: s.Controls, Spans: s.Spans, Traces: s.Traces})
 	kernel.Mount(own)
 	kernel.Mount(native.NewDescription(kernel, own, s.URL))
 	var sessions *api.Sessions

@@ -36,8 +36,8 @@ func (c Config) checkSignIn() error {
 		return fmt.Errorf("--session-idle %s is not from 5m to the session's life, %s", c.SessionIdle, life)
 	case step < time.Minute || step > time.Hour:
 		return fmt.Errorf("--step-up-within %s is not from 1m to 1h", c.StepUp)
-	case c.OIDCIssuer == "" && (c.OIDCClient != "" || len(c.OIDCRoles) > 0 || c.OIDCSecret != ""):
-		return errors.New("--oidc-client, --oidc-roles and --oidc-client-secret-file say how people sign in at --oidc-issuer, which is not given")
+	case c.OIDCIssuer == "" && (c.OIDCClient != "" || len(c.OIDCRoles) > 0 || c.OIDCTeam != "" || c.OIDCSecret != ""):
+		return errors.New("--oidc-client, --oidc-roles, --oidc-team and --oidc-client-secret-file say how people sign in at --oidc-issuer, which is not given")
 	case c.OIDCIssuer == "":
 		return nil
 	case c.ObserverPages == PagesOff:
@@ -81,7 +81,7 @@ func (c Config) provider(key []byte, clock act.Clock, base func() string) (*idp.
 		}
 	}
 	out := idp.Config{
-		Issuer: c.OIDCIssuer, ClientID: c.OIDCClient, Scopes: c.OIDCScopes, Claim: c.OIDCClaim, Roles: make(map[string]gate.OperatorRoles),
+		Issuer: c.OIDCIssuer, ClientID: c.OIDCClient, Scopes: c.OIDCScopes, Claim: c.OIDCClaim, Team: c.OIDCTeam, Roles: make(map[string]gate.OperatorRoles),
 		MaxAge: cmp.Or(c.SessionLife, identity.DefaultSessionLife), Redirect: func() string { return base() + console.Callback },
 		Transport: egress.New(reach), Key: key, Clock: clock,
 	}

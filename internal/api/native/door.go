@@ -32,6 +32,7 @@ type Config struct {
 	Issuer    *identity.Issuer
 	Passkeys  *passkey.Keeper
 	Policies  *policy.Office
+	Roles     *identity.Bindings
 	Manifests *manifest.Manifests
 	Labels    *provenance.Labels
 	Audit     *audit.Acts
@@ -47,6 +48,7 @@ type door struct {
 	issuer        *identity.Issuer
 	passkeys      *passkey.Keeper
 	policies      *policy.Office
+	bindings      *identity.Bindings
 	manifests     *manifest.Manifests
 	provenance    *provenance.Labels
 	audit         *audit.Acts
@@ -67,7 +69,7 @@ const (
 // New returns the door.
 func New(c Config) *api.Door {
 	d := &door{
-		kernel: c.Kernel, network: c.Network, lifecycle: c.Lifecycle, issuer: c.Issuer, passkeys: c.Passkeys, policies: c.Policies, manifests: c.Manifests, provenance: c.Labels, audit: c.Audit, controls: c.Controls, spans: c.Spans, traces: c.Traces, codec: c.Kernel.Codec,
+		kernel: c.Kernel, network: c.Network, lifecycle: c.Lifecycle, issuer: c.Issuer, passkeys: c.Passkeys, policies: c.Policies, bindings: c.Roles, manifests: c.Manifests, provenance: c.Labels, audit: c.Audit, controls: c.Controls, spans: c.Spans, traces: c.Traces, codec: c.Kernel.Codec,
 		json: []string{"application/json"}, problem: []string{"application/problem+json"},
 	}
 	return &api.Door{
@@ -77,7 +79,7 @@ func New(c Config) *api.Door {
 		Instead: map[string]string{
 			"DELETE /agents/{agent}": "send a POST to /v1/agents/{id}/kill with a reason",
 		},
-		Routes: slices.Concat(d.operatorRoutes(), d.ownerRoutes(), d.scopeRoutes(), d.quotaRoutes(), d.classRoutes(), d.mandateRoutes(), d.birthRoutes(), d.trustRoutes(), d.schemaRoutes(), d.policyRoutes(), d.manifestRoutes(), d.logRoutes(), d.holdRoutes(), d.auditRoutes(), d.credentialRoutes(), d.commandRoutes(), d.svidRoutes(), d.newcomerRoutes(), d.socialRoutes(), d.placeRoutes(), d.labelRoutes(), d.taintRoutes(), d.pictureRoutes(), d.postRoutes(),
+		Routes: slices.Concat(d.operatorRoutes(), d.ownerRoutes(), d.roleRoutes(), d.scopeRoutes(), d.quotaRoutes(), d.classRoutes(), d.mandateRoutes(), d.birthRoutes(), d.trustRoutes(), d.schemaRoutes(), d.policyRoutes(), d.manifestRoutes(), d.logRoutes(), d.holdRoutes(), d.auditRoutes(), d.credentialRoutes(), d.commandRoutes(), d.svidRoutes(), d.newcomerRoutes(), d.socialRoutes(), d.placeRoutes(), d.labelRoutes(), d.taintRoutes(), d.pictureRoutes(), d.postRoutes(),
 			d.dayRoutes(), d.conversationRoutes(), d.taskRoutes(), d.eventRoutes(), d.queueRoutes(), d.telemetryRoutes(), d.traceRoutes()),
 	}
 }

@@ -14,15 +14,13 @@ import (
 	"golang.org/x/oauth2"
 
 	"github.com/reefwarden/reefwarden/internal/act"
-	"github.com/reefwarden/reefwarden/internal/gate"
 	"github.com/reefwarden/reefwarden/internal/identity"
 )
 
 // Finish reads the provider's answer, which is the query of the address that the browser
 // came back to, and redeems its code. It fails with Denied or Unauthenticated when the
-// answer is not good, and with Unavailable when the provider cannot say. Who has no role
-// here is refused by sign-in.role and is told with the error, without roles, so that what
-// they have open can be ended; nobody is told with another.
+// answer is not good, and with Unavailable when the provider cannot say. Whether who it
+// names has a role here is not its to say: bindings may give one.
 func (p *Provider) Finish(ctx context.Context, cookie string, answer url.Values) (who identity.Person, b Begun, err error) {
 	if b, err = p.open(cookie); err != nil {
 		return who, b, err
@@ -58,12 +56,13 @@ func (p *Provider) Finish(ctx context.Context, cookie string, answer url.Values)
 	if err != nil {
 		return identity.Person{}, b, err
 	}
-	if who.Roles, err = p.roles(claims); err != nil {
-		if act.AsError(err).Rule == RuleRole {
-			return who, b, err
-		}
+	if who.Groups, err = p.groups(claims); err != nil {
 		return identity.Person{}, b, err
 	}
+	for _, group := range who.Groups {
+		who.Roles |= p.Roles[group]
+	}
+	who.Team = p.team(claims)
 	if !at.IsZero() {
 		who.AuthAt = act.Micros(at)
 	}
@@ -120,7 +119,7 @@ func (p *Provider) redeem(ctx context.Context, k *known, b Begun, code string) (
 	if c.Subject == "" || len(c.Subject) > 255 {
 		return c, bad("it names nobody")
 	}
-	if c.value(p.Claim) == nil && k.oidc.UserInfoEndpoint() != "" {
+	if (c.value(p.Claim) == nil || p.Team != "" && c.value(p.Team) == nil) && k.oidc.UserInfoEndpoint() != "" {
 		return c, p.more(ctx, k, got, &c)
 	}
 	return c, nil
@@ -163,9 +162,6 @@ func (p *Provider) authenticated(c claims, b Begun) (at time.Time, err error) {
 	}
 	return at, nil
 }
-
-// RuleRole is the rule by which somebody is refused who has no role here.
-const RuleRole = "sign-in.role"
 
 // claims are what the provider says of somebody.
 type claims struct {
@@ -219,24 +215,36 @@ func (c *claims) name() string {
 	return c.text("name")
 }
 
-// roles maps the claim's values. Whose values are all unknown has no business here.
-func (p *Provider) roles(c claims) (roles gate.OperatorRoles, err error) {
+// groups are the claim's values.
+func (p *Provider) groups(c claims) (values []string, err error) {
 	if p.Claim == "email" && !c.verified() {
-		return 0, refuse(act.Denied, "mail", "the identity provider has not verified your mail address", "have it verified there")
+		return nil, refuse(act.Denied, "mail", "the identity provider has not verified your mail address", "have it verified there")
 	}
 	raw := c.value(p.Claim)
-	var values []string
 	var one string
 	if json.Unmarshal(raw, &values) != nil && json.Unmarshal(raw, &one) == nil {
 		values = []string{one}
 	}
-	for _, v := range values {
-		roles |= p.Roles[v]
+	return values, nil
+}
+
+// team is the team that the provider says somebody works in: "" where it says none, nil where
+// it does not speak of it. A list has one at most: who works in two works in neither more.
+func (p *Provider) team(c claims) *string {
+	raw := c.value(p.Team)
+	if p.Team == "" || raw == nil {
+		return nil
 	}
-	if !roles.Valid() {
-		return 0, refuse(act.Denied, "role", "you have no role in this network", "ask who runs the identity provider for one of the groups that have one here")
+	var one string
+	var list []string
+	switch {
+	case json.Unmarshal(raw, &one) == nil:
+	case json.Unmarshal(raw, &list) == nil && len(list) < 2:
+		one = strings.Join(list, "")
+	default:
+		return nil
 	}
-	return roles, nil
+	return &one
 }
 
 func seconds(d time.Duration) string { return strconv.FormatInt(int64(d/time.Second), 10) }

@@ -15,6 +15,7 @@ import (
 	"net/http/httptest"
 	"net/netip"
 	"net/url"
+	"reflect"
 	"strings"
 	"sync"
 	"testing"
@@ -173,6 +174,7 @@ func TestSignIns(t *testing.T) {
 		sign   func(*rogue) func(map[string]any) string
 		told   map[string]any
 		rule   string
+		none   bool // nothing that is said of them is a role here
 	}
 	say := func(name string, value any) func(map[string]any) {
 		return func(c map[string]any) {
@@ -241,10 +243,10 @@ func TestSignIns(t *testing.T) {
 		}, rule: "sign-in.token"},
 		"somebody else's groups": {claims: say("groups", nil), told: map[string]any{"sub": "otto", "groups": []string{"reef-responders"}}, rule: "sign-in.token"},
 
-		"no group of ours":  {claims: say("groups", []string{"staff"}), rule: "sign-in.role"},
-		"a group like ours": {claims: say("groups", []string{"reef-responders ", "Reef-Responders", "xreef-responders"}), rule: "sign-in.role"},
-		"no groups":         {claims: say("groups", nil), told: map[string]any{"sub": "mara"}, rule: "sign-in.role"},
-		"groups of a sort":  {claims: say("groups", map[string]any{"reef-responders": true}), rule: "sign-in.role"},
+		"no group of ours":  {claims: say("groups", []string{"staff"}), none: true},
+		"a group like ours": {claims: say("groups", []string{"reef-responders ", "Reef-Responders", "xreef-responders"}), none: true},
+		"no groups":         {claims: say("groups", nil), told: map[string]any{"sub": "mara"}, none: true},
+		"groups of a sort":  {claims: say("groups", map[string]any{"reef-responders": true}), none: true},
 		"a mail not verified": {config: func(c *idp.Config) {
 			c.Claim, c.Roles = "email", map[string]gate.OperatorRoles{"mara@example.com": gate.OperatorAdmin}
 		}, claims: say("email_verified", false), rule: "sign-in.mail"},
@@ -284,16 +286,14 @@ func TestSignIns(t *testing.T) {
 				if got := ruleOf(err); got != c.rule {
 					t.Fatalf("%q (%v), want %q", got, err, c.rule)
 				}
-				if c.rule == idp.RuleRole { // who has lost their role is told, without any
-					if who.Issuer != r.url || who.Subject != "mara" || who.Roles != 0 || who.AuthAt != 0 {
-						t.Errorf("told with the refusal: %+v", who)
-					}
-					who = identity.Person{}
+				want := gate.OperatorResponder
+				if c.none {
+					want = 0
 				}
-				if e := act.AsError(err); err != nil && (e.Hint == "" || e.Code == act.Internal || who != (identity.Person{})) {
+				if e := act.AsError(err); err != nil && (e.Hint == "" || e.Code == act.Internal || !reflect.DeepEqual(who, identity.Person{})) {
 					t.Errorf("refused with %v, hint %q, and %+v", e.Code, e.Hint, who)
 				}
-				if err == nil && (who.Issuer != r.url || who.Subject != "mara" || who.Name != "mara@example.com" || who.Roles != gate.OperatorResponder ||
+				if err == nil && (who.Issuer != r.url || who.Subject != "mara" || who.Name != "mara@example.com" || who.Roles != want ||
 					who.AuthAt != act.Micros(start) || who.Once == "" || b.Next != c.begun.Next || b.Session != c.begun.Session || b.Operator != c.begun.Operator) {
 					t.Errorf("%+v %+v", who, b)
 				}
@@ -330,6 +330,52 @@ func TestSignIns(t *testing.T) {
 				if ruleOf(err) != "sign-in.code" {
 					t.Errorf("a code that was taken before: %v", err)
 				}
+			}
+		})
+	}
+}
+
+// The team is what one claim says, in the ID token or at the userinfo endpoint.
+func TestTeams(t *testing.T) {
+	start := time.Now().Truncate(time.Second)
+	for name, c := range map[string]struct {
+		claim, want string
+		value       any
+		told        map[string]any
+		silent      bool
+	}{
+		"a text":              {claim: "team", value: "pricing", want: "pricing"},
+		"no team":             {claim: "team", value: "", want: ""},
+		"a list of one":       {claim: "team", value: []string{"pricing"}, want: "pricing"},
+		"an empty list":       {claim: "team", value: []string{}, want: ""},
+		"a list of two":       {claim: "team", value: []string{"pricing", "stock"}, silent: true},
+		"something else":      {claim: "team", value: 7, silent: true},
+		"nothing":             {claim: "team", told: map[string]any{"sub": "mara"}, silent: true},
+		"told elsewhere":      {claim: "team", told: map[string]any{"sub": "mara", "team": "pricing"}, want: "pricing"},
+		"nobody asks for it":  {value: "pricing", silent: true},
+		"one within another":  {claim: "org.team", told: map[string]any{"sub": "mara", "org": map[string]any{"team": "pricing"}}, want: "pricing"},
+		"another claim's one": {claim: "unit", value: "pricing", told: map[string]any{"sub": "mara"}, silent: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRogue(t, func() time.Time { return start })
+			r.told = c.told
+			r.claims = func(said map[string]any) {
+				if c.value != nil {
+					said["team"] = c.value
+				}
+			}
+			cfg := r.config(func() time.Time { return start })
+			cfg.Team = c.claim
+			p := must[*idp.Provider](t)(idp.New(cfg))
+			address, cookie, err := p.Begin(t.Context(), idp.Begun{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			q := must[*url.URL](t)(url.Parse(address)).Query()
+			r.codes["code"] = q
+			who, _, err := p.Finish(t.Context(), cookie, url.Values{"code": {"code"}, "state": {q.Get("state")}, "iss": {r.url}})
+			if err != nil || c.silent != (who.Team == nil) || who.Team != nil && *who.Team != c.want {
+				t.Errorf("%+v, %v", who, err)
 			}
 		})
 	}
@@ -413,7 +459,6 @@ func TestConfig(t *testing.T) {
 		"a user":          func(c *idp.Config) { c.Issuer = "https://a@idp.example" },
 		"a query":         func(c *idp.Config) { c.Issuer = "https://idp.example/?x" },
 		"no client":       func(c *idp.Config) { c.ClientID = "" },
-		"no roles":        func(c *idp.Config) { c.Roles = nil },
 		"a role of none":  func(c *idp.Config) { c.Roles = map[string]gate.OperatorRoles{"x": 0} },
 		"a value of none": func(c *idp.Config) { c.Roles = map[string]gate.OperatorRoles{"": gate.OperatorAdmin} },
 		"a role unknown":  func(c *idp.Config) { c.Roles = map[string]gate.OperatorRoles{"x": 1 << 7} },

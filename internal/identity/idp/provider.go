@@ -39,10 +39,13 @@ type Config struct {
 	ClientSecret string   // "" for a public client: PKCE is what protects the code
 	Scopes       []string // "openid" is always among them; openid, profile and email if empty
 
-	// Claim names the claim that Roles maps by its values: groups, say, or
+	// Claim names the claim whose values Roles and bindings give roles to: groups, say, or
 	// realm_access.roles for one within another. "groups" if "".
 	Claim string
 	Roles map[string]gate.OperatorRoles
+
+	// Team names the claim that has the team which somebody works in; none if "".
+	Team string
 
 	// MaxAge is how old an authentication at the provider may be. Required.
 	MaxAge time.Duration
@@ -115,8 +118,6 @@ func (c *Config) check() error {
 		return fmt.Errorf("the issuer %q is not https", c.Issuer)
 	case c.ClientID == "":
 		return errors.New("there is no client id")
-	case len(c.Roles) == 0:
-		return errors.New("no value of the claim is a role, so nobody could sign in")
 	case c.MaxAge < time.Second || c.Redirect == nil || c.Transport == nil || c.Clock == nil:
 		return errors.New("idp: age, redirect, transport and clock are required")
 	}
