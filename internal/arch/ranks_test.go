@@ -27,7 +27,7 @@ var house = map[string]room{
 	"picture":   {rank: 1, budget: 1000},
 	"legible":   {rank: 1, budget: 500},
 	"skill":     {rank: 1, budget: 1500},
-	"client":    {rank: 1, budget: 4700, peers: []string{"identity/token"}}, // ADR 23, 28: it holds keys and makes proofs
+	"client":    {rank: 1, budget: 4900, peers: []string{"identity/token"}}, // ADR 23, 28, 45, 46, 47: it holds keys and makes proofs
 
 	"telemetry/otlp": {rank: 1, budget: 1400}, // ADR 39: hides the OpenTelemetry SDK and what products want of it
 
@@ -82,7 +82,7 @@ var house = map[string]room{
 
 	"server": {rank: 6, budget: 3600}, // ADR 22, 24, 28: where keys are kept and how they are opened; how machines speak to each other
 
-	"cli":   {rank: 7, budget: 8400}, // ADR 23, 28, 38, 43
+	"cli":   {rank: 7, budget: 8700}, // ADR 23, 28, 38, 43, 45, 46, 47
 	"bench": {rank: 7, budget: 10200, peers: []string{"world"}},
 	"world": {rank: 7, budget: 2500},
 

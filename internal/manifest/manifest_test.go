@@ -22,7 +22,7 @@ func TestApplyDriftPrune(t *testing.T) {
 	each(t, func(t *testing.T, d *desk) {
 		in := set(everything)
 		done := d.apply(in)
-		if len(done.Results) != 7 {
+		if len(done.Results) != 8 {
 			t.Fatalf("%d results", len(done.Results))
 		}
 		for _, r := range done.Results {
@@ -30,7 +30,7 @@ func TestApplyDriftPrune(t *testing.T) {
 				t.Errorf("%s shows %q once", r.Kind, r.Once)
 			}
 		}
-		if p := d.same(in); p.Same != 7 {
+		if p := d.same(in); p.Same != 8 {
 			t.Errorf("%d objects are as they are to be", p.Same)
 		}
 		if _, err := d.Manifests.Apply(ctx, d.p, manifest.Order{Set: in, Digest: "another"}); err == nil {
