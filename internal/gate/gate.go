@@ -400,9 +400,6 @@ func (a *WriteAct[In, Out]) once(ctx context.Context, p act.Principal, pass *pas
 		if !g.stillDecides(d) {
 			return errMoved
 		}
-		if err := g.charge(tx, p); err != nil {
-			return err
-		}
 		if err := pass.used(tx); err != nil {
 			return err
 		}
@@ -411,6 +408,9 @@ func (a *WriteAct[In, Out]) once(ctx context.Context, p act.Principal, pass *pas
 			if replay, replayed, err = usedKey(tx, p, a.w.Name, key); err != nil || replayed {
 				return err
 			}
+		}
+		if err := g.charge(tx, p); err != nil { // what is answered again costs nothing
+			return err
 		}
 		var fx Effects
 		var err error

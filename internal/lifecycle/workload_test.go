@@ -11,7 +11,9 @@ import (
 	"time"
 
 	"github.com/reefwarden/reefwarden/internal/act"
+	"github.com/reefwarden/reefwarden/internal/gate"
 	"github.com/reefwarden/reefwarden/internal/lifecycle"
+	"github.com/reefwarden/reefwarden/internal/network"
 	"github.com/reefwarden/reefwarden/internal/store"
 	"github.com/reefwarden/reefwarden/internal/store/storetest"
 )
@@ -120,8 +122,11 @@ func TestGrantsBound(t *testing.T) {
 		if err := h.reads(p); err != nil {
 			t.Errorf("reads: %v", err)
 		}
-		if err := h.writes(p); err != nil {
-			t.Errorf("writes: %v", err)
+		text := "still here"
+		for range 2 { // the second time it is answered again, and costs nothing
+			if _, err := h.net.UpdateProfile.DoOnce(t.Context(), p, gate.Key{Name: "once"}, network.ProfileChange{Description: &text}); err != nil {
+				t.Errorf("writes: %v", err)
+			}
 		}
 		_, err := h.life.Spawn.Do(t.Context(), p, lifecycle.NewInstance{Name: "child", Class: "narrow", Reason: "x"})
 		is(t, "a child", err, act.Denied, "spawn.depth")
