@@ -72,6 +72,7 @@ var notNative = map[string]string{
 	"taint.raise":     "the gate does it in the server's own name, before an agent is shown what is labelled",
 	"trace.widen":     "a chore does it in the server's own name, for what an operator has contained",
 	"health.alert":    "a chore does it in the server's own name",
+	"quota.alert":     "a chore does it in the server's own name",
 	"health.stop":     "a chore does it in the server's own name",
 	"system.expire":   "housekeeping does it in the server's own name",
 	"system.forget":   "housekeeping does it in the server's own name",
