@@ -173,8 +173,8 @@ func (w *walk) between(t *trail) (list []link) {
 		}
 	}
 	for _, m := range t.items {
-		if child := w.g.agents.number[w.g.items.ids[m.node]]; child != 0 {
-			all[link{m.node, child}] = struct{}{}
+		if id := w.g.items.ids[m.node]; id.Kind() == act.KindAgent {
+			all[link{m.node, w.g.agents.number[id]}] = struct{}{}
 		}
 	}
 	for one := range all {
