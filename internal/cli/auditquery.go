@@ -2,6 +2,7 @@ package cli
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"net/url"
 	"strconv"
@@ -161,19 +162,9 @@ func (a *app) auditDefine() *cobra.Command {
 }
 
 func (a *app) auditWithdraw() *cobra.Command {
-	var reason string
 	c := &cobra.Command{Use: "withdraw NAME --reason TEXT", Short: "Take a saved question from the list", Args: cobra.ExactArgs(1)}
-	c.Flags().StringVar(&reason, "reason", "", "why; goes on record")
-	c.RunE = func(cmd *cobra.Command, args []string) error {
-		if reason == "" {
-			return usageError{errReason}
-		}
-		api, err := a.client()
-		if err != nil {
-			return err
-		}
-		_, err = api.WithdrawQuery(cmd.Context(), args[0], reason)
+	return a.reasoned(c, func(ctx context.Context, api *client.Client, args []string, reason string) error {
+		_, err := api.WithdrawQuery(ctx, args[0], reason)
 		return err
-	}
-	return c
+	})
 }

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -122,9 +123,20 @@ func (a *app) classShow() *cobra.Command {
 }
 
 func (a *app) classRetire() *cobra.Command {
-	var reason string
 	c := &cobra.Command{Use: "retire NAME --reason TEXT", Short: "Take a class out of use; its agents are paused, and ended when their grace is over", Args: cobra.ExactArgs(1)}
 	a.outputFlag(c)
+	return a.reasoned(c, func(ctx context.Context, api *client.Client, args []string, reason string) error {
+		x, err := api.RetireClass(ctx, args[0], reason)
+		if err != nil {
+			return err
+		}
+		return a.print(classTable([]client.Class{x}, x))
+	})
+}
+
+// reasoned lets a command ask for a reason, and do with it what it does.
+func (a *app) reasoned(c *cobra.Command, do func(ctx context.Context, api *client.Client, args []string, reason string) error) *cobra.Command {
+	var reason string
 	c.Flags().StringVar(&reason, "reason", "", "why; goes on record")
 	c.RunE = func(cmd *cobra.Command, args []string) error {
 		if reason == "" {
@@ -134,11 +146,7 @@ func (a *app) classRetire() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		x, err := api.RetireClass(cmd.Context(), args[0], reason)
-		if err != nil {
-			return err
-		}
-		return a.print(classTable([]client.Class{x}, x))
+		return do(cmd.Context(), api, args, reason)
 	}
 	return c
 }

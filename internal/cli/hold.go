@@ -2,6 +2,7 @@ package cli
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"strconv"
@@ -84,27 +85,17 @@ func (a *app) auditHolds() *cobra.Command {
 }
 
 func (a *app) auditRelease() *cobra.Command {
-	var reason string
 	c := &cobra.Command{Use: "release N --reason TEXT", Short: "Release a legal hold", Args: cobra.ExactArgs(1)}
 	a.outputFlag(c)
-	c.Flags().StringVar(&reason, "reason", "", "why; goes on record")
-	c.RunE = func(cmd *cobra.Command, args []string) error {
+	return a.reasoned(c, func(ctx context.Context, api *client.Client, args []string, reason string) error {
 		n, err := strconv.ParseInt(args[0], 10, 64)
-		switch {
-		case err != nil || n < 1:
+		if err != nil || n < 1 {
 			return usageError{fmt.Errorf("%q: %w", args[0], errReleaseWhich)}
-		case reason == "":
-			return usageError{errReason}
 		}
-		api, err := a.client()
-		if err != nil {
-			return err
-		}
-		h, err := api.ReleaseHold(cmd.Context(), n, reason)
+		h, err := api.ReleaseHold(ctx, n, reason)
 		if err != nil {
 			return err
 		}
 		return a.print(holdTable([]client.Hold{h}, h))
-	}
-	return c
+	})
 }

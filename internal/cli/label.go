@@ -113,53 +113,33 @@ func among(l *client.Labelled) string {
 
 // labelOrder flags or clears.
 func (a *app) labelOrder(use, short string, do func(*client.Client, context.Context, string, string) (client.Taint, error)) *cobra.Command {
-	var reason string
 	c := &cobra.Command{Use: use + " --reason TEXT", Short: short, Args: cobra.ExactArgs(1)}
 	a.outputFlag(c)
-	c.Flags().StringVar(&reason, "reason", "", "why; goes on record")
-	c.RunE = func(cmd *cobra.Command, args []string) error {
-		if reason == "" {
-			return usageError{errReason}
-		}
-		api, err := a.client()
+	return a.reasoned(c, func(ctx context.Context, api *client.Client, args []string, reason string) error {
+		id, err := labelledID(ctx, api, args[0])
 		if err != nil {
 			return err
 		}
-		id, err := labelledID(cmd.Context(), api, args[0])
-		if err != nil {
-			return err
-		}
-		t, err := do(api, cmd.Context(), id, reason)
+		t, err := do(api, ctx, id, reason)
 		if err != nil {
 			return err
 		}
 		return a.print(taintTable([]client.Taint{t}, t))
-	}
-	return c
+	})
 }
 
 func (a *app) labelClassify() *cobra.Command {
-	var reason string
 	c := &cobra.Command{
 		Use: "classify COMMUNITY unclassified|internal|confidential --reason TEXT", Short: "Say how confidential what stands in a community is",
 		Args: cobra.ExactArgs(2), ValidArgs: []string{"unclassified", "internal", "confidential"},
 	}
-	c.Flags().StringVar(&reason, "reason", "", "why; goes on record")
-	c.RunE = func(cmd *cobra.Command, args []string) error {
-		if reason == "" {
-			return usageError{errReason}
-		}
-		api, err := a.client()
-		if err != nil {
-			return err
-		}
-		if err := api.Classify(cmd.Context(), args[0], args[1], reason); err != nil {
+	return a.reasoned(c, func(ctx context.Context, api *client.Client, args []string, reason string) error {
+		if err := api.Classify(ctx, args[0], args[1], reason); err != nil {
 			return err
 		}
 		fmt.Fprintln(a.out, args[0], "is", args[1])
 		return nil
-	}
-	return c
+	})
 }
 
 // labelledID is the id of a thing as it is given, or of an agent by its name.

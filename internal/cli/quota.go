@@ -1,7 +1,7 @@
 package cli
 
 import (
-	"errors"
+	"context"
 	"fmt"
 	"strconv"
 	"time"
@@ -37,21 +37,8 @@ func quotaTable(list []client.Quota, whole any) table {
 	return t
 }
 
-// oneQuota prints what an order or a question about one answers.
-func (a *app) oneQuota(do func(*client.Client) (client.Quota, error)) error {
-	api, err := a.client()
-	if err != nil {
-		return err
-	}
-	q, err := do(api)
-	if err != nil {
-		return err
-	}
-	return a.print(quotaTable([]client.Quota{q}, q))
-}
-
 func (a *app) quotaSet() *cobra.Command {
-	var period, reason string
+	var period string
 	c := &cobra.Command{
 		Use: "set SCOPE KIND LIMIT [--period hour|day] --reason TEXT", Short: "Set a quota, in place of what there is", Args: cobra.ExactArgs(3),
 		Long: "Set how much agents use up together at most. With a period it renews with each hour or day\n" +
@@ -59,17 +46,17 @@ func (a *app) quotaSet() *cobra.Command {
 	}
 	a.outputFlag(c)
 	c.Flags().StringVar(&period, "period", "", "hour or day; for good without it")
-	c.Flags().StringVar(&reason, "reason", "", "why; goes on record")
-	c.RunE = func(cmd *cobra.Command, args []string) error {
+	return a.reasoned(c, func(ctx context.Context, api *client.Client, args []string, reason string) error {
 		limit, err := strconv.ParseInt(args[2], 10, 64)
-		if err != nil || reason == "" {
-			return usageError{errors.New("give a whole number as the limit, and --reason, which goes on record")}
+		if err != nil {
+			return usageError{fmt.Errorf("%q is no limit: give a whole number", args[2])}
 		}
-		return a.oneQuota(func(api *client.Client) (client.Quota, error) {
-			return api.SetQuota(cmd.Context(), args[0], args[1], limit, period, reason)
-		})
-	}
-	return c
+		q, err := api.SetQuota(ctx, args[0], args[1], limit, period, reason)
+		if err != nil {
+			return err
+		}
+		return a.print(quotaTable([]client.Quota{q}, q))
+	})
 }
 
 func (a *app) quotaList() *cobra.Command {
@@ -93,25 +80,27 @@ func (a *app) quotaShow() *cobra.Command {
 	c := &cobra.Command{Use: "show SCOPE KIND", Short: "Show a quota: what is left of it, and when it renews", Args: cobra.ExactArgs(2)}
 	a.outputFlag(c)
 	c.RunE = func(cmd *cobra.Command, args []string) error {
-		return a.oneQuota(func(api *client.Client) (client.Quota, error) {
-			return api.Quota(cmd.Context(), args[0], args[1])
-		})
+		api, err := a.client()
+		if err != nil {
+			return err
+		}
+		q, err := api.Quota(cmd.Context(), args[0], args[1])
+		if err != nil {
+			return err
+		}
+		return a.print(quotaTable([]client.Quota{q}, q))
 	}
 	return c
 }
 
 func (a *app) quotaDrop() *cobra.Command {
-	var reason string
 	c := &cobra.Command{Use: "drop SCOPE KIND --reason TEXT", Short: "End a quota: what it bounded is bounded no more", Args: cobra.ExactArgs(2)}
 	a.outputFlag(c)
-	c.Flags().StringVar(&reason, "reason", "", "why; goes on record")
-	c.RunE = func(cmd *cobra.Command, args []string) error {
-		if reason == "" {
-			return usageError{errors.New("--reason is required: it goes on record")}
+	return a.reasoned(c, func(ctx context.Context, api *client.Client, args []string, reason string) error {
+		q, err := api.DropQuota(ctx, args[0], args[1], reason)
+		if err != nil {
+			return err
 		}
-		return a.oneQuota(func(api *client.Client) (client.Quota, error) {
-			return api.DropQuota(cmd.Context(), args[0], args[1], reason)
-		})
-	}
-	return c
+		return a.print(quotaTable([]client.Quota{q}, q))
+	})
 }

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"strconv"
 	"time"
@@ -84,23 +85,13 @@ func (a *app) roleBind() *cobra.Command {
 }
 
 func (a *app) roleUnbind() *cobra.Command {
-	var reason string
 	c := &cobra.Command{Use: "unbind NAME --reason TEXT", Short: "Take a role back that was bound", Args: cobra.ExactArgs(1)}
 	a.outputFlag(c)
-	c.Flags().StringVar(&reason, "reason", "", "why; goes on record")
-	c.RunE = func(cmd *cobra.Command, args []string) error {
-		if reason == "" {
-			return usageError{errReason}
-		}
-		api, err := a.client()
-		if err != nil {
-			return err
-		}
-		b, err := api.UnbindRole(cmd.Context(), args[0], reason)
+	return a.reasoned(c, func(ctx context.Context, api *client.Client, args []string, reason string) error {
+		b, err := api.UnbindRole(ctx, args[0], reason)
 		if err != nil {
 			return err
 		}
 		return a.print(roleTable([]client.RoleBinding{b}, b))
-	}
-	return c
+	})
 }
