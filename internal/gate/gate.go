@@ -619,10 +619,8 @@ func (g *Gate) decide(p act.Principal, i Info, f Facts, chain []Facts) (Decision
 	if g.bare {
 		return Decision{Allow: true, Policy: "bare"}, nil
 	}
-	if f.Community != 0 && p.Kind != act.Operator && p.Kind != act.System {
-		if state := g.Standings.Place(f.Community); !state.MayAct() {
-			return Decision{}, PlaceError(state)
-		}
+	if state := g.open(p, f.Community); !state.MayAct() {
+		return Decision{}, PlaceError(state)
 	}
 	if err := g.within(p, i.Name, f); err != nil {
 		return Decision{}, err
@@ -644,6 +642,14 @@ func (g *Gate) decide(p act.Principal, i Info, f Facts, chain []Facts) (Decision
 		}
 	}
 	return d, unable(i, &d)
+}
+
+// open is what a community comes to for p; nowhere is open.
+func (g *Gate) open(p act.Principal, community act.ID) act.Standing {
+	if community == 0 || p.Kind == act.Operator || p.Kind == act.System {
+		return act.Active
+	}
+	return g.Standings.Place(community)
 }
 
 // within asks whether an act is within what p was granted.

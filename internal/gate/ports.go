@@ -63,9 +63,15 @@ type Decider interface {
 	Decide(p act.Principal, q Question) Decision
 	// Version is that of the bundle in force on this node, 0 without one.
 	Version() int64
-	// Fold drops from facts what no policy for the act looks at, so that things which are
-	// decided alike are asked about once.
-	Fold(act string, f Facts) Facts
+	// Sit begins to decide about the things of a page that p has asked for by an act: all
+	// under the bundle in force now, and by what p is now.
+	Sit(p act.Principal, act string) Sitting
+}
+
+// Sitting decides about one thing after the other. It is one goroutine's. What it
+// returns is shared and must not be changed.
+type Sitting interface {
+	Decide(f Facts) *Decision
 }
 
 // Question is one thing a principal wants to do. It is comparable, because

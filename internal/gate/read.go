@@ -139,22 +139,13 @@ func (a *ReadAct[In, Out]) once(ctx context.Context, p act.Principal, in In, i I
 		if err != nil {
 			return out, err
 		}
-		filter := itemFilter{ask: func(f Facts) sight {
-			d, err := g.decide(p, a.r.Info, f, nil)
-			switch {
-			case err != nil || !d.Allow:
-				return unseen
-			case all || d.redacts():
-				return redacted
-			}
-			return seen
-		}}
+		see := g.seer(p, a.r.Info, all)
 		out = a.r.Shown(p, out, func(ref act.Ref, f Facts) bool {
 			if g.withholds(p, ref.ID) {
 				return false
 			}
 			f = mark(ref, f)
-			switch filter.look(g.Decider.Fold(a.r.Name, f)) {
+			switch see(f) {
 			case unseen:
 				return false
 			case redacted:
@@ -237,17 +228,6 @@ func (a *ReadAct[In, Out]) narrowed(p act.Principal, in In, f Facts, chain []Fac
 // usualPage is how many items most pages have at most.
 const usualPage = 25
 
-// itemFilter remembers the last few answers of a page, which has far fewer kinds
-// of items than items.
-type itemFilter struct {
-	ask  func(Facts) sight
-	last [8]struct {
-		facts Facts
-		sight sight
-	}
-	n int
-}
-
 // sight is how a reader sees an item.
 type sight uint8
 
@@ -257,14 +237,36 @@ const (
 	seen
 )
 
-func (f *itemFilter) look(x Facts) sight {
-	for i := range min(f.n, len(f.last)) {
-		if f.last[i].facts == x {
-			return f.last[i].sight
+// seer returns a function that decides how p sees an item of a page. It asks what decide
+// asks, but for the parts that are the same for each.
+func (g *Gate) seer(p act.Principal, i Info, redactAll bool) func(Facts) sight {
+	as := func(d *Decision) sight {
+		if redactAll || d.redacts() {
+			return redacted
 		}
+		return seen
 	}
-	slot := &f.last[f.n%len(f.last)]
-	f.n++
-	slot.facts, slot.sight = x, f.ask(x)
-	return slot.sight
+	if g.bare {
+		return func(Facts) sight { return as(&Decision{}) }
+	}
+	sitting := g.Decider.Sit(p, i.Name)
+	return func(f Facts) sight {
+		if !g.open(p, f.Community).MayAct() || g.within(p, i.Name, f) != nil {
+			return unseen
+		}
+		d := sitting.Decide(f)
+		if !d.Allow {
+			return unseen
+		}
+		if len(p.Chain) > 0 {
+			own := *d
+			if d = &own; g.decideChain(p, i, f, nil, d) != nil {
+				return unseen
+			}
+		}
+		if unable(i, d) != nil {
+			return unseen
+		}
+		return as(d)
+	}
 }

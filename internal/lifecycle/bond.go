@@ -18,6 +18,9 @@ type bond struct {
 	terms    *terms // what it was granted; nil is no bound
 }
 
+// timed reports whether what the bond says of a standing changes with the time alone.
+func (b *bond) timed() bool { return b != nil && (b.endsAt != 0 || b.mandate != 0) }
+
 // scanBond reads a bond from the columns of loadColumns that begin at i, nil when the
 // agent has none.
 func (l *Lifecycle) scanBond(r *store.Row, i int) *bond {
@@ -48,25 +51,32 @@ func (l *Lifecycle) effective(agent act.ID, r *record, state act.Standing) act.S
 		return state
 	}
 	var now int64
-	if b != nil && (b.endsAt != 0 || b.mandate != 0) {
+	if b.timed() {
 		now = act.Micros(l.db.Clock()())
 	}
-	return l.weighed(h, agent, state, now)
+	return l.weighed(h, agent, r, state, now)
+}
+
+// weighedRow is weighed of a row that was read.
+func (l *Lifecycle) weighedRow(h *halts, agent act.ID, state act.Standing, now int64) act.Standing {
+	if s := l.agents.look(agent); s != nil {
+		return l.weighed(h, agent, s.record, state, now)
+	}
+	return state
 }
 
 // weighed is effective under given halts and at a time, Unix microseconds. It does not
 // allocate.
-func (l *Lifecycle) weighed(h *halts, agent act.ID, state act.Standing, now int64) act.Standing {
-	s := l.agents.look(agent)
-	if s == nil || state.Final() {
+func (l *Lifecycle) weighed(h *halts, agent act.ID, r *record, state act.Standing, now int64) act.Standing {
+	if state.Final() {
 		return state
 	}
 	if !h.none() {
 		state = sterner(state, h.lines[agent])
 	}
-	b := s.record.bond.Load()
+	b := r.bond.Load()
 	if b == nil {
-		return h.on(l, act.ID(s.record.owner.Load()), nil, state)
+		return h.on(l, act.ID(r.owner.Load()), nil, state)
 	}
 	if b.endsAt != 0 && now >= b.endsAt {
 		return act.Expired
@@ -76,7 +86,7 @@ func (l *Lifecycle) weighed(h *halts, agent act.ID, state act.Standing, now int6
 			state = sterner(state, act.Stale)
 		}
 	}
-	return h.on(l, act.ID(s.record.owner.Load()), b, state)
+	return h.on(l, act.ID(r.owner.Load()), b, state)
 }
 
 const qLivingChild store.Q = `SELECT id FROM agent WHERE parent = $1 AND parent <> 0 AND state NOT IN ($2, $3) ORDER BY id LIMIT 1`

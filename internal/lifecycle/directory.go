@@ -37,7 +37,7 @@ type dirShard struct {
 
 type dirSlot struct {
 	id     atomic.Int64  // 0 is free; never changes once set
-	word   atomic.Uint64 // epoch<<8 | trust<<4 | standing
+	word   atomic.Uint64 // epoch<<8 | timed<<7 | governed<<6 | trust<<4 | standing
 	record *record       // set before id, never changed
 }
 
@@ -57,11 +57,26 @@ type entry struct {
 	bond  *bond // nil for an agent that has none
 }
 
-func (e entry) word() uint64 { return uint64(e.epoch)<<8 | uint64(e.trust)<<4 | uint64(e.state) }
+// Bits of a word, so that what is asked most often is in the slot.
+const (
+	timed    = 1 << 7 // the standing may change with the time alone
+	governed = 1 << 6 // it is of a class
+)
+
+func (e entry) word() uint64 {
+	word := uint64(e.epoch)<<8 | uint64(e.trust)<<4 | uint64(e.state)
+	if e.bond.timed() {
+		word |= timed
+	}
+	if e.bond != nil && e.bond.class != 0 {
+		word |= governed
+	}
+	return word
+}
 
 func standingIn(word uint64) act.Standing { return act.Standing(word & 0xF) }
 
-func trustIn(word uint64) trust.Level { return trust.Level(word >> 4 & 0xF) }
+func trustIn(word uint64) trust.Level { return trust.Level(word >> 4 & 3) }
 
 func newDirectory() *directory {
 	d := &directory{}
@@ -178,7 +193,12 @@ func (l *Lifecycle) Standing(agent act.ID) (state act.Standing, epoch int64) {
 		return act.StandingUnknown, 0
 	}
 	word := s.word.Load()
-	return l.effective(agent, s.record, standingIn(word)), int64(word >> 8)
+	state = standingIn(word)
+	// Most agents are asked about by their slot alone: what else memory has of them lies elsewhere.
+	if word&timed != 0 || !l.halts.Load().none() {
+		state = l.effective(agent, s.record, state)
+	}
+	return state, int64(word >> 8)
 }
 
 // Facts are what policies may know of an agent.
@@ -227,11 +247,7 @@ func (l *Lifecycle) Facts(agent act.ID) Facts {
 // Governed reports whether an agent is of a class.
 func (l *Lifecycle) Governed(agent act.ID) bool {
 	s := l.agents.look(agent)
-	if s == nil {
-		return false
-	}
-	b := s.record.bond.Load()
-	return b != nil && b.class != 0
+	return s != nil && s.word.Load()&governed != 0
 }
 
 // Each calls do with every agent that memory knows, in no order, until it says no.
@@ -268,7 +284,7 @@ func (l *Lifecycle) Expect(tx *store.Tx, p act.Principal, community act.ID) erro
 		if place := halts.place(community); !place.MayAct() {
 			return gate.PlaceError(place)
 		}
-		return stands(l.weighed(halts, p.ID, act.Standing(r.Int(0)), tx.Now()), r.Int(1), p)
+		return stands(l.weighedRow(halts, p.ID, act.Standing(r.Int(0)), tx.Now()), r.Int(1), p)
 	}, p.ID)
 }
 

@@ -49,6 +49,7 @@ type halt struct {
 // halts is what memory knows of them, as of one count. It never changes.
 type halts struct {
 	n           int64 // of the changes, see haltCount
+	busy        bool  // something is stopped
 	all         act.Standing
 	lineages    map[act.ID]act.Standing
 	classes     map[act.ID]act.Standing // by version
@@ -59,9 +60,7 @@ type halts struct {
 }
 
 // none is true of nil, too: before the start there are none.
-func (h *halts) none() bool {
-	return h == nil || h.all == 0 && len(h.lineages)+len(h.classes)+len(h.owners)+len(h.communities)+len(h.mandates)+len(h.lines) == 0
-}
+func (h *halts) none() bool { return h == nil || !h.busy }
 
 const (
 	// haltCount is the number of changes, as part of another statement.
@@ -131,6 +130,7 @@ func (l *Lifecycle) reloadHalts(ctx context.Context, _ []act.ID) error {
 	}); err != nil {
 		return err
 	}
+	h.busy = h.count() > 0
 	l.halts.Store(h)
 	return l.logScopes(killed)
 }

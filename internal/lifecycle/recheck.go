@@ -76,7 +76,7 @@ func (l *Lifecycle) recheckSome(tx *store.Tx, halts *halts, agents []act.Princip
 			verdicts[i] = stands(act.StandingUnknown, 0, p)
 			continue
 		}
-		verdicts[i] = stands(l.weighed(halts, p.ID, rows[at].state, tx.Now()), rows[at].epoch, p)
+		verdicts[i] = stands(l.weighedRow(halts, p.ID, rows[at].state, tx.Now()), rows[at].epoch, p)
 	}
 	return nil
 }

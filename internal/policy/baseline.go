@@ -37,7 +37,7 @@ func (u *Unindexed) Allows(p act.Principal, q gate.Question) bool {
 	if s == nil || t == nil {
 		return false
 	}
-	k, ok := u.e.keyOf(s, t, p, &q.Resource)
+	k, ok := u.e.keyOf(p, q)
 	if !ok {
 		return false
 	}

@@ -91,7 +91,7 @@ func uncached(b *testing.B, n int, text string) {
 	for b.Loop() {
 		i += 7919
 		p := act.Principal{Kind: act.Agent, ID: testID(act.KindAgent, i%n)}
-		k, ok := e.keyOf(s, t, p, &benchQuestion.Resource)
+		k, ok := e.keyOf(p, benchQuestion)
 		if !ok {
 			b.Fatal("no key")
 		}

@@ -142,7 +142,7 @@ func (e *Engine) kindreds(was, now *snapshot, agents Agents, out *Difference) []
 	rest := int64(0)
 	agents(func(id act.ID, f PrincipalFacts) bool {
 		out.Agents++
-		x := sample{kind: act.Agent, who: fold(id), facts: f}
+		x := sample{asker: asker{kind: act.Agent, who: fold(id), facts: f}}
 		for field, v := range reflect.ValueOf(&x.facts).Elem().Fields() {
 			if field.Type == reflect.TypeFor[act.ID]() && !v.IsZero() {
 				v.SetInt(int64(fold(act.ID(v.Int()))))
@@ -178,12 +178,15 @@ func (e *Engine) kindreds(was, now *snapshot, agents Agents, out *Difference) []
 			continue
 		}
 		for _, there := range []bool{true, false} {
-			list = append(list, kindred{sample: sample{
+			list = append(list, kindred{sample: sample{asker: asker{
 				kind: act.Operator, who: unnamed, roles: uint8(role), facts: PrincipalFacts{Fresh: there, Passkey: there},
-			}})
+			}}})
 		}
 	}
-	return append(list, kindred{sample: sample{kind: act.Observer}}, kindred{sample: sample{kind: act.Observer, name: act.PageReader}})
+	for _, name := range []string{"", act.PageReader} {
+		list = append(list, kindred{sample: sample{asker: asker{kind: act.Observer, name: name}}})
+	}
+	return list
 }
 
 // things lists the kinds of things that an act can be about and that a policy of either

@@ -279,74 +279,20 @@ func (e *Engine) Rules(name string) []string {
 	return ids
 }
 
-// Fold implements gate.Decider.
-func (e *Engine) Fold(name string, f gate.Facts) gate.Facts {
-	s, t := e.current.Load(), e.acts[name]
-	if s == nil || t == nil {
-		return f
-	}
-	s.fold(t, &f)
-	return f
-}
-
-// fold drops who is behind a thing, and how far it is to be relied on, where no policy for
-// the act asks about that: else every author would make it another thing.
-func (s *snapshot) fold(t *table, f *gate.Facts) {
-	if s.looks[t.index]&looksAuthor == 0 {
-		f.Author = 0
-	}
-	if s.looks[t.index]&looksIntegrity == 0 {
-		f.Integrity = 0
-	}
-}
-
 // Decide answers a question under the bundle in force. It never fails: what
 // cannot be decided is denied. The obligations of the answer are shared; they
 // must not be changed.
-func (e *Engine) Decide(p act.Principal, q gate.Question) (d gate.Decision) {
-	s := e.current.Load()
-	if s == nil {
-		return gate.Decision{Policy: noBundle, Hint: "This network has no valid policy at the moment, so it allows nothing. Retry later; your credential is fine."}
-	}
-	defer func() {
-		if r := recover(); r != nil {
-			e.log.Error("policy evaluator panicked", "act", q.Act, "bundle", s.version, "panic", fmt.Sprint(r))
-			d = gate.Decision{Policy: panicked, Bundle: s.version, Hint: "The policy could not be evaluated, so this is refused. Tell an operator."}
-		}
-	}()
-	t := e.acts[q.Act]
-	if t == nil {
-		return gate.Decision{Policy: DefaultDeny, Bundle: s.version, Hint: "No policy knows the act " + q.Act + "."}
-	}
-	var x sample
-	e.ask(&x, s, t, &p, &q.Resource)
-	return *e.answer(s, &x)
+func (e *Engine) Decide(p act.Principal, q gate.Question) gate.Decision {
+	var t sitting
+	e.sit(&t, &p, q.Act)
+	return *t.Decide(q.Resource)
 }
 
-// answer answers from what was met before, or decides, and counts it.
-func (e *Engine) answer(s *snapshot, x *sample) *gate.Decision {
-	at := meeting{version: s.version, beside: e.beside.Load()}
-	if e.keeper != nil {
-		at.hour = act.Micros(e.clock()) / hourMicros
-	}
-	place := e.front.place(s, at.beside, x)
-	if place != nil {
-		if m := place.Load(); m != nil && m.meeting == at && m.sample == *x && m.n.more() {
-			return m.answer
-		}
-	}
-	found := e.decided(s, x)
-	if place == nil && e.keeper == nil {
-		return found
-	}
-	m := &met{meeting: at, sample: *x, answer: found}
-	if e.keeper != nil {
-		m.n = e.keeper.note(e, m)
-	}
-	if place != nil {
-		place.Store(m)
-	}
-	return found
+// Sit implements gate.Decider.
+func (e *Engine) Sit(p act.Principal, name string) gate.Sitting {
+	t := new(sitting)
+	e.sit(t, &p, name)
+	return t
 }
 
 // decided answers a question that was not met lately.
@@ -369,13 +315,6 @@ func (e *Engine) cached(s *snapshot, t *table, k key) *gate.Decision {
 	fresh := e.evaluate(s, t, k)
 	e.cache.Set(k, fresh)
 	return fresh
-}
-
-// keyOf makes the key of a question.
-func (e *Engine) keyOf(s *snapshot, t *table, p act.Principal, r *gate.Facts) (key, bool) {
-	var x sample
-	e.ask(&x, s, t, &p, r)
-	return e.keyNow(s, &x)
 }
 
 // isFresh reports whether it is a short time ago that an operator proved who they are.

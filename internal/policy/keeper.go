@@ -85,10 +85,10 @@ func NewKeeper(db *store.DB, log *slog.Logger) *Keeper {
 
 // note counts a decision, and returns the counter of those that are like it until they
 // are written down. It never waits for storage.
-func (k *Keeper) note(e *Engine, m *met) *counter {
-	t := tally{hour: m.hour, sample: m.sample, was: m.answer}
+func (k *Keeper) note(e *Engine, m *met, x *sample) *counter {
+	t := tally{hour: m.hour, sample: *x, was: m.answer}
 	if m.beside != nil {
-		if now := e.besides(m.beside, &m.sample); resultOf(now) != resultOf(m.answer) {
+		if now := e.besides(m.beside, x); resultOf(now) != resultOf(m.answer) {
 			t.flip, t.shadow = now, m.beside
 		}
 	}

@@ -191,10 +191,10 @@ permit (principal is Agent, action == Action::"post.create", resource) when { pr
 
 // answerAlone is what the engine decides, without anything being kept of it.
 func (e *Engine) answerAlone(one inquiry) *gate.Decision {
-	s := e.current.Load()
-	var x sample
-	e.ask(&x, s, e.acts[one.q.Act], &one.p, &one.q.Resource)
-	return e.decide(s, x, e.context)
+	var t sitting
+	e.sit(&t, &one.p, one.q.Act)
+	q := t.about(one.q.Resource)
+	return e.decide(t.s, q.sample(), e.context)
 }
 
 // A full buffer sends callers away and drops nothing; and beyond so many names of an hour

@@ -209,9 +209,9 @@ func (o *Office) prepare(d Draft) *prepared {
 // locks reports whether nobody could change the policies any more, and so mend them.
 func (e *Engine) locks(s *snapshot) bool {
 	t := e.acts["policy.activate"]
-	admin := sample{
-		kind: act.Operator, who: unnamed, roles: uint8(gate.OperatorAdmin), facts: PrincipalFacts{Fresh: true, Passkey: true}, act: t,
-	}
+	admin := sample{act: t, asker: asker{
+		kind: act.Operator, who: unnamed, roles: uint8(gate.OperatorAdmin), facts: PrincipalFacts{Fresh: true, Passkey: true},
+	}}
 	return t != nil && resultOf(e.decide(s, admin, e.context)) == ResultDeny
 }
 

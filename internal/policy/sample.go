@@ -15,36 +15,48 @@ import (
 // sample is everything that a decision was made of, before any policy's names have
 // folded it: what a bundle that is not in force would have decided by. It is comparable.
 type sample struct {
-	kind  act.PrincipalKind
-	who   act.ID
-	name  string // of a part of the server, or of observers
-	roles uint8
-	facts PrincipalFacts
-	act   *table
-	on    gate.Facts
+	asker
+	act *table
+	on  gate.Facts
 
 	// author is who is behind the thing, on.Author, as far as the bundle in force asks: else
 	// both are zero, or there would be a sample for each pair of agents.
 	author PrincipalFacts
 }
 
-// ask makes the sample x, which is zero, of a question: it asks the directory for what
-// the policies of the act may look at.
-func (e *Engine) ask(x *sample, s *snapshot, t *table, p *act.Principal, on *gate.Facts) {
-	x.kind, x.who, x.act, x.on = p.Kind, p.ID, t, *on
-	s.fold(t, &x.on)
+// asker is a principal as policies may see it.
+type asker struct {
+	kind  act.PrincipalKind
+	who   act.ID
+	name  string // of a part of the server, or of observers
+	roles uint8
+	facts PrincipalFacts
+}
+
+// asked makes the asker a, which is zero, of a principal: it asks the directory for what
+// policies may look at.
+func (e *Engine) asked(a *asker, p *act.Principal) {
+	a.kind, a.who = p.Kind, p.ID
 	switch p.Kind {
 	case act.Agent:
-		x.facts = e.directory.Facts(p.ID)
+		a.facts = e.directory.Facts(p.ID)
 	case act.Operator:
-		x.roles = p.Roles
+		a.roles = p.Roles
 		// Who asked for what somebody else has approved had proved who they are when they did.
-		x.facts.Fresh, x.facts.Passkey = p.Approval != 0 || e.isFresh(p, p.AuthAt), e.isFresh(p, p.PasskeyAt)
+		a.facts.Fresh, a.facts.Passkey = p.Approval != 0 || e.isFresh(p, p.AuthAt), e.isFresh(p, p.PasskeyAt)
 	case act.System, act.Observer:
-		x.name = p.Name
+		a.name = p.Name
 	}
-	if x.on.Author != 0 {
-		x.author = e.directory.Facts(x.on.Author)
+}
+
+// fold drops who is behind a thing, and how far it is to be relied on, where no policy for
+// the act asks about that: else every author would make it another thing.
+func (s *snapshot) fold(t *table, f *gate.Facts) {
+	if s.looks[t.index]&looksAuthor == 0 {
+		f.Author = 0
+	}
+	if s.looks[t.index]&looksIntegrity == 0 {
+		f.Integrity = 0
 	}
 }
 
@@ -129,7 +141,7 @@ func (e *Engine) readSample(who act.ID, name string, body []byte) (x sample, ok 
 	if err := d.Decode(&w); err != nil {
 		return x, false, fmt.Errorf("a decision that is kept: %w", err)
 	}
-	x = sample{who: who, name: w.Name, roles: w.Roles, act: t}
+	x = sample{asker: asker{who: who, name: w.Name, roles: w.Roles}, act: t}
 	if x.kind, ok = kindNamed(w.Kind); !ok {
 		return x, false, fmt.Errorf("a decision that is kept is of a %q", w.Kind)
 	}

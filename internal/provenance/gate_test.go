@@ -26,10 +26,21 @@ func (open) Place(act.ID) act.Standing                            { return act.A
 func (open) Decide(act.Principal, gate.Question) gate.Decision {
 	return gate.Decision{Allow: true, Policy: "open"}
 }
-func (open) Fold(_ string, f gate.Facts) gate.Facts          { return f }
+func (o open) Sit(p act.Principal, name string) gate.Sitting { return sitting{o, p, name} }
 func (open) Version() int64                                  { return 0 }
 func (open) ActDone(act, outcome string, took time.Duration) {}
 func (open) Denied(act, rule string)                         {}
+
+type sitting struct {
+	open
+	p    act.Principal
+	name string
+}
+
+func (s sitting) Decide(f gate.Facts) *gate.Decision {
+	d := s.open.Decide(s.p, gate.Question{Act: s.name, Resource: f})
+	return &d
+}
 
 const qTestEventPos store.Q = `SELECT pos FROM event WHERE act = $1 ORDER BY pos`
 
