@@ -1,9 +1,9 @@
 package audit
 
 import (
-	"bytes"
 	"fmt"
 	"strconv"
+	"strings"
 	"unicode/utf8"
 )
 
@@ -63,7 +63,7 @@ type LeafPrincipal struct {
 // Parse reads a leaf of version 1. It accepts exactly the canonical form, so
 // that for every body it takes there is no other body with the same meaning.
 func Parse(body []byte) (Leaf, error) {
-	p := parser{rest: body, size: len(body)}
+	p := parser{rest: string(body), size: len(body)} // what is read of it is a part of this one text
 	var l Leaf
 	p.want(`{"act":`)
 	l.Act = p.text()
@@ -116,7 +116,7 @@ func Parse(body []byte) (Leaf, error) {
 // parser reads canonical JSON from left to right. After its first error it
 // reads nothing more and has everything absent.
 type parser struct {
-	rest []byte
+	rest string
 	size int
 	err  error
 }
@@ -128,7 +128,7 @@ func (p *parser) fail(what string) {
 }
 
 func (p *parser) has(s string) bool {
-	if p.err != nil || len(p.rest) < len(s) || string(p.rest[:len(s)]) != s {
+	if p.err != nil || !strings.HasPrefix(p.rest, s) {
 		return false
 	}
 	p.rest = p.rest[len(s):]
@@ -147,7 +147,7 @@ func (p *parser) number(least int64) int64 {
 	for n < len(p.rest) && p.rest[n] >= '0' && p.rest[n] <= '9' {
 		n++
 	}
-	v, err := strconv.ParseInt(string(p.rest[:n]), 10, 64)
+	v, err := strconv.ParseInt(p.rest[:n], 10, 64)
 	if err != nil || p.rest[0] == '0' && n > 1 || v < least || v > maxExact {
 		p.fail("want a whole number")
 		return 0
@@ -253,23 +253,23 @@ func (p *parser) text() string {
 		p.fail("want a string")
 		return ""
 	}
-	end := bytes.IndexByte(p.rest, '"')
+	end := strings.IndexByte(p.rest, '"')
 	if end < 0 {
 		p.fail("a string without an end")
 		return ""
 	}
-	if bytes.IndexByte(p.rest[:end], '\\') < 0 { // the usual case: nothing is escaped
+	if strings.IndexByte(p.rest[:end], '\\') < 0 { // the usual case: nothing is escaped
 		s := p.rest[:end]
 		if !plainText(s) {
 			p.fail("a character that must be escaped or is not UTF-8")
 			return ""
 		}
 		p.rest = p.rest[end+1:]
-		return string(s)
+		return s
 	}
 	var out []byte
 	for {
-		end := bytes.IndexAny(p.rest, `"\`)
+		end := strings.IndexAny(p.rest, `"\`)
 		if end < 0 {
 			p.fail("a string without an end")
 			return ""
@@ -294,19 +294,19 @@ func (p *parser) text() string {
 }
 
 // plainText reports whether s may stand in a canonical string as it is.
-func plainText(s []byte) bool {
+func plainText(s string) bool {
 	ascii := true
-	for _, b := range s {
-		if b < ' ' {
+	for i := range len(s) {
+		if s[i] < ' ' {
 			return false
 		}
-		ascii = ascii && b < utf8.RuneSelf
+		ascii = ascii && s[i] < utf8.RuneSelf
 	}
-	return ascii || utf8.Valid(s)
+	return ascii || utf8.ValidString(s)
 }
 
 // unescape reads what follows a backslash.
-func unescape(s []byte) (b byte, n int, ok bool) {
+func unescape(s string) (b byte, n int, ok bool) {
 	if len(s) == 0 {
 		return 0, 0, false
 	}
@@ -327,7 +327,7 @@ func unescape(s []byte) (b byte, n int, ok bool) {
 		if len(s) < 5 || s[1] != '0' || s[2] != '0' || s[3] != '0' && s[3] != '1' {
 			return 0, 0, false
 		}
-		low := bytes.IndexByte([]byte(hexDigits), s[4])
+		low := strings.IndexByte(hexDigits, s[4])
 		b := (s[3]-'0')<<4 | byte(low)
 		if low < 0 || b >= '\b' && b <= '\r' && b != '\v' { // those have a shorter form
 			return 0, 0, false
