@@ -325,6 +325,7 @@ func (s *Server) begin(ctx context.Context) (err error) {
 	s.Metrics.WatchContained(s.Lifecycle.Contained, s.Lifecycle.Sweeping)
 	s.Metrics.WatchRecord(s.recorded)
 	s.Metrics.WatchDrift(s.Manifests.Drift)
+	s.Metrics.WatchQuotas(s.quotas)
 	s.sendMetrics()
 	s.Metrics.WatchKills(s.Lifecycle.KillCount, func() bool { return s.Gate.Barred() == nil })
 
