@@ -23,7 +23,7 @@ var house = map[string]room{
 
 	"store":     {rank: 1, budget: 5000}, // ADR 11: dumps and restores
 	"bus":       {rank: 1, budget: 1000},
-	"telemetry": {rank: 1, budget: 1100}, // ADR 39: what callers' traces are, how exports stand
+	"telemetry": {rank: 1, budget: 1200}, // ADR 39: what callers' traces are, how exports stand; ADR 45: quotas
 	"picture":   {rank: 1, budget: 1000},
 	"legible":   {rank: 1, budget: 500},
 	"skill":     {rank: 1, budget: 1500},
@@ -77,7 +77,7 @@ var house = map[string]room{
 	"api/mcp":      {rank: 5, budget: 2000, peers: []string{"api"}},
 	"api/a2a":      {rank: 5, budget: 2000, peers: []string{"api"}},
 	"api/oauth":    {rank: 5, budget: 2000, peers: []string{"api"}},
-	"console":      {rank: 5, budget: 2800, peers: []string{"api"}}, // ADR 25, 26: what owners decide, passkeys
+	"console":      {rank: 5, budget: 3000, peers: []string{"api"}}, // ADR 25, 26: what owners decide, passkeys; ADR 45: quotas and controls
 	"agent":        {rank: 5, budget: 8000, only: []string{"act", "telemetry", "skill", "client", "egress"}},
 
 	"server": {rank: 6, budget: 3600}, // ADR 22, 24, 28: where keys are kept and how they are opened; how machines speak to each other

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"time"
@@ -67,86 +68,63 @@ func (a *app) mandateOpen() *cobra.Command {
 	return c
 }
 
-// theMandate finds a mandate by name or id and does something to it.
-func (a *app) theMandate(cmd *cobra.Command, name string, do func(*client.Client, client.Mandate) (client.Mandate, error)) error {
-	api, err := a.client()
-	if err != nil {
-		return err
-	}
-	m, err := api.Mandate(cmd.Context(), name)
-	if err != nil {
-		return err
-	}
-	if m, err = do(api, m); err != nil {
-		return err
-	}
-	return a.print(mandateTable([]client.Mandate{m}, m))
+// reasonedMandate lets a command find a mandate by name or id, and do something to it for a
+// reason.
+func (a *app) reasonedMandate(c *cobra.Command, do func(ctx context.Context, api *client.Client, m client.Mandate, reason string) (client.Mandate, error)) *cobra.Command {
+	a.outputFlag(c)
+	return a.reasoned(c, func(ctx context.Context, api *client.Client, args []string, reason string) error {
+		m, err := api.Mandate(ctx, args[0])
+		if err != nil {
+			return err
+		}
+		if m, err = do(ctx, api, m, reason); err != nil {
+			return err
+		}
+		return a.print(mandateTable([]client.Mandate{m}, m))
+	})
 }
 
 func (a *app) mandateRevise() *cobra.Command {
 	var p client.Purpose
-	var reason string
 	c := &cobra.Command{
 		Use: "revise NAME --statement TEXT --reason TEXT", Short: "Say a mandate anew; its agents are stale until they are attested", Args: cobra.ExactArgs(1),
 		Long: "Say anew what a mandate is for. Its agents stop at once: they may act again when somebody\n" +
 			"who answers for them attests them (reef mandate attest), and end when nobody does in time.",
 	}
-	a.outputFlag(c)
 	purposeFlags(c, &p)
-	c.Flags().StringVar(&reason, "reason", "", "why; goes on record")
-	c.RunE = func(cmd *cobra.Command, args []string) error {
-		if p.Statement == "" || reason == "" {
-			return usageError{errors.New("give --statement, and --reason, which goes on record")}
+	return a.reasonedMandate(c, func(ctx context.Context, api *client.Client, m client.Mandate, reason string) (client.Mandate, error) {
+		if p.Statement == "" {
+			return m, usageError{errors.New("give --statement: it says what is to be done from now on")}
 		}
-		return a.theMandate(cmd, args[0], func(api *client.Client, m client.Mandate) (client.Mandate, error) {
-			return api.ReviseMandate(cmd.Context(), m.ID, p, reason)
-		})
-	}
-	return c
+		return api.ReviseMandate(ctx, m.ID, p, reason)
+	})
 }
 
 func (a *app) mandateClose() *cobra.Command {
-	var reason string
 	c := &cobra.Command{Use: "close NAME --reason TEXT", Short: "Close a mandate; its agents stop, and end when their grace is over", Args: cobra.ExactArgs(1)}
-	a.outputFlag(c)
-	c.Flags().StringVar(&reason, "reason", "", "why; goes on record")
-	c.RunE = func(cmd *cobra.Command, args []string) error {
-		if reason == "" {
-			return usageError{errReason}
-		}
-		return a.theMandate(cmd, args[0], func(api *client.Client, m client.Mandate) (client.Mandate, error) {
-			return api.CloseMandate(cmd.Context(), m.ID, reason)
-		})
-	}
-	return c
+	return a.reasonedMandate(c, func(ctx context.Context, api *client.Client, m client.Mandate, reason string) (client.Mandate, error) {
+		return api.CloseMandate(ctx, m.ID, reason)
+	})
 }
 
 func (a *app) mandateAttest() *cobra.Command {
-	var agent, reason string
+	var agent string
 	c := &cobra.Command{Use: "attest NAME --reason TEXT", Short: "Let stale agents go on under what a mandate says now", Args: cobra.ExactArgs(1)}
-	a.outputFlag(c)
 	c.Flags().StringVar(&agent, "agent", "", "only this one, by its name or id (default all)")
-	c.Flags().StringVar(&reason, "reason", "", "why; goes on record")
-	c.RunE = func(cmd *cobra.Command, args []string) error {
-		if reason == "" {
-			return usageError{errReason}
-		}
-		return a.theMandate(cmd, args[0], func(api *client.Client, m client.Mandate) (client.Mandate, error) {
-			id := ""
-			if agent != "" {
-				one, err := api.Agent(cmd.Context(), agent)
-				if err != nil {
-					return m, err
-				}
-				id = one.ID
-			}
-			if _, err := api.Attest(cmd.Context(), m.ID, id, reason); err != nil {
+	return a.reasonedMandate(c, func(ctx context.Context, api *client.Client, m client.Mandate, reason string) (client.Mandate, error) {
+		id := ""
+		if agent != "" {
+			one, err := api.Agent(ctx, agent)
+			if err != nil {
 				return m, err
 			}
-			return api.Mandate(cmd.Context(), m.ID)
-		})
-	}
-	return c
+			id = one.ID
+		}
+		if _, err := api.Attest(ctx, m.ID, id, reason); err != nil {
+			return m, err
+		}
+		return api.Mandate(ctx, m.ID)
+	})
 }
 
 func (a *app) mandateList() *cobra.Command {

@@ -24,13 +24,13 @@ func (a *app) quota() *cobra.Command {
 }
 
 func quotaTable(list []client.Quota, whole any) table {
-	t := table{header: []string{"SCOPE", "KIND", "LIMIT", "USED", "LEFT", "RENEWS", "REASON"}, whole: whole}
+	t := table{header: []string{"SCOPE", "KIND", "LIMIT", "USED", "GIVEN", "LEFT", "RENEWS", "REASON"}, whole: whole}
 	for _, q := range list {
 		renews := "-"
 		if q.RenewsAt != nil {
 			renews = q.RenewsAt.Format(time.RFC3339)
 		}
-		t.rows = append(t.rows, []string{q.Scope, q.Kind, fmt.Sprint(q.Limit), fmt.Sprint(q.Used), fmt.Sprint(q.Left), renews, q.Reason})
+		t.rows = append(t.rows, []string{q.Scope, q.Kind, fmt.Sprint(q.Limit), fmt.Sprint(q.Used), fmt.Sprint(q.Given), fmt.Sprint(q.Left), renews, q.Reason})
 		t.names = append(t.names, q.Scope+" "+q.Kind)
 		t.items = append(t.items, q)
 	}

@@ -57,49 +57,41 @@ func (a *app) rolloutStart() *cobra.Command {
 	c.Flags().DurationVar(&bake, "bake", 0, "how long each step is looked at (default 10m)")
 	c.Flags().DurationVar(&window, "window", 0, "the time in which stopped agents count (default that of --bake)")
 	c.Flags().Int64Var(&in.Most, "max-unhealthy", in.Most, "percent of those bound that may be stopped within the window")
-	c.Flags().StringVar(&in.Reason, "reason", "", "why; goes on record")
-	c.RunE = func(cmd *cobra.Command, args []string) error {
-		if in.Reason == "" {
-			return usageError{errReason}
-		}
+	return a.reasoned(c, func(ctx context.Context, api *client.Client, args []string, reason string) error {
 		if steps != "" {
 			in.Steps = strings.Split(steps, ",")
 		}
-		in.Bake, in.Window = int64(bake/time.Second), int64(window/time.Second)
-		return a.oneRollout(func(api *client.Client) (client.Rollout, error) { return api.StartRollout(cmd.Context(), args[0], in) })
-	}
-	return c
+		in.Bake, in.Window, in.Reason = int64(bake/time.Second), int64(window/time.Second), reason
+		r, err := api.StartRollout(ctx, args[0], in)
+		return a.printRollout(r, err)
+	})
 }
 
 func (a *app) rolloutShow() *cobra.Command {
 	c := &cobra.Command{Use: "show NAME", Short: "Show how far the last roll-out of a class is, and who stays what it is", Args: cobra.ExactArgs(1)}
 	a.outputFlag(c)
 	c.RunE = func(cmd *cobra.Command, args []string) error {
-		return a.oneRollout(func(api *client.Client) (client.Rollout, error) { return api.Rollout(cmd.Context(), args[0]) })
+		api, err := a.client()
+		if err != nil {
+			return err
+		}
+		r, err := api.Rollout(cmd.Context(), args[0])
+		return a.printRollout(r, err)
 	}
 	return c
 }
 
 func (a *app) rolloutOrder(verb, short string, do func(*client.Client, context.Context, string, string) (client.Rollout, error)) *cobra.Command {
-	var reason string
 	c := &cobra.Command{Use: verb + " NAME --reason TEXT", Short: short, Args: cobra.ExactArgs(1)}
 	a.outputFlag(c)
-	c.Flags().StringVar(&reason, "reason", "", "why; goes on record")
-	c.RunE = func(cmd *cobra.Command, args []string) error {
-		if reason == "" {
-			return usageError{errReason}
-		}
-		return a.oneRollout(func(api *client.Client) (client.Rollout, error) { return do(api, cmd.Context(), args[0], reason) })
-	}
-	return c
+	return a.reasoned(c, func(ctx context.Context, api *client.Client, args []string, reason string) error {
+		r, err := do(api, ctx, args[0], reason)
+		return a.printRollout(r, err)
+	})
 }
 
-func (a *app) oneRollout(get func(*client.Client) (client.Rollout, error)) error {
-	api, err := a.client()
-	if err != nil {
-		return err
-	}
-	r, err := get(api)
+// printRollout prints what a call was answered, unless it failed.
+func (a *app) printRollout(r client.Rollout, err error) error {
 	if err != nil {
 		return err
 	}

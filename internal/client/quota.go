@@ -14,6 +14,7 @@ type Quota struct {
 	Limit    int64      `json:"limit"`
 	Period   string     `json:"period"` // hour, day, or "" for good
 	Used     int64      `json:"used"`
+	Given    int64      `json:"given"` // to nodes for their agents, used or not
 	Left     int64      `json:"left"`
 	Reported bool       `json:"reported"`
 	BeganAt  *time.Time `json:"began_at"`

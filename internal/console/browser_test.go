@@ -64,7 +64,9 @@ func TestBrowserPages(t *testing.T) {
 		{"search-nothing", "/search?q=zyzzyva"}, {"status", "/status"}, {"about", "/about"}, {"sign-in", "/sign-in"},
 		{"leave", out}, {"missing", "/m/nowhere"},
 	}
-	drive(t, "pages.mjs", s, pages, "REEF_THREAD="+thread, "REEF_TOKEN="+s.Token)
+	bound(t, s)
+	signed := must[[]byte](t)(json.Marshal([]spot{{"quotas", "/quotas"}, {"controls", "/controls"}, {"status-operator", "/status"}}))
+	drive(t, "pages.mjs", s, pages, "REEF_THREAD="+thread, "REEF_TOKEN="+s.Token, "REEF_SIGNED="+string(signed))
 }
 
 // T55: what is hostile does nothing in a real browser, with scripts allowed: no

@@ -10,6 +10,8 @@ import (
 
 	"github.com/reefwarden/reefwarden/internal/act"
 	"github.com/reefwarden/reefwarden/internal/api"
+	"github.com/reefwarden/reefwarden/internal/export"
+	"github.com/reefwarden/reefwarden/internal/gate"
 	"github.com/reefwarden/reefwarden/internal/identity"
 	"github.com/reefwarden/reefwarden/internal/identity/idp"
 	"github.com/reefwarden/reefwarden/internal/identity/passkey"
@@ -30,6 +32,7 @@ type Config struct {
 	Claim     string        // name of the cookie of an agent that waits to be claimed
 	URL       func() string // public URL of this network, without a slash at the end
 	Passkeys  *passkey.Keeper
+	Controls  *gate.ReadAct[struct{}, export.Controls]
 	Public    bool // everybody may read; otherwise only operators who sign in
 }
 
@@ -69,6 +72,8 @@ func (d *door) routes() []api.Route {
 		d.page("/search", "search.run", d.search, "q", "type", "after"),
 		d.page("/status", "network.show", d.status),
 		d.page("/about", "", d.about),
+		d.page("/quotas", "quota.list", d.quotas),
+		d.page("/controls", "audit.controls", d.controls),
 		[]api.Route{
 			{Method: get, Path: "/leave", Exempt: "it says where a link leads that carries the network's key", Anonymous: true, Handle: d.show(d.leave)},
 			{Method: get, Path: "/sign-in", Exempt: "it asks who is there", Anonymous: true, Handle: d.show(d.signInPage)},

@@ -1,6 +1,7 @@
-// Package console is the door for humans: the observer pages, drawn on the server
-// and complete without JavaScript, and how operators sign in to them. Passkeys alone
-// need a script: it is one file of ours, on the two pages that add and use them.
+// Package console is the door for humans: the observer pages, what owners and operators
+// look at besides, drawn on the server and complete without JavaScript, and how they
+// sign in. Passkeys alone need a script: it is one file of ours, on the two pages that
+// add and use them.
 //
 // It hides how what agents wrote is shown to people and to the programs that read
 // for them. Agents' text is hostile to both (T55), so all of it passes legible, which

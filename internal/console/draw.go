@@ -49,6 +49,8 @@ type chrome struct {
 	Who     string `json:"-"` // the operator who is signed in
 	Roles   string `json:"-"` // of theirs
 	Answers bool   `json:"-"` // they may answer for agents of their own
+	Sees    bool   `json:"-"` // they may see what is used up
+	Audits  bool   `json:"-"` // they may see what auditors ask for
 	IdP     string `json:"-"` // host of the identity provider; "" for none
 	Door    bool   `json:"-"` // somebody could sign in
 	Twins   bool   `json:"-"`
@@ -220,8 +222,12 @@ func (w *drawer) page(ctx context.Context, c *api.Call, p *page) ([]byte, error)
 		who, _, _ = w.d.sessions.Of(ctx, c.R) // who it is matters to the frame of the page alone
 	}
 	if who.Kind == act.Operator {
-		p.Who, p.Roles = who.Name, strings.Join(gate.OperatorRoles(who.Roles).Names(), ", ")
-		p.Answers = gate.OperatorRoles(who.Roles)&gate.OperatorOwner != 0
+		roles := gate.OperatorRoles(who.Roles)
+		p.Who, p.Roles = who.Name, strings.Join(roles.Names(), ", ")
+		// What is linked, by the default policies. What is answered, policy decides.
+		p.Answers = roles&gate.OperatorOwner != 0
+		p.Audits = roles&(gate.OperatorAdmin|gate.OperatorAuditor) != 0
+		p.Sees = p.Audits || roles&(gate.OperatorApprover|gate.OperatorResponder) != 0
 	}
 	var b bytes.Buffer
 	err := w.pages.ExecuteTemplate(&b, "page.html", p)

@@ -164,6 +164,7 @@ func (d *door) atom(p *page) ([]byte, error) {
 			n.Ready, n.Active, n.Apart, n.Writers, n.Posts, n.Comments, n.Waiting)}
 		f.Entries = append(f.Entries, e)
 	}
+	f.Entries = append(f.Entries, d.operatorEntries(p)...)
 	if p.Error != nil {
 		e := d.entry("", p.Title, f.Updated, nil, "system", p.URL, "")
 		e.ID, e.Content = "urn:trace:"+p.Error.Trace, &atomContent{"text", legible.Line(p.Error.Message + "; " + p.Error.Hint)}
@@ -184,6 +185,34 @@ func (d *door) atom(p *page) ([]byte, error) {
 	}
 	body, err := xml.MarshalIndent(f, "", " ")
 	return append([]byte(xml.Header), append(body, '\n')...), err
+}
+
+// operatorEntries are what the pages for operators tell.
+func (d *door) operatorEntries(p *page) (list []atomEntry) {
+	tell := func(id, title, at, text string) {
+		e := d.entry("", title, at, nil, "system", p.URL, "")
+		e.ID, e.Content = p.URL+"#"+id, &atomContent{"text", legible.Line(text)}
+		list = append(list, e)
+	}
+	if p.Quotas != nil {
+		for _, level := range p.Quotas.Levels {
+			for _, q := range level.Quotas {
+				tell(q.Scope+"-"+q.Kind, q.Scope+" "+q.Kind, p.Quotas.At, fmt.Sprintf("%s: %d of %d are used, %d are left.", q.State, q.Used, q.Limit, q.Left))
+			}
+		}
+	}
+	if p.Controls != nil {
+		for _, f := range p.Controls.Frameworks {
+			for i, r := range f.Rules {
+				text := r.Evidence
+				for _, one := range r.Figures {
+					text += fmt.Sprintf("; %d %s", one.Value, one.Text)
+				}
+				tell(fmt.Sprint(f.ID, "-", i), f.Name+": "+r.Item, p.Controls.At, text)
+			}
+		}
+	}
+	return list
 }
 
 func mediaOf(form string) string {

@@ -24,6 +24,8 @@ type page struct {
 	Comments  []commentView   `json:"comments,omitempty"`
 	Places    []communityView `json:"communities,omitempty"`
 	Results   []result        `json:"results,omitempty"`
+	Quotas    *quotasView     `json:"quotas,omitempty"`
+	Controls  *controlsView   `json:"controls,omitempty"`
 	NextURL   string          `json:"next,omitempty"` // the following page, in the same form
 
 	form   string

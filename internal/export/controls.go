@@ -20,6 +20,7 @@ type Figure struct {
 	Value      int64
 	Note       string // what the number alone does not say; "" without
 	At         int64  // of what it is about, Unix microseconds; 0 is now
+	Failed     bool   // it is of something that did not hold
 }
 
 // Controls is the control map with its figures.
@@ -92,7 +93,7 @@ func (c ControlsConfig) figures(v *store.View) (list []Figure, err error) {
 		if i := slices.IndexFunc(drills, func(d lifecycle.Drill) bool { return d.Control == control }); i >= 0 {
 			f.Value, f.At, f.Note = drills[i].Stop.Microseconds(), drills[i].At, "it held"
 			if drills[i].Fault != "" {
-				f.Note = "it FAILED: " + drills[i].Fault
+				f.Note, f.Failed = "it FAILED: "+drills[i].Fault, true
 			}
 		}
 		list = append(list, f)

@@ -31,8 +31,9 @@ const (
 	// whoever asks a transaction; what somebody gives back is found that much later.
 	spentFor = time.Second
 
-	// The quota's row turns to the period that a time is in, and is locked.
-	qQuotaTurn store.Q = `UPDATE quota SET given = CASE WHEN since < $2 THEN 0 ELSE given END, since = CASE WHEN since < $2 THEN $2 ELSE since END WHERE id = $1`
+	// The quota's row turns to the period that a time is in, and is locked. A node that has not
+	// heard yet that the quota has other periods turns nothing.
+	qQuotaTurn store.Q = `UPDATE quota SET given = CASE WHEN since < $2 THEN 0 ELSE given END, since = CASE WHEN since < $2 THEN $2 ELSE since END WHERE id = $1 AND period = $3`
 	qQuotaRest store.Q = `SELECT most, given, since FROM quota WHERE id = $1`
 	qQuotaGive store.Q = `UPDATE quota SET given = given + $2 WHERE id = $1`
 
@@ -43,6 +44,7 @@ const (
 	qBlockMake   store.Q = `INSERT INTO quota_block (id, quota, node, since, leased, used) VALUES ($1, $2, $3, $4, $5, 0)`
 	qBlockGrow   store.Q = `UPDATE quota_block SET leased = leased + $2 WHERE id = $1`
 	qBlockDraw   store.Q = `UPDATE quota_block SET used = used + $2 WHERE id = $1 AND used + $2 <= leased`
+	qBlockBack   store.Q = `UPDATE quota_block SET leased = leased + $2, used = used + $2 WHERE id = $1`
 	qBlocksOver  store.Q = `DELETE FROM quota_block WHERE quota = $1 AND since < $2`
 	qBlocksDrop  store.Q = `DELETE FROM quota_block WHERE quota = $1`
 	qBlocksShut  store.Q = `UPDATE quota_block SET leased = used WHERE quota = $1`
@@ -182,14 +184,30 @@ func (l *Lifecycle) levy(tx *store.Tx, agent act.ID, kind int, amount int64) err
 		if err == nil && kind != budgetActs { // acts are not given back
 			due, err = noteUse(tx, p.ID, agent, b.since, amount)
 		}
-		if err == nil && due != 0 {
-			err = tx.Draw(qBlockDraw, b.id, due, l.lacking(p, amount, b))
+		if err == nil {
+			err = l.draw(tx, p, b, due)
 		}
 		if err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// draw takes an amount from a block. What comes back is no longer the node's either: where
+// more is used than there is, because the limit was lowered, it is nobody's.
+func (l *Lifecycle) draw(tx *store.Tx, p *purse, b *block, amount int64) error {
+	short := l.lacking(p, amount, b)
+	switch {
+	case amount == 0:
+		return nil
+	case amount > 0:
+		return tx.Draw(qBlockDraw, b.id, amount, short)
+	}
+	if err := tx.Draw(qQuotaGive, p.ID, amount, short); err != nil {
+		return err
+	}
+	return tx.Draw(qBlockBack, b.id, amount, short)
 }
 
 // blockFor is the block of this node that an amount is to be drawn on.
@@ -248,7 +266,12 @@ func (l *Lifecycle) fill(ctx context.Context, p *purse, amount int64, had *block
 	case err == nil:
 		p.block.Store(&b)
 	case act.CodeOf(err) == act.Denied && left <= 0:
-		p.spent.Store(act.Micros(l.db.Clock()().Add(spentFor)))
+		now := l.db.Clock()()
+		until := act.Micros(now.Add(spentFor))
+		if n := p.Period.length(); n > 0 {
+			until = min(until, p.Period.began(act.Micros(now))+n)
+		}
+		p.spent.Store(until)
 	}
 	return err
 }
@@ -256,9 +279,9 @@ func (l *Lifecycle) fill(ctx context.Context, p *purse, amount int64, had *block
 // lease grows the block of this node by a part of what is left of a quota, and by an amount
 // at least. It fails when that is not left anywhere; left says what is.
 func (l *Lifecycle) lease(tx *store.Tx, p *purse, amount int64) (b block, left int64, err error) {
-	changed, err := tx.Exec(qQuotaTurn, p.ID, p.Period.began(tx.Now()))
+	changed, err := tx.Exec(qQuotaTurn, p.ID, p.Period.began(tx.Now()), string(p.Period))
 	if err == nil && changed == 0 {
-		err = gate.Moved() // it was dropped
+		err = gate.Moved() // it was dropped, or has other periods
 	}
 	if err != nil {
 		return b, 0, err

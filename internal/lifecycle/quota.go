@@ -23,6 +23,7 @@ type Quota struct {
 	Period Period
 
 	Used     int64 // since it began
+	Given    int64 // to nodes since then, what is used of it included; more is not used before a node asks for it
 	BeganAt  int64 // the period that it is in; Unix microseconds, 0 without one
 	WarnedAt int64 // when it was said that most of it is used up, 0 if not since BeganAt
 	Reason   string
@@ -86,6 +87,9 @@ func (q *Quota) RenewsAt() int64 {
 	}
 	return 0
 }
+
+// Low reports whether most of it is used up: so much that operators are told.
+func (q *Quota) Low() bool { return q.Limit > 0 && q.Used > 0 && q.Used >= (q.Limit*quotaWarns+99)/100 }
 
 // Reported reports whether what is used is the agents' own word.
 func (q *Quota) Reported() bool { return q.On.Kind != charter.BudgetKinds()[budgetActs] }
@@ -157,7 +161,7 @@ const (
 
 	quotaLock = "quota" // of store.Tx.Serialize: setting, and nothing that agents do
 
-	quotaColumns = `q.id, q.scope, q.kind, q.most, q.period, q.since, q.warned_at, q.reason, q.set_by, q.set_at,
+	quotaColumns = `q.id, q.scope, q.kind, q.most, q.period, q.since, q.warned_at, q.reason, q.set_by, q.set_at, q.given,
 CAST(COALESCE((SELECT SUM(b.used) FROM quota_block AS b WHERE b.quota = q.id AND b.since = q.since), 0) AS BIGINT)`
 
 	qQuotas     store.Q = `SELECT ` + quotaColumns + ` FROM quota AS q ORDER BY q.scope, q.kind`
@@ -176,7 +180,7 @@ VALUES ($1, $2, $3, $4, $5, $6, 0, 0, $7, $8, $9)`
 func scanQuota(r *store.Row) Quota {
 	return Quota{
 		ID: r.ID(0), On: QuotaName{r.Text(1), r.Text(2)}, Limit: r.Int(3), Period: Period(r.Text(4)), BeganAt: r.Int(5), WarnedAt: r.Int(6),
-		Reason: r.Text(7), By: r.ID(8), SetAt: r.Int(9), Used: r.Int(10),
+		Reason: r.Text(7), By: r.ID(8), SetAt: r.Int(9), Given: r.Int(10), Used: r.Int(11),
 	}
 }
 
@@ -184,7 +188,7 @@ func scanQuota(r *store.Row) Quota {
 // somebody first uses it.
 func (q Quota) at(now int64) Quota {
 	if began := q.Period.began(now); began > q.BeganAt {
-		q.BeganAt, q.Used = began, 0
+		q.BeganAt, q.Used, q.Given = began, 0, 0
 	}
 	if q.WarnedAt <= q.BeganAt {
 		q.WarnedAt = 0
@@ -383,7 +387,7 @@ func (n QuotaName) notice() string { return fmt.Sprintf("quota.%s.%s.%d", n.Scop
 
 // due reports whether most of a quota is used up and nobody has been told since it began.
 func (q *Quota) due() bool {
-	return q.WarnedAt == 0 && q.Limit > 0 && q.Used > 0 && q.Used >= (q.Limit*quotaWarns+99)/100
+	return q.WarnedAt == 0 && q.Low()
 }
 
 // warnQuotas tells of quotas that are nearly used up. Each is told of once in its period,

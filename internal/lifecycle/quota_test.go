@@ -236,6 +236,27 @@ func TestQuotaRenews(t *testing.T) {
 	})
 }
 
+// That nothing is left is remembered for no longer than the period.
+func TestQuotaIsNotSpentBeforeItsPeriod(t *testing.T) {
+	eachAt(t, func(t *testing.T, h *house, w *watch) {
+		p := h.crowd(1)[0]
+		h.quota(lifecycle.QuotaNetwork, "acts", 1, lifecycle.Hourly)
+		for told := false; !told; { // within half a second before the hour, at whatever pace this runs
+			w.move(w.now().UTC().Truncate(time.Hour).Add(2*time.Hour - 500*time.Millisecond).Sub(w.now()))
+			h.do("reserve ids", h.db.Reserve(t.Context(), w.now()))
+			hour := w.now().UTC().Truncate(time.Hour)
+			h.do("a write", h.writes(p))
+			err := h.writes(p)
+			if told = w.now().UTC().Truncate(time.Hour).Equal(hour); told {
+				is(t, "one more", err, act.Denied, "quota.network.acts")
+			}
+		}
+		w.move(500 * time.Millisecond)
+		h.do("reserve ids", h.db.Reserve(t.Context(), w.now()))
+		h.do("a write in the next hour", h.writes(p))
+	})
+}
+
 // The levels bind together: whichever has nothing left stops its agents, and nobody else's.
 func TestQuotaLevels(t *testing.T) {
 	eachAt(t, func(t *testing.T, h *house, _ *watch) {
@@ -284,7 +305,12 @@ func TestQuotaLevels(t *testing.T) {
 // What is reported is reserved before it is spent, and comes back as far as who gives it
 // back has reserved it: nobody frees what others use.
 func TestQuotaOfWhatIsReported(t *testing.T) {
-	eachAt(t, func(t *testing.T, h *house, _ *watch) {
+	eachAt(t, func(t *testing.T, h *house, w *watch) {
+		later := func(by time.Duration) {
+			w.move(by)
+			h.do("reserve ids", h.db.Reserve(t.Context(), w.now()))
+		}
+		later(time.Until(time.Now().UTC().Truncate(24 * time.Hour).Add(25 * time.Hour))) // no day ends meanwhile
 		crowd := h.crowd(2)
 		h.quota(lifecycle.QuotaNetwork, "tokens", 1000, lifecycle.Daily)
 		report := func(p act.Principal, n int64) error {
@@ -302,6 +328,15 @@ func TestQuotaOfWhatIsReported(t *testing.T) {
 		h.do("600 back", report(crowd[0], -600))
 		h.do("900", report(crowd[1], 900))
 		is(t, "one more", report(crowd[0], 1), act.Denied, "quota.network.tokens")
+
+		// Where the limit was set below what is used, what comes back is nobody's.
+		h.quota(lifecycle.QuotaNetwork, "tokens", 500, lifecycle.Daily)
+		h.do("400 back", report(crowd[1], -400))
+		is(t, "one of them", report(crowd[0], 1), act.Denied, "quota.network.tokens")
+		h.do("200 back", report(crowd[1], -200))
+		later(2 * time.Second)
+		is(t, "one more than there are", report(crowd[0], 101), act.Denied, "quota.network.tokens")
+		h.do("100", report(crowd[0], 100))
 	})
 }
 

@@ -325,6 +325,7 @@ func (s *Server) begin(ctx context.Context) (err error) {
 	s.Metrics.WatchContained(s.Lifecycle.Contained, s.Lifecycle.Sweeping)
 	s.Metrics.WatchRecord(s.recorded)
 	s.Metrics.WatchDrift(s.Manifests.Drift)
+	s.Metrics.WatchQuotas(s.quotas)
 	s.sendMetrics()
 	s.Metrics.WatchKills(s.Lifecycle.KillCount, func() bool { return s.Gate.Barred() == nil })
 
@@ -399,7 +400,7 @@ func (s *Server) doors() error {
 		}
 		pages, err := console.New(console.Config{
 			Kernel: kernel, Network: s.Network, Lifecycle: s.Lifecycle, Identity: s.Identity, Issuer: s.Issuer, Cookie: s.Keys.SessionCookie(),
-			Provider: provider, SignIn: s.Keys.SignInCookie(), Claim: s.Keys.ClaimCookie(), Passkeys: s.Passkeys,
+			Provider: provider, SignIn: s.Keys.SignInCookie(), Claim: s.Keys.ClaimCookie(), Passkeys: s.Passkeys, Controls: s.Controls,
 			URL: s.URL, Public: s.Config.ObserverPages == PagesPublic,
 		})
 		if err != nil {

@@ -43,6 +43,7 @@ type Metrics struct {
 	leases                                         leases
 	exports                                        exports
 	drills                                         drills
+	quotas                                         quotas
 	record                                         record
 }
 
@@ -121,6 +122,7 @@ func NewMetrics() *Metrics {
 		&m.leases,
 		&m.exports,
 		&m.drills,
+		&m.quotas,
 		&m.record,
 		prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "reef_bus_dropped_total", Help: "Signals thrown away on this node."}, pull(&m.busDropped)),
 		collectors.NewGoCollector(),

@@ -92,6 +92,19 @@ func TestMetrics(t *testing.T) {
 	})
 	wantLines(t, scrape(t, m), `reef_manifest_drift 2`, `reef_contained 3`, `reef_sweeping 1`, `reef_drill_held{control="kill"} 1`, `reef_drill_held{control="halt"} 0`,
 		`reef_drill_stop_seconds{control="kill"} 0.002`, `reef_drill_ack_seconds{control="kill"} 0.005`, `reef_drill_time_seconds{control="kill"} 7`)
+	m.WatchQuotas(func() []telemetry.Quota {
+		list := []telemetry.Quota{{Scope: "network", Kind: "acts", Limit: 100, Used: 90, Given: 95, Low: true}}
+		for i := range 300 {
+			list = append(list, telemetry.Quota{Scope: fmt.Sprint("team:", i), Kind: "acts", Limit: 10})
+		}
+		return list
+	})
+	page = scrape(t, m)
+	wantLines(t, page, `reef_quotas 301`, `reef_quotas_low 1`, `reef_quota_limit{kind="acts",scope="network"} 100`,
+		`reef_quota_used{kind="acts",scope="network"} 90`, `reef_quota_given{kind="acts",scope="network"} 95`)
+	if n := strings.Count(page, "\nreef_quota_used{"); n != 256 {
+		t.Errorf("%d quotas have figures of their own", n)
+	}
 	depth, age, up = 4, 2*time.Second, false
 	wantLines(t, scrape(t, m), `reef_write_queue 4`, `reef_fence_age_seconds 2`, `reef_bus_connected 0`)
 

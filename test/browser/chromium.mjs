@@ -3,6 +3,7 @@ import { chromium } from 'playwright-core';
 
 export const base = process.env.REEF_BASE;
 export const spots = JSON.parse(process.env.REEF_PAGES);
+export const signed = JSON.parse(process.env.REEF_SIGNED ?? '[]'); // pages that operators look at
 export const also = process.env.REEF_ALSO ?? base; // another server whose pages may be seen
 export const shots = process.env.REEF_SHOTS;
 

@@ -2,7 +2,7 @@
 // without scripts.
 import { createRequire } from 'node:module';
 import { readFile } from 'node:fs/promises';
-import { base, browse, end, fault, fits, mostShifted, narrow, shots, spots, wide } from './chromium.mjs';
+import { base, browse, end, fault, fits, mostShifted, narrow, shots, signed, spots, wide } from './chromium.mjs';
 
 const axe = await readFile(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
 const rules = ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22a', 'wcag22aa', 'best-practice'];
@@ -16,8 +16,13 @@ const views = [
 ];
 for (const [view, options] of views) {
   requests += await browse(view, options, async (page) => {
-    for (const { name, path } of spots) {
-      const where = `${view} ${name}`;
+    for (const spot of [...spots, ...signed]) {
+      const { name, path } = spot, where = `${view} ${name}`;
+      if (spot === signed[0]) {
+        await page.goto(base + '/sign-in');
+        await page.locator('#token').fill(process.env.REEF_TOKEN);
+        await page.locator('.sign button').click();
+      }
       const answer = await page.goto(base + path, { waitUntil: 'load' });
       if (answer.status() >= 500) fault(where, `answers ${answer.status()}`);
       await fits(page, where);
@@ -99,4 +104,4 @@ requests += await browse('unscripted', { viewport: wide, colorScheme: 'light', j
   want('sign out', await page.locator('.who a').isVisible(), 'somebody is still signed in');
 });
 
-end(`${spots.length} pages in ${views.length} views, axe ran ${judged} times with ${checks} rules passed, ${requests} requests, all to ${base}, most shift ${mostShifted()}; screenshots in ${shots}`);
+end(`${spots.length + signed.length} pages in ${views.length} views, axe ran ${judged} times with ${checks} rules passed, ${requests} requests, all to ${base}, most shift ${mostShifted()}; screenshots in ${shots}`);

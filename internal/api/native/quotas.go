@@ -27,6 +27,7 @@ type quota struct {
 	Limit    int64   `json:"limit"`
 	Period   string  `json:"period"` // "hour", "day", or "" for good
 	Used     int64   `json:"used"`   // since it began
+	Given    int64   `json:"given"`  // to nodes for their agents, used or not
 	Left     int64   `json:"left"`   // below 0 where the limit was set below what was used
 	Reported bool    `json:"reported"`
 	BeganAt  *string `json:"began_at"`  // null where it does not renew
@@ -39,7 +40,7 @@ type quota struct {
 
 func (d *door) quotaOf(q lifecycle.Quota) quota {
 	return quota{
-		Scope: q.On.Scope, Kind: q.On.Kind, Limit: q.Limit, Period: string(q.Period), Used: q.Used, Left: q.Left(), Reported: q.Reported(),
+		Scope: q.On.Scope, Kind: q.On.Kind, Limit: q.Limit, Period: string(q.Period), Used: q.Used, Given: q.Given, Left: q.Left(), Reported: q.Reported(),
 		BeganAt: wireTime(q.BeganAt), RenewsAt: wireTime(q.RenewsAt()), WarnedAt: wireTime(q.WarnedAt),
 		Reason: q.Reason, By: d.codec.String(q.By), SetAt: wireTime(q.SetAt),
 	}

@@ -97,7 +97,7 @@ func (s *Score) asks(g charter.Grant) {
 	if n := len(g.Egress.Members()); g.Egress.All() {
 		s.add("egress", maxEgress, "any destination")
 	} else {
-		s.add("egress", min(2*n, maxEgress/2), fmt.Sprintf("%d destinations", n))
+		s.add("egress", min(2*n, maxEgress/2), counted(int64(n), "1 destination", "%d destinations"))
 	}
 	points, open := 0, []string(nil)
 	for i, limit := range g.Budget.Limits() {
@@ -113,7 +113,7 @@ func (s *Score) asks(g charter.Grant) {
 		s.add("life", maxLife/2, life.String())
 	}
 	if g.Spawn.FanOut > 0 {
-		s.add("spawn", min(generation*g.Spawn.Depth, maxSpawn), fmt.Sprintf("%d generations of %d children each", g.Spawn.Depth, g.Spawn.FanOut))
+		s.add("spawn", min(generation*g.Spawn.Depth, maxSpawn), counted(int64(g.Spawn.Depth), "1 generation", "%d generations")+" of "+counted(int64(g.Spawn.FanOut), "1 child", "%d children")+" each")
 	}
 }
 
@@ -122,9 +122,17 @@ func (s *Score) asked(by Asker) {
 	if by.Agent {
 		s.add("trust", [...]int{Unknown: maxTrust / 2, Low: maxTrust, Normal: maxTrust / 6, High: 0}[by.Trust&High], "an agent of trust "+by.Trust.String())
 	}
-	s.add("denied", int(min(oneDenied*by.Denied, maxDenied)), fmt.Sprintf("%d such requests were denied within 30 days", by.Denied))
-	s.add("deaths", int(min(oneDeath*by.Deaths, maxDeaths)), fmt.Sprintf("%d of its children have lost their leases within an hour", by.Deaths))
+	s.add("denied", int(min(oneDenied*by.Denied, maxDenied)), counted(by.Denied, "1 such request was denied within 30 days", "%d such requests were denied within 30 days"))
+	s.add("deaths", int(min(oneDeath*by.Deaths, maxDeaths)), counted(by.Deaths, "1 of its children has lost its lease within an hour", "%d of its children have lost their leases within an hour"))
 	if by.Asked >= manyAsked {
 		s.add("pressing", maxPressing, fmt.Sprintf("%d of its acts were held for people within an hour", by.Asked))
 	}
+}
+
+// counted is how something is said of one, or of many.
+func counted(n int64, one, many string) string {
+	if n == 1 {
+		return one
+	}
+	return fmt.Sprintf(many, n)
 }

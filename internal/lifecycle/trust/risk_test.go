@@ -2,6 +2,7 @@ package trust
 
 import (
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -63,6 +64,25 @@ func TestRiskIsTheSumOfItsParts(t *testing.T) {
 		}
 		if c.name == "everything" && got.Points != MaxScore {
 			t.Errorf("everything is %d of %d", got.Points, MaxScore)
+		}
+	}
+}
+
+// One is not said like many.
+func TestRiskCountsInWords(t *testing.T) {
+	for n, want := range map[int]string{
+		1: "1 destination; 1 generation of 1 child each; 1 such request was denied within 30 days; 1 of its children has lost its lease within an hour",
+		2: "2 destinations; 2 generations of 2 children each; 2 such requests were denied within 30 days; 2 of its children have lost their leases within an hour",
+	} {
+		var why []string
+		g := charter.Grant{Egress: charter.Of([]string{"a", "b"}[:n]...), Spawn: charter.Spawn{Depth: n, FanOut: n}}
+		for _, p := range Risk(g, Asker{Denied: int64(n), Deaths: int64(n)}).Parts {
+			if slices.Contains([]string{"egress", "spawn", "denied", "deaths"}, p.Name) {
+				why = append(why, p.Why)
+			}
+		}
+		if got := strings.Join(why, "; "); got != want {
+			t.Errorf("%d: %s", n, got)
 		}
 	}
 }
