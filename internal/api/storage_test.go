@@ -42,6 +42,8 @@ var bodies = map[string]any{
 	"owner.link":       map[string]any{"owner": "x", "reason": "x"},
 	"owner.move":       map[string]any{"owner": "x", "reason": "x"},
 	"role.bind":        map[string]any{"name": "x", "role": "observer", "service": "x", "reason": "x"},
+	"retention.set":    map[string]any{"days": 60, "reason": "x"},
+	"retention.reset":  map[string]any{"reason": "x"},
 	"role.unbind":      map[string]any{"reason": "x"},
 	"identity.prove":   map[string]any{},
 	"owner.mail":       map[string]any{"email": "x@example.org"},

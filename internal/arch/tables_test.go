@@ -111,6 +111,7 @@ var tables = map[string]table{
 	"checkpoint":  {owner: "audit", unique: []string{"size"}},
 	"audit_query": {owner: "audit", unique: []string{"name, version"}, small: "a row for each version of a saved question, audit.MaxQuestions at most"},
 
+	"retention":  {owner: "audit", unique: []string{"n"}, small: "a row for each act that says for how long something is kept"},
 	"legal_hold": {owner: "audit", unique: []string{"n"}, small: "a row for each hold that was placed, audit.MaxHolds of them in force"},
 
 	"exposure":   {owner: "provenance", unique: []string{"pos"}},

@@ -113,6 +113,11 @@ func objects(t *rapid.T) string {
 		}
 		b.WriteString(jsonObject("RoleBinding", fmt.Sprintf("binding-%d", i), binding))
 	}
+	for _, term := range []string{"closed", "deleted", "spans"} {
+		if rapid.Bool().Draw(t, term) {
+			b.WriteString(jsonObject("Retention", term, map[string]any{"days": rapid.Int64Range(30, 365).Draw(t, "days")}))
+		}
+	}
 	files := map[string]string{}
 	for i := range n {
 		files[fmt.Sprintf("own-%d.cedar", i)] = fmt.Sprintf("// %s\n@id(\"own-%d\")\nforbid (principal is Agent, action == Action::\"vote.cast\", resource);\n", rapid.StringMatching(`[a-z "#:]{0,30}[a-z]`).Draw(t, "comment"), i)
