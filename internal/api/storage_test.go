@@ -44,6 +44,8 @@ var bodies = map[string]any{
 	"role.bind":        map[string]any{"name": "x", "role": "observer", "service": "x", "reason": "x"},
 	"retention.set":    map[string]any{"days": 60, "reason": "x"},
 	"retention.reset":  map[string]any{"reason": "x"},
+	"role.define":      map[string]any{"name": "x", "roles": []string{"observer"}, "reason": "x"},
+	"role.drop":        map[string]any{"reason": "x"},
 	"role.unbind":      map[string]any{"reason": "x"},
 	"identity.prove":   map[string]any{},
 	"owner.mail":       map[string]any{"email": "x@example.org"},

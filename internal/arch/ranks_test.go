@@ -47,7 +47,7 @@ var house = map[string]room{
 	"egress": {rank: 2, budget: 3000},
 	"backup": {rank: 2, budget: 1000},
 
-	"identity": {rank: 3, budget: 8000},
+	"identity": {rank: 3, budget: 8300}, // ADR 48: roles of a network's own
 	"policy":   {rank: 3, budget: 6500}, // ADR 30: operators' bundles
 
 	"identity/idp": {rank: 3, budget: 1000, peers: []string{"identity"}}, // hides OpenID Connect and its libraries
@@ -68,7 +68,7 @@ var house = map[string]room{
 
 	"detect":   {rank: 4, budget: 6000},
 	"site":     {rank: 4, budget: 3000},
-	"manifest": {rank: 4, budget: 3450}, // ADR 45: quotas; ADR 47: who has which role
+	"manifest": {rank: 4, budget: 3600}, // ADR 45: quotas; ADR 47, 48: roles, who has which, how long things are kept
 	"export":   {rank: 4, budget: 2500}, // ADR 39: spans, OCSF and its sinks
 
 	"api":          {rank: 5, budget: 2500},

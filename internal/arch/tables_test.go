@@ -35,6 +35,7 @@ var tables = map[string]table{
 	"refresh_token": {owner: "identity", unique: []string{"hash"}},
 	"assertion":     {owner: "identity", unique: []string{"hash"}},
 
+	"role":         {owner: "identity", unique: []string{"name", "made_at"}, small: "a row for each role of the network's own, identity.MaxRoles at most"},
 	"role_binding": {owner: "identity", unique: []string{"name", "made_at"}, small: "a row for each binding, identity.MaxBindings at most"},
 	"membership":   {owner: "identity", unique: []string{"operator, hash"}},
 

@@ -23,7 +23,7 @@ func TestApplyDriftPrune(t *testing.T) {
 	each(t, func(t *testing.T, d *desk) {
 		in := set(everything)
 		done := d.apply(in)
-		if len(done.Results) != 9 {
+		if len(done.Results) != 11 {
 			t.Fatalf("%d results", len(done.Results))
 		}
 		for _, r := range done.Results {
@@ -31,7 +31,7 @@ func TestApplyDriftPrune(t *testing.T) {
 				t.Errorf("%s shows %q once", r.Kind, r.Once)
 			}
 		}
-		if p := d.same(in); p.Same != 9 {
+		if p := d.same(in); p.Same != 11 {
 			t.Errorf("%d objects are as they are to be", p.Same)
 		}
 		if _, err := d.Manifests.Apply(ctx, d.p, manifest.Order{Set: in, Digest: "another"}); err == nil {
@@ -77,8 +77,8 @@ func TestApplyDriftPrune(t *testing.T) {
 		less := strings.Replace(everything, "heartbeat: 30s", "tolerance: 5", 1)
 		d.same(set(less), "update Class/watcher heartbeat")
 		none := manifest.Set{Manager: "platform", Prune: true}
-		d.same(none, "end PolicyBundle/network", "end RoleBinding/oncall", "end Webhook/alerts", "end Agent/watcher-1", "end Retention/spans", "end Quota/class:watcher.acts", "end Mandate/pricing", "end Class/watcher", "release Community/prices",
-			"PolicyBundle/network gains vote.cast agents watcher-1", "RoleBinding/oncall loses the role responder operators",
+		d.same(none, "end PolicyBundle/network", "end RoleBinding/night", "end RoleBinding/oncall", "end Role/night-shift", "end Webhook/alerts", "end Agent/watcher-1", "end Retention/spans", "end Quota/class:watcher.acts", "end Mandate/pricing", "end Class/watcher", "release Community/prices",
+			"PolicyBundle/network gains vote.cast agents watcher-1", "RoleBinding/night loses the role night-shift operators", "RoleBinding/oncall loses the role responder operators",
 			"Agent/watcher-1 ends  agents watcher-1", "Mandate/pricing stops  agents watcher-1", "Class/watcher stops  agents watcher-1")
 		d.apply(none)
 		d.same(none)
@@ -344,6 +344,10 @@ func TestProblems(t *testing.T) {
 	d.same(set(object("Agent", "ada", "{class: watcher, owner: tests}")), "wrong set.yaml:2 Agent/ada is an agent that registered by itself")
 	d.same(set(object("Community", "adas", "{rules: x}")), "wrong set.yaml:2 Community/adas is made by an agent")
 	d.same(set(object("RoleBinding", "oncall", `{role: admin, issuer: "https://idp.example", group: oncall}`)), "wrong set.yaml:2 role of RoleBinding/oncall cannot be changed")
+	d.same(set(object("RoleBinding", "ci", "{role: day-shift, service: ci}")), `wrong set.yaml:2 there is no Role "day-shift"`)
+	d.same(set(object("Role", "day-shift", "{roles: [owner]}")+object("RoleBinding", "ci", "{role: day-shift, service: ci}")), "create Role/day-shift", "wrong set.yaml:6 a service account is nobody who could answer for agents")
+	d.same(set(object("Role", "observer", "{roles: [owner]}")), `wrong set.yaml:4 "observer" cannot be the name of a role of your own`)
+	d.same(set(object("Role", "day-shift", "{note: empty}")), "wrong set.yaml:2 it is made of no role")
 	d.same(set(object("RoleBinding", "ci", "{role: owner, service: ci}")), "wrong set.yaml:2 a service account is nobody who could answer for agents")
 	d.same(set(object("Retention", "posts", "{days: 30}")), "wrong set.yaml:4 nothing is kept under the name \"posts\"")
 	d.same(set(object("Retention", "deleted", "{days: 6}")), "wrong set.yaml:2 what its author deleted, from then on is kept for 7 to 365 days, not for 6")

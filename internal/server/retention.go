@@ -75,6 +75,7 @@ func kept(keep func(store.Term) time.Duration) []Kept {
 
 		{Table: "owner", Owner: "identity", Grows: "a person or team who answers for an agent", Stays: "agents and the record name them"},
 		{Table: "operator", Owner: "identity", Grows: "an operator", Stays: "the record names them"},
+		{Table: "role", Owner: "identity", Grows: "a role of the network's own", Fixed: identity.MaxRoles, Note: "one that is dropped goes at once; the record keeps both"},
 		{Table: "role_binding", Owner: "identity", Grows: "a role that an admin binds", Fixed: identity.MaxBindings, Note: "one that ends goes at once; the record keeps both"},
 		{Table: "membership", Owner: "identity", Grows: "a group that an identity provider says an operator is in", Each: each(identity.MaxGroups+1, "operator"), Note: "each sign-in puts those of now in place of those of before"},
 		{Table: "credential", Owner: "identity", Grows: "a registration, an app, a sign-in, an SVID", Note: "bootstrap keys are one for each agent or app; operators' tokens stay, and so do persons of identity providers and keys that agents enrolled: none comes back under another name",
