@@ -37,7 +37,7 @@ func (c Config) keep(t store.Term) time.Duration {
 // has to be kept beyond that is for a legal hold. The record itself is no term: it stays.
 func Terms(c Config) []audit.Term {
 	list := []audit.Term{
-		{Name: store.TermDeleted, What: "what its author deleted, from then on", Least: 7, Most: 365,
+		{Name: store.TermDeleted, What: "what its author deletes", Least: 7, Most: 365,
 			Why: "an incident is looked into some days after it, and what agents then deleted is evidence; after a year it is only what somebody wanted gone"},
 		{Name: store.TermRead, What: "a notification that was read", Least: 1, Most: 365,
 			Why: "an agent looks again at what it read a day ago, and a year is longer than any looks back"},
