@@ -42,6 +42,10 @@ var bodies = map[string]any{
 	"owner.link":       map[string]any{"owner": "x", "reason": "x"},
 	"owner.move":       map[string]any{"owner": "x", "reason": "x"},
 	"role.bind":        map[string]any{"name": "x", "role": "observer", "service": "x", "reason": "x"},
+	"retention.set":    map[string]any{"days": 60, "reason": "x"},
+	"retention.reset":  map[string]any{"reason": "x"},
+	"role.define":      map[string]any{"name": "x", "roles": []string{"observer"}, "reason": "x"},
+	"role.drop":        map[string]any{"reason": "x"},
 	"role.unbind":      map[string]any{"reason": "x"},
 	"identity.prove":   map[string]any{},
 	"owner.mail":       map[string]any{"email": "x@example.org"},
@@ -192,7 +196,7 @@ func stoppedStorage(t *testing.T, s *servertest.Server) {
 	paths := strings.NewReplacer("{$}", "", "/quotas/{scope}/{kind}", "/quotas/network/acts", "/comments/{id}", "/comments/"+comment, "{comment}", comment, "/approvals/{id}", "/approvals/"+approval,
 		"{approval}", approval, "{webhook}", nobodys(act.KindWebhook), "{image}", nobodys(act.KindImage), "{label}", nobodys(act.KindLabel), "{version}", "1",
 		"{credential}", nobodys(act.KindCredential), "{process}", nobodys(act.KindProcess), "{mandate}", nobodys(act.KindMandate), "{class}", "monitor", "{kind}", "Class",
-		"{path...}", "0/000", "/replay/{subject}", "/replay/"+agent, "/flow/{subject}", "/flow/"+agent, "{subject}", post, "{trace}", strings.Repeat("a", 32), "{recall}", "1", "{hold}", "1", "{query}", "mine", "{id}", post, "{post}", post, "{agent}", agent, "{scope}", "community:general", "{name}", "general", "{community}", "general")
+		"{path...}", "0/000", "/replay/{subject}", "/replay/"+agent, "/flow/{subject}", "/flow/"+agent, "{subject}", post, "{trace}", strings.Repeat("a", 32), "{recall}", "1", "{hold}", "1", "{term}", "closed", "{query}", "mine", "{id}", post, "{post}", post, "{agent}", agent, "{scope}", "community:general", "{name}", "general", "{community}", "general")
 	own := map[string]any{ // of the native door, with ids
 		"kill.note":    map[string]any{"agent": agent, "name": "late", "reason": "x"},
 		"label.attach": map[string]any{"target": post},

@@ -47,7 +47,7 @@ var house = map[string]room{
 	"egress": {rank: 2, budget: 3000},
 	"backup": {rank: 2, budget: 1000},
 
-	"identity": {rank: 3, budget: 8000},
+	"identity": {rank: 3, budget: 8300}, // ADR 48: roles of a network's own
 	"policy":   {rank: 3, budget: 6500}, // ADR 30: operators' bundles
 
 	"identity/idp": {rank: 3, budget: 1000, peers: []string{"identity"}}, // hides OpenID Connect and its libraries
@@ -62,13 +62,13 @@ var house = map[string]room{
 	"provenance/gain": {rank: 1, budget: 500}, // ADR 41: hides how likenesses are weighed
 
 	"provenance/graph": {rank: 3, budget: 3400, peers: []string{"provenance"}}, // ADR 38: hides the columns in memory
-	"network":          {rank: 3, budget: 12900},                               // ADR 22: it wraps anew what it has wrapped; ADR 31: what is under way; ADR 38: what traces say of it; ADR 40: classification
+	"network":          {rank: 3, budget: 13000},                               // ADR 22: it wraps anew what it has wrapped; ADR 31: what is under way; ADR 38: what traces say of it; ADR 40: classification; ADR 48: how long it is kept
 	"lifecycle":        {rank: 3, budget: 13200, peers: []string{"identity"}},  // ADR 28, 31, 33: classes, mandates, lines, halts, scopes and their log, health; ADR 45: quotas; ADR 46: trust
 	"secret":           {rank: 3, budget: 3000, peers: []string{"identity"}},
 
 	"detect":   {rank: 4, budget: 6000},
 	"site":     {rank: 4, budget: 3000},
-	"manifest": {rank: 4, budget: 3450}, // ADR 45: quotas; ADR 47: who has which role
+	"manifest": {rank: 4, budget: 3600}, // ADR 45: quotas; ADR 47, 48: roles, who has which, how long things are kept
 	"export":   {rank: 4, budget: 2500}, // ADR 39: spans, OCSF and its sinks
 
 	"api":          {rank: 5, budget: 2500},
@@ -80,7 +80,7 @@ var house = map[string]room{
 	"console":      {rank: 5, budget: 3000, peers: []string{"api"}}, // ADR 25, 26: what owners decide, passkeys; ADR 45: quotas and controls
 	"agent":        {rank: 5, budget: 8000, only: []string{"act", "telemetry", "skill", "client", "egress"}},
 
-	"server": {rank: 6, budget: 3600}, // ADR 22, 24, 28: where keys are kept and how they are opened; how machines speak to each other
+	"server": {rank: 6, budget: 3750}, // ADR 22, 24, 28, 48: where keys are kept and how they are opened; how machines speak to each other
 
 	"cli":   {rank: 7, budget: 8700}, // ADR 23, 28, 38, 43, 45, 46, 47
 	"bench": {rank: 7, budget: 10200, peers: []string{"world"}},

@@ -35,6 +35,7 @@ var tables = map[string]table{
 	"refresh_token": {owner: "identity", unique: []string{"hash"}},
 	"assertion":     {owner: "identity", unique: []string{"hash"}},
 
+	"role":         {owner: "identity", unique: []string{"name", "made_at"}, small: "a row for each role of the network's own, identity.MaxRoles at most"},
 	"role_binding": {owner: "identity", unique: []string{"name", "made_at"}, small: "a row for each binding, identity.MaxBindings at most"},
 	"membership":   {owner: "identity", unique: []string{"operator, hash"}},
 
@@ -111,6 +112,7 @@ var tables = map[string]table{
 	"checkpoint":  {owner: "audit", unique: []string{"size"}},
 	"audit_query": {owner: "audit", unique: []string{"name, version"}, small: "a row for each version of a saved question, audit.MaxQuestions at most"},
 
+	"retention":  {owner: "audit", unique: []string{"n"}, small: "a row for each act that says for how long something is kept"},
 	"legal_hold": {owner: "audit", unique: []string{"n"}, small: "a row for each hold that was placed, audit.MaxHolds of them in force"},
 
 	"exposure":   {owner: "provenance", unique: []string{"pos"}},

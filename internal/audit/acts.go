@@ -13,11 +13,12 @@ import (
 )
 
 // Acts are the reads by which auditors get the log: its head, its tiles, its leaves and
-// proofs, from which they check everything themselves; their questions; and what they
-// order: holds.
+// proofs, from which they check everything themselves; their questions; and what is kept:
+// by holds, and for how long.
 type Acts struct {
 	Holds
 	Questions
+	*Retention
 	Checkpoint *gate.ReadAct[struct{}, State]
 	Tile       *gate.ReadAct[TileAt, []byte]
 	Entries    *gate.ReadAct[TileAt, []byte]
@@ -40,17 +41,18 @@ type Wanted struct {
 // ActsConfig is what the acts need.
 type ActsConfig struct {
 	Gate   *gate.Gate
-	DB     *store.DB // whose retention heeds holds
+	DB     *store.DB // whose retention heeds holds, and what is said of it
 	Tree   *Tree
 	Codec  *act.Codec
+	Terms  []Term                    // what is dropped for its age
 	Reason func(reason string) error // checks what an operator gives as one
 }
 
-// NewActs registers the acts, and has retention heed holds.
+// NewActs registers the acts, and has retention heed holds and what is said of it.
 func NewActs(c ActsConfig) *Acts {
 	g, t, codec := c.Gate, c.Tree, c.Codec
-	c.DB.Retain(KeptSince)
-	a := &Acts{Holds: newHolds(c), Questions: newQuestions(c)}
+	c.DB.Retain(KeptSince, keptFor)
+	a := &Acts{Holds: newHolds(c), Questions: newQuestions(c), Retention: newRetention(c)}
 	a.Checkpoint = gate.RegisterRead(g, gate.Read[struct{}, State]{
 		Info: gate.Info{Name: "audit.checkpoint", Doc: "Show the newest signed head of the record that its witnesses have seen.", On: act.KindNetwork, Quota: gate.QuotaRead},
 		Run: func(_ context.Context, v *store.View, _ act.Principal, _ struct{}) (State, error) {

@@ -10,7 +10,8 @@
 // it), that it is rendered by hand, without maps or reflection, because it
 // stands on the path of every write; how the tree lies in tiles (C2SP tlog-tiles),
 // and how checkpoints are signed, cosigned by witnesses and kept elsewhere; how what is on
-// record is found again by questions; and what a legal hold covers.
+// record is found again by questions; what a legal hold covers; and for how long is kept
+// what goes for its age.
 //
 // Invariants:
 //   - a leaf holds outside ids, salted hashes and names, never content; its index
@@ -25,9 +26,10 @@
 //     a log that does not agree with its last checkpoint;
 //   - while a hold is in force retention drops nothing whose time is not before the
 //     beginning of the earliest, and nothing that one covers is erased;
+//   - a shorter time that rows are kept for holds a week after the act that says it, on all nodes;
 //   - the keys of checkpoints and marks are not in the database: who can change every
 //     row can hide nothing that a checkpoint covers.
 //
-// Tables: leaf, tile, checkpoint, legal_hold, audit_query. Entry points: [New],
+// Tables: leaf, tile, checkpoint, legal_hold, retention, audit_query. Entry points: [New],
 // [Log.Record], [NewTree], [Tree.Integrate], [Verify], [NewActs].
 package audit

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -18,7 +19,7 @@ func (a *app) role() *cobra.Command {
 		Args: cobra.NoArgs, RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
 	a.targetFlags(c)
-	c.AddCommand(a.roleList(), a.roleBind(), a.roleUnbind())
+	c.AddCommand(a.roleList(), a.roleBind(), a.roleUnbind(), a.roleDefine(), a.roleDrop())
 	return c
 }
 
@@ -39,9 +40,17 @@ func roleTable(list []client.RoleBinding, whole any) table {
 }
 
 func (a *app) roleList() *cobra.Command {
-	c := &cobra.Command{Use: "list", Short: "List which roles are bound to whom", Args: cobra.NoArgs}
+	var own bool
+	c := &cobra.Command{Use: "list [--own]", Short: "List which roles are bound to whom, or the roles of your own", Args: cobra.NoArgs}
 	a.outputFlag(c)
+	c.Flags().BoolVar(&own, "own", false, "the roles of your own, and what they are made of")
 	c.RunE = func(cmd *cobra.Command, _ []string) error {
+		if own {
+			return printAll(a, ownRoleTable, func(api *client.Client, _ string) ([]client.Role, string, error) {
+				list, err := api.Roles(cmd.Context())
+				return list, "", err
+			})
+		}
 		return printAll(a, roleTable, func(api *client.Client, _ string) ([]client.RoleBinding, string, error) {
 			list, err := api.RoleBindings(cmd.Context())
 			return list, "", err
@@ -60,7 +69,7 @@ func (a *app) roleBind() *cobra.Command {
 	}
 	a.outputFlag(c)
 	fs := c.Flags()
-	fs.StringVar(&in.Role, "role", "", "the role: admin, approver, responder, auditor, observer or owner")
+	fs.StringVar(&in.Role, "role", "", "the role: admin, approver, responder, auditor, observer, owner or one of your own")
 	fs.StringVar(&in.Group, "group", "", "a value of the claim that groups stand in (oidc-claim)")
 	fs.StringVar(&in.Person, "person", "", "the subject by which the issuer knows somebody")
 	fs.StringVar(&in.Issuer, "issuer", "", "the identity provider, as it stands in oidc-issuer")
@@ -93,5 +102,47 @@ func (a *app) roleUnbind() *cobra.Command {
 			return err
 		}
 		return a.print(roleTable([]client.RoleBinding{b}, b))
+	})
+}
+
+func ownRoleTable(list []client.Role, whole any) table {
+	t := table{header: []string{"NAME", "ROLES", "BINDINGS", "OPERATORS", "NOTE"}, whole: whole}
+	for _, r := range list {
+		t.rows = append(t.rows, []string{r.Name, strings.Join(r.Roles, ","), strconv.FormatInt(r.Bindings, 10), strconv.FormatInt(r.Operators, 10), orDash(r.Note)})
+		t.names, t.items = append(t.names, r.Name), append(t.items, r)
+	}
+	return t
+}
+
+func (a *app) roleDefine() *cobra.Command {
+	var in client.NewRole
+	c := &cobra.Command{
+		Use: "define NAME --roles ROLE,ROLE --reason TEXT", Short: "Make a role of your own of several, or of others than before", Args: cobra.ExactArgs(1),
+		Long: "Make a name for several roles, which reef role bind can name. Whoever it is bound to has\n" +
+			"what it is made of, and has it at once when it is made of others. Policies know the roles\n" +
+			"that it is made of, not its name.",
+	}
+	a.outputFlag(c)
+	c.Flags().StringSliceVar(&in.Roles, "roles", nil, "what it is made of: admin, approver, responder, auditor, observer, owner")
+	c.Flags().StringVar(&in.Note, "note", "", "what it is for")
+	return a.reasoned(c, func(ctx context.Context, api *client.Client, args []string, reason string) error {
+		in.Name, in.Reason = args[0], reason
+		r, err := api.DefineRole(ctx, in)
+		if err != nil {
+			return err
+		}
+		return a.print(ownRoleTable([]client.Role{r}, r))
+	})
+}
+
+func (a *app) roleDrop() *cobra.Command {
+	c := &cobra.Command{Use: "drop NAME --reason TEXT", Short: "Drop a role of your own that no binding names", Args: cobra.ExactArgs(1)}
+	a.outputFlag(c)
+	return a.reasoned(c, func(ctx context.Context, api *client.Client, args []string, reason string) error {
+		r, err := api.DropRole(ctx, args[0], reason)
+		if err != nil {
+			return err
+		}
+		return a.print(ownRoleTable([]client.Role{r}, r))
 	})
 }

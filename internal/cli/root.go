@@ -65,7 +65,7 @@ func (a *app) root() *cobra.Command {
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return usageError{fmt.Errorf("%w: see %s --help", err, c.CommandPath())}
 	})
-	root.AddCommand(a.serve(), a.dev(), a.agent(), a.class(), a.mandate(), a.owner(), a.role(), a.quota(), a.policy(), a.plan(), a.diff(), a.apply(), a.export(), a.get(), a.manifest(), a.contain(), a.label(), a.trace(), a.enrollment(), a.proxy(), a.token(), a.key(), a.identity(), a.command(), a.whoami(), a.login(), a.logout(), a.approval(), a.process(), a.importing(), a.network(), a.backup(), a.restore(), a.doctor(), a.audit(), a.version())
+	root.AddCommand(a.serve(), a.dev(), a.agent(), a.class(), a.mandate(), a.owner(), a.role(), a.quota(), a.retention(), a.policy(), a.plan(), a.diff(), a.apply(), a.export(), a.get(), a.manifest(), a.contain(), a.label(), a.trace(), a.enrollment(), a.proxy(), a.token(), a.key(), a.identity(), a.command(), a.whoami(), a.login(), a.logout(), a.approval(), a.process(), a.importing(), a.network(), a.backup(), a.restore(), a.doctor(), a.audit(), a.version())
 	explainArgs(root)
 	return root
 }

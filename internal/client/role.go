@@ -55,3 +55,44 @@ func (c *Client) UnbindRole(ctx context.Context, name, reason string) (out RoleB
 	err = c.conn.call(ctx, http.MethodPost, "/v1/role-bindings/"+url.PathEscape(name)+"/unbind", nil, in, &out)
 	return out, err
 }
+
+// Role is a name for several roles.
+type Role struct {
+	Name      string    `json:"name"`
+	Roles     []string  `json:"roles"`
+	Note      string    `json:"note"`
+	By        string    `json:"by"`
+	At        time.Time `json:"at"`
+	Bindings  int64     `json:"bindings"`  // that name it
+	Operators int64     `json:"operators"` // whom these reach now
+	Some      []string  `json:"some"`      // names of some of them
+}
+
+// NewRole defines a role, anew where there is one of the name. Reason goes on record.
+type NewRole struct {
+	Name   string   `json:"name"`
+	Roles  []string `json:"roles"`
+	Note   string   `json:"note,omitempty"`
+	Reason string   `json:"reason"`
+}
+
+// Roles lists the roles of the network's own.
+func (c *Client) Roles(ctx context.Context) ([]Role, error) {
+	var out struct {
+		Items []Role `json:"items"`
+	}
+	err := c.conn.call(ctx, http.MethodGet, "/v1/roles", nil, nil, &out)
+	return out.Items, err
+}
+
+// DefineRole makes a role of several, or makes it of others.
+func (c *Client) DefineRole(ctx context.Context, in NewRole) (out Role, err error) {
+	err = c.conn.call(ctx, http.MethodPost, "/v1/roles", nil, in, &out)
+	return out, err
+}
+
+// DropRole ends one that no binding names. reason goes on record.
+func (c *Client) DropRole(ctx context.Context, name, reason string) (out Role, err error) {
+	err = c.conn.call(ctx, http.MethodPost, "/v1/roles/"+url.PathEscape(name)+"/drop", nil, because{reason}, &out)
+	return out, err
+}

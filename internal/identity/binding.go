@@ -20,7 +20,7 @@ const MaxBindings = 1000
 // Person and Service one is set.
 type Binding struct {
 	Name    string // small letters, digits and '-'
-	Role    string // of gate.OperatorRoleNames
+	Role    string // of gate.OperatorRoleNames, or one of the network's own
 	Issuer  string // of Group and Person: the identity provider's
 	Group   string // a value of the claim that the provider's groups stand in
 	Person  string // the subject of the issuer's tokens
@@ -48,11 +48,13 @@ type Bound struct {
 	Some    []string // names of some of them
 }
 
-// Bindings are the acts by which operators say who has which role.
+// Bindings are the acts by which operators say who has which role, and which roles there are.
 type Bindings struct {
 	Bind   *gate.WriteAct[BindOrder, Bound]
 	Unbind *gate.WriteAct[UnbindOrder, Bound]
-	List   *gate.ReadAct[struct{}, []Bound]
+	Define *gate.WriteAct[RoleOrder, Role]
+	Drop   *gate.WriteAct[DropOrder, Role]
+	List   *gate.ReadAct[struct{}, RoleList]
 
 	ids *Service
 }
@@ -64,20 +66,21 @@ const (
 	boundService = "service"
 
 	adminRole = "admin"
+	ownerRole = "owner"
 
 	maxBound = 255 // characters of an issuer, a group, a subject
 	maxSome  = 20
 )
 
 const (
-	bindingColumns = `name, role, issuer, kind, subject, made_by, made_at`
+	bindingColumns = `name, role, issuer, kind, subject, made_by, made_at, named`
 
 	qBinding       store.Q = `SELECT ` + bindingColumns + ` FROM role_binding WHERE name = $1`
 	qBindingAt     store.Q = `SELECT ` + bindingColumns + ` FROM role_binding WHERE made_at = $1`
-	qBindingAlike  store.Q = `SELECT name FROM role_binding WHERE name = $1 OR hash = $2 AND role = $3 ORDER BY name LIMIT 1`
+	qBindingAlike  store.Q = `SELECT name FROM role_binding WHERE name = $1 OR hash = $2 AND role = $3 AND named = $4 ORDER BY name LIMIT 1`
 	qBindings      store.Q = `SELECT ` + bindingColumns + ` FROM role_binding ORDER BY name`
 	qBindingCount  store.Q = `SELECT COUNT(*), COALESCE(MAX(made_at), 0) FROM role_binding`
-	qBindingAdd    store.Q = `INSERT INTO role_binding (` + bindingColumns + `, hash) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`
+	qBindingAdd    store.Q = `INSERT INTO role_binding (` + bindingColumns + `, hash) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`
 	qBindingDrop   store.Q = `DELETE FROM role_binding WHERE name = $1`
 	qBindingReach  store.Q = `SELECT m.operator, o.name FROM membership AS m JOIN operator AS o ON o.id = m.operator WHERE m.hash = $1 ORDER BY m.operator, m.hash`
 	qSessionsGain  store.Q = `UPDATE credential SET roles = roles | $2 WHERE subject = $1 AND kind = 'session' AND revoked_at = 0`
@@ -97,6 +100,9 @@ func NewBindings(g *gate.Gate, s *Service) *Bindings {
 		Resolve: func(_ context.Context, v *store.View, _ act.Principal, in BindOrder) (r gate.Resource, err error) {
 			if err = CheckReason(in.Reason); err == nil {
 				err = in.Check()
+			}
+			if err == nil {
+				_, _, err = b.gives(v, in.Binding)
 			}
 			if err != nil {
 				return r, err
@@ -122,16 +128,20 @@ func NewBindings(g *gate.Gate, s *Service) *Bindings {
 		},
 		Run: b.unbind,
 	})
-	b.List = gate.RegisterRead(g, gate.Read[struct{}, []Bound]{
-		Info: gate.Info{Name: "role.list", Doc: "List which roles are bound to whom, and how many operators that reaches.", On: act.KindNetwork, Quota: gate.QuotaNone},
-		Run: func(_ context.Context, v *store.View, _ act.Principal, _ struct{}) ([]Bound, error) {
-			list, err := b.All(v)
-			for i := range list {
+	b.registerRoles(g)
+	b.List = gate.RegisterRead(g, gate.Read[struct{}, RoleList]{
+		Info: gate.Info{Name: "role.list", Doc: "List which roles are bound to whom, how many operators that reaches, and which roles are the network's own.", On: act.KindNetwork, Quota: gate.QuotaNone},
+		Run: func(_ context.Context, v *store.View, _ act.Principal, _ struct{}) (out RoleList, err error) {
+			out.Bindings, err = b.All(v)
+			for i := range out.Bindings {
 				if err == nil {
-					err = b.reach(v, &list[i])
+					err = b.reach(v, &out.Bindings[i])
 				}
 			}
-			return list, err
+			if err == nil {
+				out.Roles, err = b.Roles(v)
+			}
+			return out, err
 		},
 	})
 	return b
@@ -155,9 +165,8 @@ func (b Binding) Check() error {
 	if err := CheckBindingName(b.Name); err != nil {
 		return err
 	}
-	role, err := gate.ParseOperatorRole(b.Role)
-	if err != nil {
-		return bad("role", "the role "+err.Error(), "docs/roles.md says what each may do")
+	if !bindingName.MatchString(b.Role) {
+		return errNoRole(b.Role)
 	}
 	named := 0
 	for _, text := range []string{b.Issuer, b.Group, b.Person, b.Service} {
@@ -177,10 +186,8 @@ func (b Binding) Check() error {
 		return bad("issuer", "a group or a person is one of an issuer", "give the issuer as it stands in oidc-issuer")
 	case b.Service != "" && b.Issuer != "":
 		return bad("issuer", "a service account is bound by its name here", "leave the issuer out")
-	case b.Service != "" && role == gate.OperatorOwner:
-		return bad("owner", "a service account is nobody who could answer for agents", "bind the role owner to people")
 	}
-	return nil
+	return CheckHolder(b, []string{b.Role})
 }
 
 // subject is whom a binding names: what it is, and its name.
@@ -226,6 +233,9 @@ func (s *Service) reached(v *store.View, b Binding) (list []reachedOperator, err
 
 func scanBinding(r *store.Row) Bound {
 	out := Bound{Binding: Binding{Name: r.Text(0), Role: strings.Join(gate.OperatorRoles(rolesOf(r.Int(1))).Names(), " "), Issuer: r.Text(2)}, By: r.ID(5), At: r.Int(6)}
+	if named := r.Text(7); named != "" {
+		out.Role = named
+	}
 	switch subject := r.Text(4); r.Text(3) {
 	case boundGroup:
 		out.Group = subject
@@ -288,9 +298,16 @@ func (b *Bindings) bind(_ context.Context, tx *store.Tx, p act.Principal, in Bin
 	if err := tx.Serialize(rolesLock); err != nil {
 		return out, fx, err
 	}
-	role, err := gate.ParseOperatorRole(in.Role)
+	gives, named, err := b.gives(&tx.View, in.Binding)
+	if err == nil {
+		err = CheckHolder(in.Binding, gives.Names())
+	}
 	if err != nil {
 		return out, fx, err
+	}
+	role := int64(gives)
+	if named != "" {
+		role = 0 // what the name means is looked up each time
 	}
 	var count, last int64
 	if _, err := tx.One(qBindingCount, func(r *store.Row) error { count, last = r.Int(0), r.Int(1); return nil }); err != nil {
@@ -301,7 +318,7 @@ func (b *Bindings) bind(_ context.Context, tx *store.Tx, p act.Principal, in Bin
 	}
 	hash := b.ids.bindingHash(in.Binding)
 	var alike string
-	if found, err := tx.One(qBindingAlike, func(r *store.Row) error { alike = r.Text(0); return nil }, in.Name, hash, int64(role)); err != nil || found {
+	if found, err := tx.One(qBindingAlike, func(r *store.Row) error { alike = r.Text(0); return nil }, in.Name, hash, role, named); err != nil || found {
 		if err == nil {
 			err = act.Errorf(act.Conflict, "the binding %q is there already", alike).WithRule("role.bound").WithHint("a binding does not change: end it, or choose another name for another one")
 		}
@@ -309,20 +326,15 @@ func (b *Bindings) bind(_ context.Context, tx *store.Tx, p act.Principal, in Bin
 	}
 	out = Bound{Binding: in.Binding, By: p.ID, At: max(tx.Now(), last+1)}
 	kind, subject := in.subject()
-	if _, err := tx.Exec(qBindingAdd, in.Name, int64(role), in.Issuer, kind, subject, out.By, out.At, hash); err != nil {
+	if _, err := tx.Exec(qBindingAdd, in.Name, role, in.Issuer, kind, subject, out.By, out.At, named, hash); err != nil {
 		return out, fx, err
 	}
-	list, err := b.settle(tx, p, out.Binding)
-	if err != nil {
+	if err := b.extend(tx, p, out.Binding, gives); err != nil {
 		return out, fx, err
 	}
-	for _, o := range list { // their browsers need not sign in again; programs were let in for less
-		if err := tx.Batch(qSessionsGain, o.id, int64(role)); err != nil {
-			return out, fx, err
-		}
-	}
+	list, err := b.ids.reached(&tx.View, out.Binding)
 	out.count(list)
-	return out, out.effects(list, in.Reason), nil
+	return out, out.effects(list, in.Reason), err
 }
 
 func (b *Bindings) unbind(_ context.Context, tx *store.Tx, p act.Principal, in UnbindOrder) (out Bound, fx gate.Effects, err error) {
@@ -330,6 +342,10 @@ func (b *Bindings) unbind(_ context.Context, tx *store.Tx, p act.Principal, in U
 		return out, fx, err
 	}
 	if out, err = b.one(&tx.View, qBinding, in.Name); err != nil {
+		return out, fx, err
+	}
+	gave, _, err := b.gives(&tx.View, out.Binding)
+	if err != nil {
 		return out, fx, err
 	}
 	if _, err := tx.Exec(qBindingDrop, in.Name); err != nil {
@@ -340,17 +356,33 @@ func (b *Bindings) unbind(_ context.Context, tx *store.Tx, p act.Principal, in U
 		return out, fx, err
 	}
 	fx = out.effects(list, in.Reason)
-	if out.Role != adminRole {
-		return out, fx, nil
+	if gave&gate.OperatorAdmin != 0 {
+		err = adminLeft(tx)
 	}
-	// Somebody has to be left who can bind the role again, and can prove who they are: two may
-	// take it from each other at once.
+	return out, fx, err
+}
+
+// adminLeft refuses what leaves nobody who can bind the role admin again, and can prove who
+// they are: two may take it from each other at once.
+func adminLeft(tx *store.Tx) error {
 	admin, err := tx.One(qAdminStanding, func(*store.Row) error { return nil }, tx.Now())
 	if err == nil && !admin {
 		err = act.Errorf(act.Denied, "nobody would be left who keeps the network").WithRule("role.last").
 			WithHint("bind the role admin to somebody else first, who has signed in")
 	}
-	return out, fx, err
+	return err
+}
+
+// extend settles whom a binding names, and lets their open browsers have what it gives: they
+// need not sign in again. Programs were let in for less.
+func (b *Bindings) extend(tx *store.Tx, p act.Principal, of Binding, gives gate.OperatorRoles) error {
+	list, err := b.settle(tx, p, of)
+	for _, o := range list {
+		if err == nil {
+			err = tx.Batch(qSessionsGain, o.id, int64(gives))
+		}
+	}
+	return err
 }
 
 // settle makes the roles of everybody whom a binding names what they are now, and lists
@@ -374,12 +406,17 @@ func (b *Bindings) settle(tx *store.Tx, p act.Principal, of Binding) ([]reachedO
 
 // effects put a binding on record, with what it says before the reason.
 func (b Bound) effects(list []reachedOperator, reason string) gate.Effects {
-	const longest = 500
 	kind, subject := b.subject()
 	text := fmt.Sprintf("binding %s: %s for the %s %s", b.Name, b.Role, kind, subject)
 	if b.Issuer != "" {
 		text += " of " + b.Issuer
 	}
-	runes := []rune(text + ": " + strings.TrimSpace(reason))
-	return gate.Effects{Out: act.Ref{ID: b.aims(list), Version: b.At}, Reason: string(runes[:min(len(runes), longest)])}
+	return gate.Effects{Out: act.Ref{ID: b.aims(list), Version: b.At}, Reason: onRecord(text, reason)}
+}
+
+// onRecord is a reason with what it is about before it.
+func onRecord(about, reason string) string {
+	const longest = 500
+	text := []rune(about + ": " + strings.TrimSpace(reason))
+	return string(text[:min(len(text), longest)])
 }

@@ -114,8 +114,9 @@ func TestBindings(t *testing.T) {
 		has("by their subject", mara, gate.OperatorObserver|gate.OperatorResponder|gate.OperatorAuditor)
 		has("somebody else", olaf, gate.OperatorResponder)
 
-		list, err := h.Roles.List.Do(t.Context(), boss, struct{}{})
-		if err != nil || len(list) != 3 || list[2].Name != "oncall" || list[2].Reaches != 2 || list[2].By != boss.ID || list[0].Reaches != 0 {
+		all, err := h.Roles.List.Do(t.Context(), boss, struct{}{})
+		list := all.Bindings
+		if err != nil || len(all.Bindings) != 3 || list[2].Name != "oncall" || list[2].Reaches != 2 || list[2].By != boss.ID || list[0].Reaches != 0 {
 			t.Errorf("the list: %+v, %v", list, err)
 		}
 		twice := oncall
@@ -152,7 +153,6 @@ func TestBindingsAreChecked(t *testing.T) {
 		rule string
 	}{
 		"a good one":          {identity.Binding{Name: "a", Role: "observer", Issuer: "i", Group: "g"}, ""},
-		"a role there is not": {identity.Binding{Name: "a", Role: "root", Issuer: "i", Group: "g"}, "role.role"},
 		"two roles":           {identity.Binding{Name: "a", Role: "admin observer", Issuer: "i", Group: "g"}, "role.role"},
 		"nobody":              {identity.Binding{Name: "a", Role: "observer", Issuer: "i"}, "role.subject"},
 		"two subjects":        {identity.Binding{Name: "a", Role: "observer", Issuer: "i", Group: "g", Person: "p"}, "role.subject"},
@@ -165,6 +165,122 @@ func TestBindingsAreChecked(t *testing.T) {
 			t.Errorf("%s: %v, want %q", name, err, c.rule)
 		}
 	}
+}
+
+func (h *people) define(p act.Principal, name string, roles ...string) error {
+	_, err := h.Roles.Define.Do(h.t.Context(), p, identity.RoleOrder{Name: name, Roles: roles, Reason: "a test"})
+	return err
+}
+
+func (h *people) drop(p act.Principal, name string) error {
+	_, err := h.Roles.Drop.Do(h.t.Context(), p, identity.DropOrder{Name: name, Reason: "a test"})
+	return err
+}
+
+// A role of the network's own gives what it is made of, to whom it is bound and as long as it
+// is so made.
+func TestRolesOfOnesOwn(t *testing.T) {
+	eachPeople(t, func(t *testing.T, h *people) {
+		boss := h.boss()
+		mara := h.must(h.enter("mara", gate.OperatorObserver, "night"))
+		has := func(when string, want gate.OperatorRoles) {
+			t.Helper()
+			if p := h.by(mara); p.Roles != uint8(want) {
+				t.Errorf("%s: %v, want %v", when, gate.OperatorRoles(p.Roles).Names(), want.Names())
+			}
+		}
+		if err := h.define(boss, "other", "owner"); err != nil {
+			t.Fatal(err)
+		}
+		night := identity.Binding{Name: "night", Role: "night-shift", Issuer: idpIssuer, Group: "night"}
+		for name, c := range map[string]struct {
+			err  error
+			rule string
+		}{
+			"bound before it is there":  {h.bind(boss, night), "role.role"},
+			"named like one there is":   {h.define(boss, "auditor", "observer"), "role.name"},
+			"made of nothing":           {h.define(boss, "night-shift"), "role.role"},
+			"made of what there is not": {h.define(boss, "night-shift", "root"), "role.role"},
+			"made of another":           {h.define(boss, "night-shift", "other"), "role.role"},
+			"for who answers for none":  {h.bind(boss, identity.Binding{Name: "ci", Role: "other", Service: "ci"}), "role.owner"},
+			"dropped, and not there":    {h.drop(boss, "none"), "role.none"},
+		} {
+			if ruleBy(c.err) != c.rule {
+				t.Errorf("%s: %v, want %q", name, c.err, c.rule)
+			}
+		}
+		for _, err := range []error{h.define(boss, "night-shift", "responder", "auditor"), h.bind(boss, night)} {
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		has("what it is made of", gate.OperatorObserver|gate.OperatorResponder|gate.OperatorAuditor)
+		if err := h.drop(boss, "night-shift"); ruleBy(err) != "role.used" {
+			t.Errorf("dropped while it is bound: %v", err)
+		}
+		all, err := h.Roles.List.Do(t.Context(), boss, struct{}{})
+		if err != nil || len(all.Roles) != 2 || all.Roles[0].Name != "night-shift" || all.Roles[0].Bindings != 1 || all.Roles[0].Reaches != 1 || all.Bindings[0].Role != "night-shift" {
+			t.Errorf("the list: %+v, %v", all, err)
+		}
+		if err := h.define(boss, "night-shift", "approver"); err != nil {
+			t.Fatal(err)
+		}
+		has("made of others", gate.OperatorObserver|gate.OperatorApprover)
+		if err := h.unbind(boss, "night"); err != nil {
+			t.Fatal(err)
+		}
+		has("no longer bound", gate.OperatorObserver)
+		if err := h.drop(boss, "night-shift"); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// T65: nobody widens what they have by a role that is bound to them, takes the last admin away
+// by one, or defines one without being an admin who is there.
+func TestT65_NobodyWidensTheirOwnRole(t *testing.T) {
+	eachPeople(t, func(t *testing.T, h *people) {
+		boss := h.boss()
+		_, ada := h.Agent(t, "ada")
+		if err := h.define(ada, "mine", "admin"); ruleBy(err) != "roles-governed" {
+			t.Errorf("an agent defines a role: %v", err)
+		}
+		eve := h.by(h.must(h.enter("eve", gate.OperatorAdmin, "night")))
+		lower := h.by(h.must(h.enter("otto", gate.OperatorApprover|gate.OperatorResponder|gate.OperatorAuditor)))
+		stale := eve
+		stale.AuthAt = act.Micros(time.Now().Add(-time.Hour))
+		for _, err := range []error{
+			h.define(boss, "night-shift", "observer"), h.bind(boss, identity.Binding{Name: "night", Role: "night-shift", Issuer: idpIssuer, Group: "night"}),
+			h.define(boss, "keepers", "admin"), h.bind(boss, identity.Binding{Name: "keepers", Role: "keepers", Issuer: idpIssuer, Person: "mara"}),
+		} {
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		for name, c := range map[string]struct {
+			p    act.Principal
+			rule string
+		}{"who has it": {eve, "role.self"}, "who signed in long ago": {stale, "step-up"}} {
+			if err := h.define(c.p, "night-shift", "observer", "responder"); ruleBy(err) != c.rule {
+				t.Errorf("widened by %s: %v, want %s", name, err, c.rule)
+			}
+		}
+		if err := h.define(lower, "night-shift", "observer", "responder"); act.CodeOf(err) != act.Denied {
+			t.Errorf("widened by who is no admin: %v", err)
+		}
+		// The last admin has it by a role of the network's own.
+		h.must(h.enter("eve", 0, "night"))
+		h.must(h.enter("mara", 0))
+		if err := h.DB.Write(t.Context(), func(tx *store.Tx) error {
+			_, err := tx.Exec(`UPDATE operator SET roles = 0, given = 0 WHERE id = $1`, boss.ID)
+			return err
+		}); err != nil {
+			t.Fatal(err)
+		}
+		if err := h.define(boss, "keepers", "observer"); ruleBy(err) != "role.last" {
+			t.Errorf("nobody is left who keeps the network: %v", err)
+		}
+	})
 }
 
 // T65: no agent gives roles, nobody gives themselves one or takes one from themselves, by

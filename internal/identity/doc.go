@@ -28,7 +28,7 @@
 //   - an SVID gets no more than the key and the token that it was got by, and ends with
 //     that key.
 //
-// Tables: owner, operator, role_binding, membership, credential, issuer_key, authority, wrapping_key, enrollment,
+// Tables: owner, operator, role, role_binding, membership, credential, issuer_key, authority, wrapping_key, enrollment,
 // token_grant, refresh_token, assertion. Entry points: [OpenKeys], [New], [NewIssuer],
 // [Service.Present]. Read keys.go, secret.go, authenticate.go, then grant.go and tokens.go;
 // authority.go and svids.go for SPIFFE, command.go for what is signed offline.

@@ -15,6 +15,8 @@ const (
 	qSessionsDue  store.Q = `SELECT id FROM credential WHERE kind = 'session' AND expires_at < $1 ORDER BY expires_at, id LIMIT 1`
 	qSubjectsDrop store.Q = `DELETE FROM credential WHERE subject = $1 AND revoked_at > 0`
 
+	// QPastKeys counts keys that were revoked before a time, as far as a number.
+	QPastKeys store.Q = `SELECT COUNT(*) FROM (SELECT id FROM credential WHERE revoked_at > 0 AND revoked_at < $1 AND kind IN ('agent-key', 'app-key') ORDER BY revoked_at, id LIMIT $2) AS past`
 	// QOldestKey asks when the key was revoked that has been for longest.
 	QOldestKey store.Q = `SELECT revoked_at FROM credential WHERE revoked_at > 0 AND kind IN ('agent-key', 'app-key') ORDER BY revoked_at, id LIMIT 1`
 	// QOldestSession asks when the first session ends, or ended.

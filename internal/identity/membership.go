@@ -18,9 +18,10 @@ const (
 	qMembershipAdd  store.Q = `INSERT INTO membership (operator, hash) VALUES ($1, $2) ON CONFLICT (operator, hash) DO NOTHING`
 	qMembershipDrop store.Q = `DELETE FROM membership WHERE operator = $1 AND hash = $2`
 
-	qGiven        store.Q = `UPDATE operator SET given = $2 WHERE id = $1 AND given <> $2`
-	qRolesHad     store.Q = `SELECT roles, given FROM operator WHERE id = $1`
-	qRolesBound   store.Q = `SELECT b.role FROM membership AS m JOIN role_binding AS b ON b.hash = m.hash WHERE m.operator = $1 ORDER BY b.name`
+	qGiven      store.Q = `UPDATE operator SET given = $2 WHERE id = $1 AND given <> $2`
+	qRolesHad   store.Q = `SELECT roles, given FROM operator WHERE id = $1`
+	qRolesBound store.Q = `SELECT b.role, COALESCE(r.roles, 0) FROM membership AS m JOIN role_binding AS b ON b.hash = m.hash LEFT JOIN role AS r ON r.name = b.named
+WHERE m.operator = $1 ORDER BY b.name`
 	qRolesSettled store.Q = `UPDATE operator SET roles = $2 WHERE id = $1`
 )
 
@@ -74,7 +75,7 @@ func settleRoles(tx *store.Tx, operator act.ID) (now uint8, err error) {
 	if _, err := tx.One(qRolesHad, func(r *store.Row) error { had, now = rolesOf(r.Int(0)), rolesOf(r.Int(1)); return nil }, operator); err != nil {
 		return 0, err
 	}
-	if err := tx.All(qRolesBound, func(r *store.Row) error { now |= rolesOf(r.Int(0)); return nil }, operator); err != nil {
+	if err := tx.All(qRolesBound, func(r *store.Row) error { now |= rolesOf(r.Int(0)) | rolesOf(r.Int(1)); return nil }, operator); err != nil {
 		return 0, err
 	}
 	if now != had {

@@ -29,7 +29,7 @@ WHERE (a.state = $1 AND k.n IS NULL) OR (a.state NOT IN ($1, $2) AND k.n IS NOT 
 WHERE (g.id IS NULL AND (a.agent / 131072) % 32 <> 2)
   OR (a.state < 3 AND (a.ended_at <> 0 OR LENGTH(a.sealed) = 0 OR g.state IN ($1, $2)))
   OR (a.state >= 3 AND (a.ended_at = 0 OR LENGTH(a.sealed) > 0))
-  OR (a.state = 3 AND (a.decided_at = 0 OR a.made = 0 AND a.act NOT IN ('manifest.apply', 'audit.release', 'role.bind', 'role.unbind', 'scope.pause', 'scope.resume', 'scope.quarantine', 'scope.release', 'scope.kill')))
+  OR (a.state = 3 AND (a.decided_at = 0 OR a.made = 0 AND a.act NOT IN ('manifest.apply', 'audit.release', 'retention.set', 'retention.reset', 'role.bind', 'role.unbind', 'role.define', 'role.drop', 'scope.pause', 'scope.resume', 'scope.quarantine', 'scope.release', 'scope.kill')))
   OR (a.state <> 3 AND a.made <> 0)
   OR (a.state IN (2, 5) AND a.decided_by = 0)
   OR (a.state = 4 AND a.code = '')

@@ -37,6 +37,17 @@ ORDER BY c.created_at, c.agent LIMIT `
 	qExpired     store.Q = `SELECT id, changed_at FROM agent WHERE state = $1 AND id > $2 ORDER BY id LIMIT $3`
 	qForgetAgent store.Q = `DELETE FROM agent WHERE id = $1 AND state = $2 AND changed_at < $3`
 
+	// Those of QPast… count what is older than a time, as far as a number.
+
+	// QPastApprovals counts held acts that are over.
+	QPastApprovals store.Q = `SELECT COUNT(*) FROM (SELECT id` + overApprovals + `$2) AS past`
+	// QPastInvites counts invites that nobody waits with.
+	QPastInvites store.Q = `SELECT COUNT(*) FROM (SELECT i.id FROM invite AS i WHERE i.expires_at < $1
+AND NOT EXISTS (SELECT 1 FROM agent AS a WHERE a.id = i.used_by AND a.state = 1) ORDER BY i.expires_at, i.id LIMIT $2) AS past`
+	// QPastClaims counts claims that nobody waits for.
+	QPastClaims store.Q = `SELECT COUNT(*) FROM (SELECT c.agent FROM claim AS c WHERE c.created_at < $1
+AND NOT EXISTS (SELECT 1 FROM agent AS a WHERE a.id = c.agent AND a.state = 1) ORDER BY c.created_at, c.agent LIMIT $2) AS past`
+
 	// QOldestApproval asks when the act ended that has been over for longest.
 	QOldestApproval store.Q = `SELECT ended_at FROM approval WHERE state >= 3 ORDER BY ended_at, id LIMIT 1`
 	// QOldestInvite asks when the first invite ends, or ended, that nobody waits with.
@@ -61,7 +72,7 @@ func (l *Lifecycle) registerForget(g *gate.Gate) {
 }
 
 func (l *Lifecycle) runForget(ctx context.Context, tx *store.Tx, _ act.Principal, in forgetting) (dropped int64, fx gate.Effects, err error) {
-	before, err := tx.Droppable(tx.Now() - l.cfg.Keep.Microseconds())
+	before, err := tx.Expired(store.TermClosed, l.cfg.Keep)
 	if err != nil {
 		return 0, fx, err
 	}
@@ -143,14 +154,13 @@ func (l *Lifecycle) Housekeep(ctx context.Context) error {
 }
 
 func (l *Lifecycle) forgettable(ctx context.Context) (due bool, err error) {
-	now := l.db.Clock()()
 	nothing := func(*store.Row) error { return nil }
 	err = l.db.View(ctx, func(v *store.View) error {
-		before, err := l.db.Droppable(v, act.Micros(now.Add(-l.cfg.Keep)))
+		before, err := l.db.Expired(v, store.TermClosed, l.cfg.Keep)
 		if err != nil {
 			return err
 		}
-		dead, err := l.db.Droppable(v, act.Micros(now.Add(-KeepDeaths)))
+		dead, err := l.db.Droppable(v, act.Micros(l.db.Clock()().Add(-KeepDeaths)))
 		if err != nil {
 			return err
 		}
@@ -184,7 +194,7 @@ func (l *Lifecycle) forgetExpired(ctx context.Context) error {
 		var due []act.ID
 		seen, early := 0, 0
 		if err := l.db.View(ctx, func(v *store.View) error {
-			before, err := l.db.Droppable(v, act.Micros(l.db.Clock()().Add(-l.cfg.Keep)))
+			before, err := l.db.Expired(v, store.TermClosed, l.cfg.Keep)
 			if err != nil {
 				return err
 			}

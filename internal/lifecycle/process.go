@@ -63,6 +63,8 @@ const (
 	qForgetProcesses store.Q = `DELETE FROM process WHERE id IN (SELECT id` + overProcesses + `$2)`
 	qDueProcess      store.Q = `SELECT id` + overProcesses + `1`
 
+	// QPastProcesses counts processes that have been over since before a time, as far as a number.
+	QPastProcesses store.Q = `SELECT COUNT(*) FROM (SELECT id` + overProcesses + `$2) AS past`
 	// QOldestProcess asks when the lease ended of the process that has been over for longest.
 	QOldestProcess store.Q = `SELECT until_at FROM process WHERE until_at > 0 AND NOT EXISTS (SELECT 1 FROM hosted AS h WHERE h.process = process.id) ORDER BY until_at, id LIMIT 1`
 )

@@ -1,6 +1,6 @@
 // Package manifest keeps things as code: files say how classes, mandates, agents,
-// communities, webhooks, role bindings and policies are to be, and it says what would have to change, for
-// whom, and does it.
+// communities, webhooks, roles, their bindings and policies are to be, and for how long things are kept,
+// and it says what would have to change, for whom, and does it.
 //
 // It hides the form of the files, and who says which field of what. Everything that it
 // changes it changes by the acts of the domains, one after another, as who applies the

@@ -12,7 +12,7 @@ type Effect struct {
 	What   string   // Gains, Loses, Stops, Ends, Begins, Over or Unknown
 	Who    string   // "agents", "operators with the role auditor", …
 	Acts   []string // that are gained or lost
-	Agents int64    // how many agents, or operators, it reaches
+	Agents int64    // how many agents, operators or rows it reaches
 	Names  []string // of some of them
 	Why    string
 }
@@ -24,7 +24,8 @@ const (
 	Stops   = "stops"
 	Ends    = "ends"
 	Begins  = "begins"
-	Over    = "over" // the files still say what has ended
+	Drops   = "drops" // rows, of a table
+	Over    = "over"  // the files still say what has ended
 	Unknown = "unknown"
 )
 

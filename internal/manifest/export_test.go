@@ -105,13 +105,22 @@ func objects(t *rapid.T) string {
 		maybe(hook, "acts", words("events", "post.create", "vote.*", "agent.kill"))
 		b.WriteString(jsonObject("Webhook", fmt.Sprintf("hook-%d", i), hook))
 
-		binding := map[string]any{"role": rapid.SampledFrom(gate.OperatorRoleNames()[:5]).Draw(t, "role")}
+		own := fmt.Sprintf("role-%d", i)
+		role := map[string]any{"roles": rapid.SliceOfNDistinct(rapid.SampledFrom(gate.OperatorRoleNames()[:5]), 1, 5, rapid.ID).Draw(t, "roles")}
+		maybe(role, "note", func() any { return rapid.StringMatching(`[a-z:#"]{1,30}[a-z]`).Draw(t, "note") })
+		b.WriteString(jsonObject("Role", own, role))
+		binding := map[string]any{"role": rapid.SampledFrom(append(gate.OperatorRoleNames()[:5:5], own)).Draw(t, "role")}
 		if whom := rapid.SampledFrom([]string{"group", "person", "service"}).Draw(t, "whom"); whom == "service" {
 			binding[whom] = fmt.Sprintf("deploy-%d", i)
 		} else {
 			binding["issuer"], binding[whom] = "https://idp.example", fmt.Sprintf("cn=%d, \"x\": #y", i)
 		}
 		b.WriteString(jsonObject("RoleBinding", fmt.Sprintf("binding-%d", i), binding))
+	}
+	for _, term := range []string{"closed", "deleted", "spans"} {
+		if rapid.Bool().Draw(t, term) {
+			b.WriteString(jsonObject("Retention", term, map[string]any{"days": rapid.Int64Range(30, 365).Draw(t, "days")}))
+		}
 	}
 	files := map[string]string{}
 	for i := range n {

@@ -146,5 +146,8 @@ var everything = object("Class", "watcher", `{model: small-1, grant: {acts: ["po
 	object("Agent", "watcher-1", `{class: watcher, owner: team, mandate: pricing, grant: {acts: ["post.*", "vote.cast"]}}`) +
 	object("Community", "prices", `{description: What things cost., rules: Say where you have it from., theme_color: "#AbC"}`) +
 	object("Webhook", "alerts", `{url: "http://127.0.0.1:9/hook", acts: [agent.kill]}`) +
+	object("Role", "night-shift", `{roles: [auditor, responder], note: who looks after it at night}`) +
+	object("RoleBinding", "night", `{role: night-shift, service: night}`) +
 	object("RoleBinding", "oncall", `{role: responder, issuer: "https://idp.example", group: oncall}`) +
+	object("Retention", "spans", `{days: 30}`) +
 	object("PolicyBundle", "network", `{files: {quiet.cedar: '@id("quiet") forbid (principal is Agent, action == Action::"vote.cast", resource);'}, without: [challenge]}`)

@@ -56,7 +56,7 @@ type thing struct {
 // kindsOf lists the kinds in the order in which they are applied: what others name comes
 // first, and policies last, so that they find what they name.
 func (m *Manifests) kindsOf() []*kind {
-	return []*kind{m.communities(), m.classes(), m.mandates(), m.quotas(), m.agents(), m.webhooks(), m.bindings(), m.bundles()}
+	return []*kind{m.communities(), m.classes(), m.mandates(), m.quotas(), m.retentions(), m.agents(), m.webhooks(), m.roles(), m.bindings(), m.bundles()}
 }
 
 func (m *Manifests) kind(name string) *kind {
@@ -72,8 +72,6 @@ func (m *Manifests) kind(name string) *kind {
 var elsewhere = map[string]string{
 	"PolicyTest":   "tests stand in the spec.tests of a PolicyBundle",
 	"ApprovalRule": "who approves instances stands in the spec.approval of a Class, and what else is held in policies (@hold)",
-	"Role":         "the roles are those of docs/roles.md; what each may do stands in policies",
-	"Retention":    "how long things are kept stands in the server's settings keep-…",
 }
 
 // unknownKind is what whoever names a kind that nothing obeys is told.

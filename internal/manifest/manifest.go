@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 
 	"github.com/reefwarden/reefwarden/internal/act"
+	"github.com/reefwarden/reefwarden/internal/audit"
 	"github.com/reefwarden/reefwarden/internal/gate"
 	"github.com/reefwarden/reefwarden/internal/identity"
 	"github.com/reefwarden/reefwarden/internal/lifecycle"
@@ -21,6 +22,7 @@ type Config struct {
 	Network   *network.Network
 	Policies  *policy.Office
 	Roles     *identity.Bindings
+	Retention *audit.Retention
 	Codec     *act.Codec
 }
 

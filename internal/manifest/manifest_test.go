@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/reefwarden/reefwarden/internal/act"
+	"github.com/reefwarden/reefwarden/internal/audit"
 	"github.com/reefwarden/reefwarden/internal/gate"
 	"github.com/reefwarden/reefwarden/internal/identity"
 	"github.com/reefwarden/reefwarden/internal/lifecycle"
@@ -22,7 +23,7 @@ func TestApplyDriftPrune(t *testing.T) {
 	each(t, func(t *testing.T, d *desk) {
 		in := set(everything)
 		done := d.apply(in)
-		if len(done.Results) != 8 {
+		if len(done.Results) != 11 {
 			t.Fatalf("%d results", len(done.Results))
 		}
 		for _, r := range done.Results {
@@ -30,7 +31,7 @@ func TestApplyDriftPrune(t *testing.T) {
 				t.Errorf("%s shows %q once", r.Kind, r.Once)
 			}
 		}
-		if p := d.same(in); p.Same != 8 {
+		if p := d.same(in); p.Same != 11 {
 			t.Errorf("%d objects are as they are to be", p.Same)
 		}
 		if _, err := d.Manifests.Apply(ctx, d.p, manifest.Order{Set: in, Digest: "another"}); err == nil {
@@ -76,8 +77,8 @@ func TestApplyDriftPrune(t *testing.T) {
 		less := strings.Replace(everything, "heartbeat: 30s", "tolerance: 5", 1)
 		d.same(set(less), "update Class/watcher heartbeat")
 		none := manifest.Set{Manager: "platform", Prune: true}
-		d.same(none, "end PolicyBundle/network", "end RoleBinding/oncall", "end Webhook/alerts", "end Agent/watcher-1", "end Quota/class:watcher.acts", "end Mandate/pricing", "end Class/watcher", "release Community/prices",
-			"PolicyBundle/network gains vote.cast agents watcher-1", "RoleBinding/oncall loses the role responder operators",
+		d.same(none, "end PolicyBundle/network", "end RoleBinding/night", "end RoleBinding/oncall", "end Role/night-shift", "end Webhook/alerts", "end Agent/watcher-1", "end Retention/spans", "end Quota/class:watcher.acts", "end Mandate/pricing", "end Class/watcher", "release Community/prices",
+			"PolicyBundle/network gains vote.cast agents watcher-1", "RoleBinding/night loses the role night-shift operators", "RoleBinding/oncall loses the role responder operators",
 			"Agent/watcher-1 ends  agents watcher-1", "Mandate/pricing stops  agents watcher-1", "Class/watcher stops  agents watcher-1")
 		d.apply(none)
 		d.same(none)
@@ -227,6 +228,39 @@ func TestEffects(t *testing.T) {
 	})
 }
 
+// A file says for how long something is kept: what a shorter time will drop is told, and
+// what the files say no more is as the settings say again.
+func TestRetention(t *testing.T) {
+	each(t, func(t *testing.T, d *desk) {
+		if err := d.DB.Write(t.Context(), func(tx *store.Tx) error {
+			_, err := tx.Exec(`INSERT INTO invite (id, hash, owner, created_by, created_at, expires_at, used_at, used_by) VALUES (7000003, $1, 1, 1, $2, $2, 0, 0)`,
+				[]byte("x"), act.Micros(time.Now().Add(-50*24*time.Hour)))
+			return err
+		}); err != nil {
+			t.Fatal(err)
+		}
+		in := set(object("Retention", "closed", "{days: 40}"))
+		d.same(in, "create Retention/closed", "Retention/closed drops rows of invite ")
+		d.apply(in)
+		d.same(in)
+		if got := d.get("Retention", "closed"); got.Spec["days"] != int64(40) || got.Status["days"] != int64(90) || got.Status["from"] == nil {
+			t.Errorf("%+v", got)
+		}
+		// By hand, and back.
+		if _, err := d.Audit.SetRetention.Do(t.Context(), d.p, audit.TermOrder{Term: "closed", Days: 365, Reason: "a test"}); err != nil {
+			t.Fatal(err)
+		}
+		d.same(in, "update Retention/closed days (changed by hand: days)", "Retention/closed drops rows of invite ")
+		none := manifest.Set{Manager: "platform", Prune: true}
+		d.same(none, "end Retention/closed")
+		d.apply(none)
+		d.same(none)
+		if text := d.export(); strings.Contains(text, "kind: Retention") {
+			t.Errorf("what the settings say is exported: %s", text)
+		}
+	})
+}
+
 // T41, T65: nobody does by a file what they may not do by hand, and what waits for somebody
 // else's word by hand waits for it here.
 func TestT41_FilesGiveNoRight(t *testing.T) {
@@ -310,7 +344,13 @@ func TestProblems(t *testing.T) {
 	d.same(set(object("Agent", "ada", "{class: watcher, owner: tests}")), "wrong set.yaml:2 Agent/ada is an agent that registered by itself")
 	d.same(set(object("Community", "adas", "{rules: x}")), "wrong set.yaml:2 Community/adas is made by an agent")
 	d.same(set(object("RoleBinding", "oncall", `{role: admin, issuer: "https://idp.example", group: oncall}`)), "wrong set.yaml:2 role of RoleBinding/oncall cannot be changed")
+	d.same(set(object("RoleBinding", "ci", "{role: day-shift, service: ci}")), `wrong set.yaml:2 there is no Role "day-shift"`)
+	d.same(set(object("Role", "day-shift", "{roles: [owner]}")+object("RoleBinding", "ci", "{role: day-shift, service: ci}")), "create Role/day-shift", "wrong set.yaml:7 a service account is nobody who could answer for agents")
+	d.same(set(object("Role", "observer", "{roles: [owner]}")), `wrong set.yaml:4 "observer" cannot be the name of a role of your own`)
+	d.same(set(object("Role", "day-shift", "{note: empty}")), "wrong set.yaml:2 it is made of no role")
 	d.same(set(object("RoleBinding", "ci", "{role: owner, service: ci}")), "wrong set.yaml:2 a service account is nobody who could answer for agents")
+	d.same(set(object("Retention", "posts", "{days: 30}")), "wrong set.yaml:4 nothing is kept under the name \"posts\"")
+	d.same(set(object("Retention", "deleted", "{days: 6}")), "wrong set.yaml:2 what its author deletes is kept for 7 to 365 days, not for 6")
 	d.same(set(object("PolicyBundle", "mine", "{}")), `wrong set.yaml:4 a network has one set of policies, and its name is "network"`)
 	if p, _ := d.plan(set(object("PolicyBundle", "network", `{files: {a.cedar: 'permit (principal, action == Action::"post.creat", resource);'}}`))); len(p.Problems) != 1 || !strings.Contains(p.Problems[0].Text, "a.cedar:1") {
 		t.Errorf("%+v", p.Problems)
@@ -318,6 +358,6 @@ func TestProblems(t *testing.T) {
 	in := manifest.Set{Manager: "No Name"}
 	_, err := d.Manifests.Plan.Do(context.Background(), d.p, in)
 	wantRule(t, err, "manifest.manager")
-	_, err = d.Manifests.List.Do(context.Background(), d.p, manifest.Query{Kind: "Retention"})
+	_, err = d.Manifests.List.Do(context.Background(), d.p, manifest.Query{Kind: "ApprovalRule"})
 	wantRule(t, err, "manifest.kind")
 }

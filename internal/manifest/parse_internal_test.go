@@ -27,7 +27,7 @@ func TestWhatIsWrongHasItsPlace(t *testing.T) {
 	for _, c := range []struct{ name, text, place, want string }{
 		{"a.yaml", "kind: Class\n", "a.yaml:1", "apiVersion"},
 		{"a.yaml", "\n- a\n- b\n", "a.yaml:2", "no object"},
-		{"a.yaml", "apiVersion: reefwarden/v1\nkind: Retention\n", "a.yaml:2", `no kind "Retention"`},
+		{"a.yaml", "apiVersion: reefwarden/v1\nkind: ApprovalRule\n", "a.yaml:2", `no kind "ApprovalRule"`},
 		{"a.yaml", "apiVersion: reefwarden/v1\nkind: Class\nmetadata: {}\nspec: {}\n", "a.yaml:3", "metadata.name is missing"},
 		{"a.yaml", head, "a.yaml:1", "spec is missing"},
 		{"a.yaml", head + "spec:\n  modle: x\n", "a.yaml:5", "no field spec.modle"},

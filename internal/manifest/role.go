@@ -11,7 +11,7 @@ import (
 
 // bindingSpec is what files say of a role binding.
 type bindingSpec struct {
-	Role    string `json:"role,omitempty" doc:"admin, approver, responder, auditor, observer or owner"`
+	Role    string `json:"role,omitempty" doc:"admin, approver, responder, auditor, observer, owner, or the name of a Role"`
 	Issuer  string `json:"issuer,omitempty" doc:"of the group or the person, as it stands in oidc-issuer"`
 	Group   string `json:"group,omitempty" doc:"a value of the claim that oidc-claim names"`
 	Person  string `json:"person,omitempty" doc:"the subject by which the issuer knows somebody"`
@@ -52,12 +52,23 @@ func (m *Manifests) bindings() *kind {
 			}
 			return err
 		},
-		check: func(_ *scene, name string, spec map[string]any) error {
+		check: func(sc *scene, name string, spec map[string]any) error {
 			s, err := as[bindingSpec](spec)
 			if err != nil {
 				return err
 			}
-			return s.binding(name).Check()
+			b := s.binding(name)
+			if err := b.Check(); err != nil {
+				return err
+			}
+			roles, found, err := sc.roleOf(b.Role)
+			if err == nil && !found {
+				err = act.Errorf(act.Invalid, "there is no Role %q", b.Role).WithHint("say it in the files, or name one of those of docs/roles.md")
+			}
+			if err == nil {
+				err = identity.CheckHolder(b, roles)
+			}
+			return err
 		},
 		put: func(ctx context.Context, p act.Principal, w work, reason string) (string, error) {
 			s, err := as[bindingSpec](w.target)

@@ -91,7 +91,8 @@ const (
 )
 
 // sealText keeps the text of an item for responders and takes it from
-// everybody else.
+// everybody else. For how long is settled here: what is said of it later is for what is
+// deleted later.
 func (n *Network) sealText(tx *store.Tx, item act.ID) error {
 	q := qPostText
 	if item.Kind() == act.KindComment {
@@ -108,7 +109,11 @@ func (n *Network) sealText(tx *store.Tx, item act.ID) error {
 	if err != nil {
 		return err
 	}
-	if _, err := tx.Exec(qSealedMake, item, body, tx.Now(), tx.Now()+n.keepSealed.Microseconds(), version); err != nil {
+	keep, err := tx.Kept(store.TermDeleted, n.keepSealed)
+	if err != nil {
+		return err
+	}
+	if _, err := tx.Exec(qSealedMake, item, body, tx.Now(), tx.Now()+keep.Microseconds(), version); err != nil {
 		return err
 	}
 	return n.forgetText(tx, item)

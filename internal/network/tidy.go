@@ -55,8 +55,12 @@ WHERE d.first_at < $3 AND (d.first_at, d.target) > ($1, $2)
 (SELECT agent FROM report WHERE target = $1 ORDER BY created_at, agent LIMIT $2)`
 	qTidyEmpty store.Q = `DELETE FROM reported WHERE target = $1 AND reports = $2`
 
+	// QPastRead counts notifications that were read before a time, as far as a number.
+	QPastRead store.Q = `SELECT COUNT(*) FROM (SELECT id FROM notification WHERE read_at > 0 AND read_at < $1 ORDER BY read_at, id LIMIT $2) AS past`
 	// QOldestRead asks when the notification was read that has been for longest.
 	QOldestRead store.Q = `SELECT read_at FROM notification WHERE read_at > 0 ORDER BY read_at, id LIMIT 1`
+	// QPastNotices counts those of the oldest notifications that were made before a time.
+	QPastNotices store.Q = `SELECT COUNT(*) FROM (SELECT created_at FROM notification WHERE id > 0 ORDER BY id LIMIT $2) AS past WHERE created_at < $1`
 	// QOldestNotice asks when the oldest notification was made.
 	QOldestNotice store.Q = `SELECT created_at FROM notification WHERE id > 0 ORDER BY id LIMIT 1`
 	// QOldestSealed asks when the first sealed text is to be dropped.
@@ -67,7 +71,26 @@ WHERE d.first_at < $3 AND (d.first_at, d.target) > ($1, $2)
 // are of before a time. Those that are too many are dropped whatever their time.
 type tidying struct {
 	notices, reported []act.ID
+	of                expiry
 	before            int64 // Unix microseconds
+}
+
+// expiry is what makes rows old: a term, with the setting of it. The zero expiry is for rows
+// that are dropped for another reason.
+type expiry struct {
+	term    store.Term
+	setting time.Duration
+}
+
+// kept reports whether rows of before a time are to be kept after all.
+func (in tidying) kept(tx *store.Tx) (bool, error) {
+	before, err := tx.Droppable(in.before)
+	if err == nil && in.of.term != "" {
+		var over int64
+		over, err = tx.Expired(in.of.term, in.of.setting)
+		before = min(before, over)
+	}
+	return before != in.before, err
 }
 
 func (n *Network) registerTidy(g *gate.Gate) {
@@ -77,8 +100,8 @@ func (n *Network) registerTidy(g *gate.Gate) {
 			return gate.Resource{Facts: gate.Facts{Kind: act.KindNetwork}}, nil
 		},
 		Run: func(_ context.Context, tx *store.Tx, _ act.Principal, in tidying) (dropped int, fx gate.Effects, err error) {
-			before, err := tx.Droppable(in.before)
-			if err == nil && before != in.before {
+			kept, err := in.kept(tx)
+			if err == nil && kept {
 				err = act.Errorf(act.Unavailable, "what was to be dropped is to be kept since")
 			}
 			if err != nil {
@@ -130,10 +153,10 @@ func tidyReports(tx *store.Tx, target act.ID) (dropped int64, err error) {
 // several nodes each may do it, and they drop what the others left.
 func (n *Network) tidyNotices(ctx context.Context) error {
 	now := n.gate.Now()
-	if err := n.tidyOld(ctx, qTidyRead, act.Micros(now.Add(-n.keep.Read))); err != nil {
+	if err := n.tidyOld(ctx, qTidyRead, expiry{store.TermRead, n.keep.Read}); err != nil {
 		return err
 	}
-	if err := n.tidyOld(ctx, qTidyUnread, act.Micros(now.Add(-n.keep.Unread))); err != nil {
+	if err := n.tidyOld(ctx, qTidyUnread, expiry{store.TermUnread, n.keep.Unread}); err != nil {
 		return err
 	}
 	if kept, err := n.keptFrom(ctx, act.Micros(now)); err != nil || kept < act.Micros(now) {
@@ -177,9 +200,9 @@ func (n *Network) tidyNotices(ctx context.Context) error {
 }
 
 // tidyOld drops the notifications that a query lists first, as long as their time
-// is before the given one.
-func (n *Network) tidyOld(ctx context.Context, q store.Q, before int64) error {
-	before, err := n.keptFrom(ctx, before)
+// says that they are old.
+func (n *Network) tidyOld(ctx context.Context, q store.Q, of expiry) error {
+	before, err := n.expired(ctx, of)
 	if err != nil {
 		return err
 	}
@@ -196,7 +219,7 @@ func (n *Network) tidyOld(ctx context.Context, q store.Q, before int64) error {
 		}); err != nil || len(old) == 0 {
 			return err
 		}
-		if err := n.tidyUp(ctx, tidying{notices: old, before: before}); err != nil {
+		if err := n.tidyUp(ctx, tidying{notices: old, of: of, before: before}); err != nil {
 			return err
 		}
 	}
@@ -205,6 +228,12 @@ func (n *Network) tidyOld(ctx context.Context, q store.Q, before int64) error {
 // keptFrom is store.DB.Droppable in a view of its own.
 func (n *Network) keptFrom(ctx context.Context, before int64) (at int64, err error) {
 	err = n.db.View(ctx, func(v *store.View) (err error) { at, err = n.db.Droppable(v, before); return err })
+	return at, err
+}
+
+// expired is store.DB.Expired in a view of its own.
+func (n *Network) expired(ctx context.Context, of expiry) (at int64, err error) {
+	err = n.db.View(ctx, func(v *store.View) (err error) { at, err = n.db.Expired(v, of.term, of.setting); return err })
 	return at, err
 }
 
@@ -226,7 +255,8 @@ const tidyTargets = 20 // whose reports one transaction drops
 // tidyReported drops the reports about what was deleted long ago: nobody can do
 // anything about it any more.
 func (n *Network) tidyReported(ctx context.Context) error {
-	before, err := n.keptFrom(ctx, act.Micros(n.gate.Now().Add(-n.keep.Closed)))
+	of := expiry{store.TermClosed, n.keep.Closed}
+	before, err := n.expired(ctx, of)
 	if err != nil {
 		return err
 	}
@@ -244,7 +274,7 @@ func (n *Network) tidyReported(ctx context.Context) error {
 			return err
 		}
 		for left := targets; len(left) > 0; {
-			dropped, err := n.tidy.Do(ctx, act.SystemPrincipal("housekeeping"), tidying{reported: left, before: before})
+			dropped, err := n.tidy.Do(ctx, act.SystemPrincipal("housekeeping"), tidying{reported: left, of: of, before: before})
 			if err != nil {
 				return err
 			}

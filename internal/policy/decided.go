@@ -16,6 +16,8 @@ WHERE hour = $1 AND digest > $2 ORDER BY hour, digest LIMIT $3`
 	qDecisionOver store.Q = `DELETE FROM policy_decision WHERE (hour, digest) IN
 (SELECT hour, digest FROM policy_decision WHERE hour < $1 ORDER BY hour, digest LIMIT $2)`
 
+	// QPastDecisions counts decisions of hours that began before a time, as far as a number.
+	QPastDecisions store.Q = `SELECT COUNT(*) FROM (SELECT digest FROM policy_decision WHERE hour < CAST($1 AS BIGINT) / 3600000000 ORDER BY hour, digest LIMIT $2) AS past`
 	// QOldestDecision is the end of the oldest hour of which decisions are kept.
 	QOldestDecision store.Q = `SELECT (hour + 1) * 3600000000 FROM policy_decision ORDER BY hour, digest LIMIT 1`
 
@@ -54,9 +56,9 @@ func decisions(v *store.View, hour int64, each func(row) error) error {
 	}
 }
 
-// Housekeep drops decisions of hours that ended before a time (Unix microseconds), and
-// what is kept of shadows that ended before it.
-func Housekeep(ctx context.Context, db *store.DB, before int64) error {
+// Housekeep drops decisions of hours that ended longer ago than such are kept, by a setting
+// or as operators say, and what is kept of shadows that ended before that.
+func Housekeep(ctx context.Context, db *store.DB, keep time.Duration) error {
 	for _, over := range []struct {
 		q    store.Q
 		unit int64 // of its times, in microseconds
@@ -64,7 +66,7 @@ func Housekeep(ctx context.Context, db *store.DB, before int64) error {
 		for {
 			var dropped int64
 			if err := db.Write(ctx, func(tx *store.Tx) error {
-				before, err := tx.Droppable(before)
+				before, err := tx.Expired(store.TermDecisions, keep)
 				if err == nil {
 					dropped, err = tx.Exec(over.q, before/over.unit, int64(forgetBatch))
 				}

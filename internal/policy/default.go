@@ -12,7 +12,7 @@ var defaultFiles embed.FS
 // DefaultVersion is the version of the embedded defaults. It grows whenever a file
 // in default/ changes: a server that brings newer ones composes the bundle anew, with
 // the operators' files as they are.
-const DefaultVersion = 13
+const DefaultVersion = 14
 
 // Default returns the embedded policies with their tests, unsigned: what a network
 // starts with until an operator activates a bundle of their own.

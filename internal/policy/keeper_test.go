@@ -177,7 +177,7 @@ permit (principal is Agent, action == Action::"post.create", resource) when { pr
 		}); err != nil || hours != 24 {
 			t.Errorf("%d hours are kept (%v)", hours, err)
 		}
-		if err := Housekeep(t.Context(), db, act.Micros(created.Add(20*time.Hour))); err != nil {
+		if err := Housekeep(t.Context(), db, time.Since(created.Add(20*time.Hour))); err != nil {
 			t.Fatal(err)
 		}
 		if err := db.View(t.Context(), func(v *store.View) error {

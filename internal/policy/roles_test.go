@@ -11,7 +11,7 @@ import (
 )
 
 // fresh are the acts that want an operator who has just proved who they are.
-var fresh = []string{"agent.kill", "agent.release", "audit.release", "command.register", "content.erase", "credential.recover", "key.renew", "key.rotate", "kill.note", "network.confirm", "owner.link", "passkey.add", "passkey.remove", "policy.activate", "policy.revert", "role.bind", "role.unbind", "scope.kill", "scope.release", "trace.restore"}
+var fresh = []string{"agent.kill", "agent.release", "audit.release", "command.register", "content.erase", "credential.recover", "key.renew", "key.rotate", "kill.note", "network.confirm", "owner.link", "passkey.add", "passkey.remove", "policy.activate", "policy.revert", "retention.reset", "retention.set", "role.bind", "role.define", "role.drop", "role.unbind", "scope.kill", "scope.release", "trace.restore"}
 
 // What the default bundle lets operators of each role do. Whoever has no role does
 // nothing but end what is their own.
@@ -31,7 +31,8 @@ func TestDefaultBundleOnOperators(t *testing.T) {
 	may := map[string]gate.OperatorRoles{
 		"agent.invite": admin, "network.backup": admin, "network.confirm": admin, "kill.note": admin, "app.create": admin, "app.revoke": admin,
 		"import.write": admin, "credential.recover": admin, "enrollment.create": admin, "key.rotate": admin, "key.renew": admin, "owner.link": admin, "owner.move": admin,
-		"role.list": oversees, "role.bind": admin, "role.unbind": admin,
+		"role.list": oversees, "role.bind": admin, "role.unbind": admin, "role.define": admin, "role.drop": admin,
+		"retention.list": oversees, "retention.set": admin, "retention.reset": admin,
 
 		"policy.activate": admin, "policy.revert": admin, "policy.shadow": admin, "policy.unshadow": admin,
 		"manifest.plan": oversees, "manifest.list": oversees, "manifest.get": oversees, "manifest.export": oversees, "manifest.apply": decides, "community.provide": admin,

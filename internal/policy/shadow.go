@@ -20,6 +20,8 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) ON CONFLICT (shadow, diges
 	qFlipOver store.Q = `DELETE FROM policy_flip WHERE (shadow, digest) IN (SELECT f.shadow, f.digest FROM policy_shadow AS s JOIN policy_flip AS f ON f.shadow = s.id
 WHERE s.ended_at > 0 AND s.ended_at < $1 ORDER BY f.shadow, f.digest LIMIT $2)`
 
+	// QPastShadows counts shadows that ended before a time, as far as a number.
+	QPastShadows store.Q = `SELECT COUNT(*) FROM (SELECT id FROM policy_shadow WHERE ended_at > 0 AND ended_at < $1 ORDER BY ended_at, id LIMIT $2) AS past`
 	// QOldestShadow is when the oldest shadow that is kept ended.
 	QOldestShadow store.Q = `SELECT ended_at FROM policy_shadow WHERE ended_at > 0 ORDER BY ended_at, id LIMIT 1`
 )

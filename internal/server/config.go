@@ -27,8 +27,6 @@ import (
 	"github.com/reefwarden/reefwarden/internal/gate"
 	"github.com/reefwarden/reefwarden/internal/identity"
 	"github.com/reefwarden/reefwarden/internal/identity/svid"
-	"github.com/reefwarden/reefwarden/internal/policy"
-	"github.com/reefwarden/reefwarden/internal/span"
 	"github.com/reefwarden/reefwarden/internal/store"
 	"github.com/reefwarden/reefwarden/internal/telemetry/otlp"
 )
@@ -338,8 +336,8 @@ func (c Config) Check() error {
 			return fmt.Errorf("--mail-from %q is no e-mail address", c.MailFrom)
 		}
 	}
-	if c.KeepDeleted < 0 || c.KeepRead < 0 || c.KeepUnread < 0 || c.KeepClosed < 0 || c.KeepDecisions < 0 {
-		return errors.New("--keep-deleted, --keep-read, --keep-unread, --keep-closed and --keep-decisions are days, none below 0; 0 is the default")
+	if c.KeepDeleted < 0 || c.KeepRead < 0 || c.KeepUnread < 0 || c.KeepClosed < 0 || c.KeepDecisions < 0 || c.KeepSpans < 0 {
+		return errors.New("--keep-deleted, --keep-read, --keep-unread, --keep-closed, --keep-decisions and --keep-spans are days, none below 0; 0 is the default")
 	}
 	if err := c.checkQuotas(); err != nil {
 		return err
@@ -416,12 +414,6 @@ func (c Config) TokenFile() string {
 	}
 	return filepath.Join(c.Data, "operator.token")
 }
-
-func (c Config) keepDecisions() time.Duration {
-	return cmp.Or(days(c.KeepDecisions), policy.DefaultKeep)
-}
-
-func (c Config) keepSpans() time.Duration { return cmp.Or(days(c.KeepSpans), span.DefaultKeep) }
 
 // Store says how the network's database is opened.
 func (c Config) Store() store.Config {

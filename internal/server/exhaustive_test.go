@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/reefwarden/reefwarden/internal/act"
 	"github.com/reefwarden/reefwarden/internal/server"
@@ -174,6 +175,10 @@ func TestReferencePages(t *testing.T) {
 	b.WriteString("# Retention\n\nGenerated from internal/server/retention.go, with the settings' defaults. Nothing grows\nwithout a bound but content and the record. Housekeeping runs at start and every ten\nminutes, in batches; what it drops that was somebody's doing, it drops by acts of the\nprincipal `housekeeping`, which are on record. `reef doctor` counts the rows of each\ntable and says where something is larger or older than this page allows. What a\n[legal hold](audit.md#legal-holds) keeps is dropped when that is released.\n\n| table | package | a row comes with | what bounds it |\n|---|---|---|---|\n")
 	for _, k := range server.Retention(cfg) {
 		fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", k.Table, k.Owner, k.Grows, k.Bound())
+	}
+	b.WriteString("\n## Said by an act\n\nWhat a setting keeps for a time is kept for another one, on all nodes, when operators with\nthe role admin say so: `reef retention set TERM DAYS --reason …`, `reef retention reset TERM`,\nor the kind `Retention` in [files](as-code.md). A longer time holds at once. A shorter one\nholds seven days after the act: until then somebody can say otherwise, or place a legal\nhold, and nothing is lost. With `two-person` each act waits for a second person. `reef\nretention list` shows what is in force, who said it and why; the record has each act. The\nrecord is no term: nothing drops it.\n\n| term | setting | what it keeps | days | least | most | why these bounds |\n|---|---|---|---|---|---|---|\n")
+	for _, term := range server.Terms(cfg) {
+		fmt.Fprintf(&b, "| `%s` | `keep-%s` | %s | %d | %d | %d | %s |\n", term.Name, term.Name, term.What, term.Setting/(24*time.Hour), term.Least, term.Most, term.Why)
 	}
 	generated(t, "retention.md", b.String())
 }

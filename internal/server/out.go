@@ -1,7 +1,6 @@
 package server
 
 import (
-	"context"
 	"fmt"
 	"slices"
 	"time"
@@ -117,9 +116,4 @@ func (c Config) checkSinks() error {
 		}
 	}
 	return err
-}
-
-// forgetSpans drops what agents reported when its time is over.
-func (s *Server) forgetSpans(ctx context.Context) error {
-	return span.Housekeep(ctx, s.DB, act.Micros(s.DB.Clock()().Add(-s.Config.keepSpans())))
 }

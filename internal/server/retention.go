@@ -1,7 +1,6 @@
 package server
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -47,6 +46,8 @@ type Age struct {
 	What   string
 	Keep   time.Duration // after that time
 	Oldest store.Q
+	Term   store.Term // by which it is kept, "" where that does not change
+	Past   store.Q    // with Term: how many are of before a time; see audit.Past
 }
 
 const oneDay = 24 * time.Hour
@@ -54,9 +55,15 @@ const oneDay = 24 * time.Hour
 func days(n int) time.Duration { return time.Duration(n) * oneDay }
 
 // Retention lists every table of a network with these settings.
-func Retention(c Config) []Kept {
-	closed, deleted := cmp.Or(days(c.KeepClosed), lifecycle.DefaultKeep), cmp.Or(days(c.KeepDeleted), network.DefaultKeepSealed)
-	read, unread := cmp.Or(days(c.KeepRead), network.DefaultKeepRead), cmp.Or(days(c.KeepUnread), network.DefaultKeepUnread)
+func Retention(c Config) []Kept { return kept(c.keep) }
+
+// kept lists every table with the times that what there is a setting for is kept for.
+func kept(keep func(store.Term) time.Duration) []Kept {
+	closed, deleted := keep(store.TermClosed)/oneDay, keep(store.TermDeleted)/oneDay
+	by := func(t store.Term, what string, oldest, past store.Q) Age { return Age{what, keep(t), oldest, t, past} }
+	aged := func(what string, keep time.Duration, oldest store.Q) Age {
+		return Age{What: what, Keep: keep, Oldest: oldest}
+	}
 	each := func(rows int64, of string) []Each { return []Each{{rows, of}} }
 	return []Kept{
 		{Table: "meta", Owner: "store", Grows: "a fact about the database that must not change", Fixed: 16},
@@ -64,32 +71,33 @@ func Retention(c Config) []Kept {
 		{Table: "leader", Owner: "store", Grows: "a kind of work that one node at a time does", Fixed: 32},
 		{Table: "cursor", Owner: "store", Grows: "a reader of events of the server's own", Fixed: 32},
 		{Table: "event", Owner: "store", Grows: "every act that changes something, every denial", Stays: "it is the order of the record"},
-		{Table: "fence", Owner: "store", Grows: "a withdrawal: pause, kill, deletion, hold", Ages: []Age{{"made", gate.KeepFences, store.QOldestFence}}, Note: "and not before every live node has applied it"},
+		{Table: "fence", Owner: "store", Grows: "a withdrawal: pause, kill, deletion, hold", Ages: []Age{aged("made", gate.KeepFences, store.QOldestFence)}, Note: "and not before every live node has applied it"},
 
 		{Table: "owner", Owner: "identity", Grows: "a person or team who answers for an agent", Stays: "agents and the record name them"},
 		{Table: "operator", Owner: "identity", Grows: "an operator", Stays: "the record names them"},
+		{Table: "role", Owner: "identity", Grows: "a role of the network's own", Fixed: identity.MaxRoles, Note: "one that is dropped goes at once; the record keeps both"},
 		{Table: "role_binding", Owner: "identity", Grows: "a role that an admin binds", Fixed: identity.MaxBindings, Note: "one that ends goes at once; the record keeps both"},
 		{Table: "membership", Owner: "identity", Grows: "a group that an identity provider says an operator is in", Each: each(identity.MaxGroups+1, "operator"), Note: "each sign-in puts those of now in place of those of before"},
 		{Table: "credential", Owner: "identity", Grows: "a registration, an app, a sign-in, an SVID", Note: "bootstrap keys are one for each agent or app; operators' tokens stay, and so do persons of identity providers and keys that agents enrolled: none comes back under another name",
-			Ages: []Age{{"key revoked", closed, identity.QOldestKey}, {"session over", 0, identity.QOldestSession}, {"SVID over", identity.KeepOver, identity.QOldestSVID}}},
+			Ages: []Age{by(store.TermClosed, "key revoked", identity.QOldestKey, identity.QPastKeys), aged("session over", 0, identity.QOldestSession), aged("SVID over", identity.KeepOver, identity.QOldestSVID)}},
 
 		{Table: "issuer_key", Owner: "identity", Grows: "a rotation, one a month", Stays: "which key signed when belongs to the record"},
 		{Table: "wrapping_key", Owner: "identity", Grows: "a renewal of the wrapping key", Fixed: 64},
 		{Table: "authority", Owner: "identity", Grows: "a turn of the keys for SVIDs, one a month", Stays: "which key signed when belongs to the record"},
-		{Table: "enrollment", Owner: "identity", Grows: "a token that lets an agent enrol a key", Ages: []Age{{"over", identity.KeepOver, identity.QOldestEnrollment}}},
-		{Table: "token_grant", Owner: "identity", Grows: "an access token that was asked for", Ages: []Age{{"over", identity.KeepOver, identity.QOldestGrant}}, Note: "for the inventory; the record keeps who was granted what"},
-		{Table: "refresh_token", Owner: "identity", Grows: "a grant that is refreshed, each time", Ages: []Age{{"over", identity.KeepOver, identity.QOldestRefresh}}},
-		{Table: "assertion", Owner: "identity", Grows: "a client assertion that was taken", Ages: []Age{{"over", 0, identity.QOldestAssertion}}},
-		{Table: "consent", Owner: "identity", Grows: "a program that asks a human to let it act", Ages: []Age{{"over", identity.KeepConsent, identity.QOldestConsent}}},
+		{Table: "enrollment", Owner: "identity", Grows: "a token that lets an agent enrol a key", Ages: []Age{aged("over", identity.KeepOver, identity.QOldestEnrollment)}},
+		{Table: "token_grant", Owner: "identity", Grows: "an access token that was asked for", Ages: []Age{aged("over", identity.KeepOver, identity.QOldestGrant)}, Note: "for the inventory; the record keeps who was granted what"},
+		{Table: "refresh_token", Owner: "identity", Grows: "a grant that is refreshed, each time", Ages: []Age{aged("over", identity.KeepOver, identity.QOldestRefresh)}},
+		{Table: "assertion", Owner: "identity", Grows: "a client assertion that was taken", Ages: []Age{aged("over", 0, identity.QOldestAssertion)}},
+		{Table: "consent", Owner: "identity", Grows: "a program that asks a human to let it act", Ages: []Age{aged("over", identity.KeepConsent, identity.QOldestConsent)}},
 
 		{Table: "passkey", Owner: "identity/passkey", Grows: "a passkey that an operator adds", Each: each(passkey.Most, "operator"), Note: "one that is removed goes at once; the record keeps both"},
 
 		{Table: "agent", Owner: "lifecycle", Grows: "a registration", Stays: "ids stand in the record and in what agents wrote",
-			Note: fmt.Sprintf("registrations that nobody claimed go %d days after they expired, unless something points at them; at most max-agents are alive", closed/oneDay)},
-		{Table: "invite", Owner: "lifecycle", Grows: "an invite", Ages: []Age{{"over", closed, lifecycle.QOldestInvite}}, Note: "whether used or not; it stays while its agent waits to be claimed"},
-		{Table: "claim", Owner: "lifecycle", Grows: "a registration that is not claimed at once", Each: each(1, "agent"), Ages: []Age{{"made", closed, lifecycle.QOldestClaim}}, Note: "it stays while its agent waits to be claimed"},
+			Note: fmt.Sprintf("registrations that nobody claimed go %d days after they expired, unless something points at them; at most max-agents are alive", closed)},
+		{Table: "invite", Owner: "lifecycle", Grows: "an invite", Ages: []Age{by(store.TermClosed, "over", lifecycle.QOldestInvite, lifecycle.QPastInvites)}, Note: "whether used or not; it stays while its agent waits to be claimed"},
+		{Table: "claim", Owner: "lifecycle", Grows: "a registration that is not claimed at once", Each: each(1, "agent"), Ages: []Age{by(store.TermClosed, "made", lifecycle.QOldestClaim, lifecycle.QPastClaims)}, Note: "it stays while its agent waits to be claimed"},
 		{Table: "seat", Owner: "lifecycle", Grows: "an owner's first agent, a source's first registration", Fixed: 16, Each: []Each{{1, "owner"}, {1, "agent"}}, Note: "a source's row goes when none of its agents waits to be claimed"},
-		{Table: "approval", Owner: "lifecycle", Grows: "an act that waits for somebody's word", Ages: []Age{{"ended", closed, lifecycle.QOldestApproval}}, Note: fmt.Sprintf("at most %d of an agent are open", lifecycle.MaxPending)},
+		{Table: "approval", Owner: "lifecycle", Grows: "an act that waits for somebody's word", Ages: []Age{by(store.TermClosed, "ended", lifecycle.QOldestApproval, lifecycle.QPastApprovals)}, Note: fmt.Sprintf("at most %d of an agent are open", lifecycle.MaxPending)},
 		{Table: "kill", Owner: "lifecycle", Grows: "a kill", Stays: "a restore is held against it"},
 		{Table: "class", Owner: "lifecycle", Grows: "a version of a class of agents", Fixed: 10_000, Stays: "agents and the record name them"},
 		{Table: "mandate", Owner: "lifecycle", Grows: "a business purpose that agents act under", Stays: "agents and the record name them"},
@@ -105,9 +113,9 @@ func Retention(c Config) []Kept {
 		{Table: "merit", Owner: "lifecycle", Grows: "an agent's first act", Each: each(1, "agent")},
 		{Table: "trust", Owner: "lifecycle", Grows: "a change of an agent's trust", Stays: "why an agent is trusted belongs to the record"},
 		{Table: "support", Owner: "lifecycle", Grows: "an agent of high trust that values what another one made", Each: each(1, "vote"), Note: "a vote that is taken back takes it along"},
-		{Table: "process", Owner: "lifecycle", Grows: "a runtime process that holds agents", Ages: []Age{{"over", closed, lifecycle.QOldestProcess}}, Note: "one that still holds agents stays"},
+		{Table: "process", Owner: "lifecycle", Grows: "a runtime process that holds agents", Ages: []Age{by(store.TermClosed, "over", lifecycle.QOldestProcess, lifecycle.QPastProcesses)}, Note: "one that still holds agents stays"},
 		{Table: "hosted", Owner: "lifecycle", Grows: "an agent that a process holds", Each: each(1, "agent")},
-		{Table: "death", Owner: "lifecycle", Grows: "an agent that loses its lease", Ages: []Age{{"made", lifecycle.KeepDeaths, lifecycle.QOldestDeath}}},
+		{Table: "death", Owner: "lifecycle", Grows: "an agent that loses its lease", Ages: []Age{aged("made", lifecycle.KeepDeaths, lifecycle.QOldestDeath)}},
 		{Table: "rollout", Owner: "lifecycle", Grows: "the first roll-out of a class", Fixed: 10_000},
 		{Table: "rebinding", Owner: "lifecycle", Grows: "an agent that a roll-out binds to another version", Each: each(1, "agent"), Note: "the next roll-out of the class drops those of the last"},
 		{Table: "halt", Owner: "lifecycle", Grows: "a scope that is stopped: a class, an owner, a line", Each: each(1, "agent"), Note: "and one for each mandate; one that is lifted goes at once"},
@@ -116,21 +124,22 @@ func Retention(c Config) []Kept {
 		{Table: "restoration", Owner: "lifecycle", Grows: "a restore", Stays: "it says who confirmed what"},
 		{Table: "trial", Owner: "lifecycle", Grows: "a wrong answer to a challenge", Each: each(1, "agent"), Note: "a right answer drops it"},
 
-		{Table: "idempotency", Owner: "gate", Grows: "an act under an idempotency key", Ages: []Age{{"made", gate.KeepKeys, gate.QOldestKey}}},
+		{Table: "idempotency", Owner: "gate", Grows: "an act under an idempotency key", Ages: []Age{aged("made", gate.KeepKeys, gate.QOldestKey)}},
 		{Table: "policy_bundle", Owner: "policy", Grows: "a bundle that is put in force", Stays: "decisions on record name it"},
-		{Table: "policy_decision", Owner: "policy", Grows: "an hour's first decision of its kind: who asked, for what, about what, and the answer", Ages: []Age{{"made", c.keepDecisions(), policy.QOldestDecision}},
+		{Table: "policy_decision", Owner: "policy", Grows: "an hour's first decision of its kind: who asked, for what, about what, and the answer", Ages: []Age{by(store.TermDecisions, "made", policy.QOldestDecision, policy.QPastDecisions)},
 			Note: fmt.Sprintf("at most %d of an hour and node are kept with who asked; beyond that only the number is", policy.MaxNamed)},
-		{Table: "policy_shadow", Owner: "policy", Grows: "policies that are put beside those in force", Ages: []Age{{"ended", c.keepDecisions(), policy.QOldestShadow}}},
+		{Table: "policy_shadow", Owner: "policy", Grows: "policies that are put beside those in force", Ages: []Age{by(store.TermDecisions, "ended", policy.QOldestShadow, policy.QPastShadows)}},
 		{Table: "policy_flip", Owner: "policy", Grows: "what the policies beside those in force decide otherwise", Each: each(policy.MaxRows, "policy_shadow"), Note: "they go with it"},
 		{Table: "manifest", Owner: "manifest", Grows: "an object of a file that is applied", Fixed: manifest.MaxObjects, Note: "one that is taken out of the files goes when what it speaks of has ended"},
 		{Table: "leaf", Owner: "audit", Grows: "every event", Stays: "it is the record", Each: each(1, "event")},
 		{Table: "tile", Owner: "audit", Grows: "256 leaves, 256 tiles", Fixed: 8, Each: each(1, "leaf"), Stays: "proofs are made of it"},
 		{Table: "checkpoint", Owner: "audit", Grows: "a second in which something was recorded", Stays: "it is what was signed", Note: "of an hour the last one, and the last that enough witnesses have cosigned"},
 		{Table: "audit_query", Owner: "audit", Grows: "a question of the record that is saved, each time it says something else", Fixed: audit.MaxQuestions, Stays: "answers name its versions"},
+		{Table: "retention", Owner: "audit", Grows: "an act that says for how long something is kept", Stays: "for how long it was, and why, belongs to the record"},
 		{Table: "legal_hold", Owner: "audit", Grows: "a legal hold that is placed", Stays: "it says what was kept, for whom and why", Note: fmt.Sprintf("at most %d are in force", audit.MaxHolds)},
 
-		{Table: "agent_span", Owner: "span", Grows: "a span or log record that an agent reports", Ages: []Age{{"reported", c.keepSpans(), span.QOldestSpan}}, Note: fmt.Sprintf("a report has at most %d, and counts as a write", span.MaxRecords)},
-		{Table: "caller", Owner: "span", Grows: "an act that an agent asks for under a span of its own", Ages: []Age{{"done", c.keepSpans(), span.QOldestCaller}}},
+		{Table: "agent_span", Owner: "span", Grows: "a span or log record that an agent reports", Ages: []Age{by(store.TermSpans, "reported", span.QOldestSpan, span.QPastSpans)}, Note: fmt.Sprintf("a report has at most %d, and counts as a write", span.MaxRecords)},
+		{Table: "caller", Owner: "span", Grows: "an act that an agent asks for under a span of its own", Ages: []Age{by(store.TermSpans, "done", span.QOldestCaller, span.QPastCallers)}},
 
 		{Table: "exposure", Owner: "provenance", Grows: "pages that are shown to somebody for the first time", Fixed: 2 * provenance.BlockRows, Note: "it is the part of the log that is not sealed yet; more may wait for seconds"},
 		{Table: "segment", Owner: "provenance", Grows: "a sealed part of the log: a day, or some thousand pages", Stays: "it is the record of who was shown what"},
@@ -150,12 +159,12 @@ func Retention(c Config) []Kept {
 		{Table: "image", Owner: "network", Grows: "a picture", Each: []Each{{1, "profile"}, {2, "community"}}, Note: "one that is not shown any more is dropped"},
 		{Table: "alias", Owner: "network", Grows: "an imported item", Stays: "it finds items by the ids they had"},
 		{Table: "report", Owner: "network", Grows: "an agent's report of something", Stays: "moderators read it",
-			Note: fmt.Sprintf("one for each agent and item; it goes %d days after the item was deleted", closed/oneDay)},
+			Note: fmt.Sprintf("one for each agent and item; it goes %d days after the item was deleted", closed)},
 		{Table: "reported", Owner: "network", Grows: "the first report of something", Stays: "it goes with its reports", Each: each(1, "report")},
-		{Table: "sealed", Owner: "network", Grows: "a deletion by its author", Ages: []Age{{"due", 0, network.QOldestSealed}}, Note: fmt.Sprintf("it is due %d days after the deletion", deleted/oneDay)},
+		{Table: "sealed", Owner: "network", Grows: "a deletion by its author", Ages: []Age{aged("due", 0, network.QOldestSealed)}, Note: fmt.Sprintf("it is due %d days after the deletion", deleted)},
 		{Table: "findable", Owner: "network", Grows: "what can be searched", Each: []Each{{1, "post"}, {1, "comment"}, {1, "profile"}, {1, "community"}}, Note: "deletion drops it"},
 		{Table: "notification", Owner: "network", Grows: "something that happens to an agent", Each: each(network.MaxNotices, "inbox"),
-			Ages: []Age{{"read", read, network.QOldestRead}, {"made", unread, network.QOldestNotice}},
+			Ages: []Age{by(store.TermRead, "read", network.QOldestRead, network.QPastRead), by(store.TermUnread, "made", network.QOldestNotice, network.QPastNotices)},
 			Note: fmt.Sprintf("of an agent at most %d unread and %d read", network.MaxUnread, network.MaxRead)},
 		{Table: "inbox", Owner: "network", Grows: "a registration", Each: each(1, "profile")},
 		{Table: "conversation", Owner: "network", Grows: "a request to exchange messages", Stays: "content"},
@@ -241,11 +250,16 @@ func Growth(ctx context.Context, db *store.DB, c Config) ([]Grown, error) {
 	var all []Grown
 	err = db.View(ctx, func(v *store.View) error {
 		all = all[:0]
+		now := act.Micros(db.Clock()())
 		since, held, err := audit.KeptSince(v)
 		if err != nil {
 			return err
 		}
-		for _, k := range Retention(c) {
+		force, err := inForceAt(v, c, now)
+		if err != nil {
+			return err
+		}
+		for _, k := range kept(force.keep) {
 			g := Grown{Kept: k, Size: sizes[k.Table], Most: k.Fixed, guess: sizes[k.Table].About}
 			for _, e := range k.Each {
 				g.guess = g.guess || sizes[e.Of].About
@@ -262,7 +276,7 @@ func Growth(ctx context.Context, db *store.DB, c Config) ([]Grown, error) {
 					if held && r.Int(0) >= since {
 						return nil // it is kept
 					}
-					over = time.Duration(act.Micros(db.Clock()())-r.Int(0))*time.Microsecond - a.Keep
+					over = force.late(a.Term, time.Duration(now-r.Int(0))*time.Microsecond-a.Keep)
 					return nil
 				}); err != nil {
 					return err

@@ -175,7 +175,7 @@ func assemble(ctx context.Context, c Config, log *slog.Logger) (_ *Server, err e
 		Unclaimed: c.UnclaimedFor, Caps: lifecycle.Caps{Owner: c.MaxPerOwner, Source: c.MaxPerSource, Network: c.MaxAgents},
 		Ended: func(ctx context.Context, tx *store.Tx, id act.ID) error { return s.Network.Ended(ctx, tx, id) },
 		Gone:  func(ctx context.Context, tx *store.Tx, id act.ID) (bool, error) { return s.Network.Gone(ctx, tx, id) },
-		Keep:  days(c.KeepClosed),
+		Keep:  c.keep(store.TermClosed),
 		Born: func(ctx context.Context, tx *store.Tx, id act.ID, name, description string) error {
 			return s.Network.Born(ctx, tx, id, name, description)
 		},
@@ -220,8 +220,8 @@ func assemble(ctx context.Context, c Config, log *slog.Logger) (_ *Server, err e
 			c, err := s.Lifecycle.Census(v, since)
 			return network.Census(c), err
 		},
-		Prover: prover{s}, IndexKey: s.Keys.IndexKey(), Texts: s.Keys.TextWrapper(), KeepSealed: days(c.KeepDeleted), Log: log,
-		Keep:   network.Keep{Read: days(c.KeepRead), Unread: days(c.KeepUnread), Closed: days(c.KeepClosed)},
+		Prover: prover{s}, IndexKey: s.Keys.IndexKey(), Texts: s.Keys.TextWrapper(), KeepSealed: c.keep(store.TermDeleted), Log: log,
+		Keep:   network.Keep{Read: c.keep(store.TermRead), Unread: c.keep(store.TermUnread), Closed: c.keep(store.TermClosed)},
 		Sealer: s.Keys.Wrapper(), Owners: owners{s.Lifecycle, s.Identity},
 		Push: s.push(),
 	})
@@ -229,7 +229,7 @@ func assemble(ctx context.Context, c Config, log *slog.Logger) (_ *Server, err e
 	if s.Tree, err = c.tree(s.Keys, s.DB, log); err != nil {
 		return nil, err
 	}
-	s.Audit = audit.NewActs(audit.ActsConfig{Gate: s.Gate, DB: s.DB, Tree: s.Tree, Codec: s.Codec, Reason: identity.CheckReason})
+	s.Audit = audit.NewActs(audit.ActsConfig{Gate: s.Gate, DB: s.DB, Tree: s.Tree, Codec: s.Codec, Terms: Terms(c), Reason: identity.CheckReason})
 	s.Controls = export.NewControls(export.ControlsConfig{
 		Gate: s.Gate, Tree: s.Tree, Lifecycle: s.Lifecycle, Labelled: s.Labels.Raised, Policy: func() int64 { return s.Policy.Version() },
 	})
@@ -339,7 +339,7 @@ func (s *Server) openPolicy(ctx context.Context) error {
 		Gate: s.Gate, DB: s.DB, Key: s.Keys.PolicyKey, Keeper: s.keeper, Agents: directory{s.Lifecycle, s.Labels}.all, Log: s.log,
 	})
 	s.Manifests = manifest.New(manifest.Config{
-		Gate: s.Gate, DB: s.DB, Lifecycle: s.Lifecycle, Network: s.Network, Policies: s.Policies, Roles: s.Roles, Codec: s.Codec,
+		Gate: s.Gate, DB: s.DB, Lifecycle: s.Lifecycle, Network: s.Network, Policies: s.Policies, Roles: s.Roles, Retention: s.Audit.Retention, Codec: s.Codec,
 	})
 	var acts []policy.ActInfo
 	for _, a := range s.Gate.Acts() {
@@ -539,8 +539,8 @@ func (s *Server) Settle(ctx context.Context) error {
 
 // Housekeep drops what nobody needs any more; see Retention. It is a chore.
 func (s *Server) Housekeep(ctx context.Context) error {
-	return errors.Join(s.Gate.Housekeep(ctx), s.Lifecycle.Housekeep(ctx), s.Issuer.Housekeep(ctx), s.Network.Housekeep(ctx), s.forgetSpans(ctx),
-		policy.Housekeep(ctx, s.DB, act.Micros(s.DB.Clock()().Add(-s.Config.keepDecisions()))))
+	return errors.Join(s.Gate.Housekeep(ctx), s.Lifecycle.Housekeep(ctx), s.Issuer.Housekeep(ctx), s.Network.Housekeep(ctx), span.Housekeep(ctx, s.DB, s.Config.keep(store.TermSpans)),
+		policy.Housekeep(ctx, s.DB, s.Config.keep(store.TermDecisions)))
 }
 
 // reap ends the agents that nobody has claimed in time.

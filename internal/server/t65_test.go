@@ -60,6 +60,10 @@ func TestT65_OneAdminAloneClearsNothing(t *testing.T) {
 			_, err := s.Network.Inspect.Do(ctx, eve, network.NewInspection{Conversation: talk.Conversation, Reason: "I want to know"})
 			return err
 		},
+		"shorten what is kept": func() error {
+			_, err := s.Audit.SetRetention.Do(ctx, eve, audit.TermOrder{Term: "closed", Days: 30, Reason: "it is too much"})
+			return err
+		},
 		"let retention go on": func() error {
 			_, err := s.Audit.ReleaseHold.Do(ctx, eve, audit.ReleaseOrder{N: h.N, Reason: "it is over"})
 			return err
@@ -116,7 +120,7 @@ func TestT65_OneAdminAloneClearsNothing(t *testing.T) {
 			t.Errorf("act %d is under no checkpoint", a.Seq)
 		}
 	}
-	for what, want := range map[string]int64{"approval.hold done ": 4, "approval.approve denied two-persons": 4, "content.erase denied legal-hold": 1, "key.rotate done ": 1} {
+	for what, want := range map[string]int64{"approval.hold done ": 5, "approval.approve denied two-persons": 5, "content.erase denied legal-hold": 1, "key.rotate done ": 1} {
 		if count[what] != want {
 			t.Errorf("%s is on record %d times, want %d (%v)", what, count[what], want, count)
 		}

@@ -105,6 +105,11 @@ ON CONFLICT (trace, agent, id) DO NOTHING`
 	qCallsOf  store.Q = `SELECT pos, span FROM caller WHERE trace = $1 AND (CAST($2 AS BIGINT) = 0 OR agent = $2) ORDER BY trace, pos LIMIT $3`
 	qCallOver store.Q = `DELETE FROM caller WHERE (trace, pos) IN (SELECT trace, pos FROM caller WHERE at < $1 ORDER BY at, trace, pos LIMIT $2)`
 
+	// QPastSpans counts reports that were made before a time, as far as a number.
+	QPastSpans store.Q = `SELECT COUNT(*) FROM (SELECT id FROM agent_span WHERE at < $1 ORDER BY at, trace, agent, id LIMIT $2) AS past`
+	// QPastCallers counts acts that were done before it.
+	QPastCallers store.Q = `SELECT COUNT(*) FROM (SELECT pos FROM caller WHERE at < $1 ORDER BY at, trace, pos LIMIT $2) AS past`
+
 	// QOldestSpan asks when the oldest report that is kept was made.
 	QOldestSpan store.Q = `SELECT at FROM agent_span WHERE at > 0 ORDER BY at, trace, agent, id LIMIT 1`
 	// QOldestCaller asks when the oldest act was done whose caller's span is kept.
@@ -221,12 +226,13 @@ func (k *Keeper) Called(tx *store.Tx, e gate.Entry) error {
 	return tx.Batch(qCallAdd, trace, tx.LastPosition(), e.Principal.ID, span, tx.Now())
 }
 
-// Housekeep drops what was reported before a time (Unix microseconds).
-func Housekeep(ctx context.Context, db *store.DB, before int64) error {
+// Housekeep drops what was reported longer ago than such is kept, by a setting or as
+// operators say.
+func Housekeep(ctx context.Context, db *store.DB, keep time.Duration) error {
 	for _, q := range []store.Q{qSpanOver, qCallOver} {
 		for dropped := int64(forgetBatch); dropped == forgetBatch; {
 			if err := db.Write(ctx, func(tx *store.Tx) error {
-				before, err := tx.Droppable(before)
+				before, err := tx.Expired(store.TermSpans, keep)
 				if err == nil {
 					dropped, err = tx.Exec(q, before, int64(forgetBatch))
 				}

@@ -86,7 +86,8 @@ type DB struct {
 	node *node
 	led  led
 
-	since func(*View) (int64, bool, error) // set by Retain, before it is asked
+	since func(*View) (int64, bool, error)                      // set by Retain, before it is asked
+	said  func(*View, Term, int64) (time.Duration, bool, error) // as since
 }
 
 // Open opens the database, brings its schema up to date under a lock, and

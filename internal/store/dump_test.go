@@ -484,7 +484,7 @@ func TestOlderDumpIsBroughtUpToDate(t *testing.T) {
 			old.drop("policy_bundle", column)
 		}
 		old.drop("community", "classification")
-		later := []string{"kill", "restoration", "issuer_key", "enrollment", "token_grant", "refresh_token", "assertion", "consent", "wrapping_key", "authority", "passkey", "policy_decision", "policy_shadow", "policy_flip", "halt", "class", "mandate", "revision", "outcome", "budget", "quota", "quota_block", "quota_use", "lease", "assent", "containment", "drill", "manifest", "notice", "rollout", "rebinding", "process", "hosted", "death", "taint", "likeness", "tile", "checkpoint", "agent_span", "caller", "recall", "legal_hold", "audit_query", "merit", "trust", "support", "role_binding", "membership"}
+		later := []string{"kill", "restoration", "issuer_key", "enrollment", "token_grant", "refresh_token", "assertion", "consent", "wrapping_key", "authority", "passkey", "policy_decision", "policy_shadow", "policy_flip", "halt", "class", "mandate", "revision", "outcome", "budget", "quota", "quota_block", "quota_use", "lease", "assent", "containment", "drill", "manifest", "notice", "rollout", "rebinding", "process", "hosted", "death", "taint", "likeness", "tile", "checkpoint", "agent_span", "caller", "recall", "legal_hold", "audit_query", "merit", "trust", "support", "role_binding", "membership", "retention", "role"}
 		old.tables = slices.DeleteFunc(slices.Clone(old.tables), func(t store.Table) bool { return slices.Contains(later, t.Name) })
 		if err := store.Restore(t.Context(), cfg, old.loading()); err != nil {
 			t.Fatal(err)
