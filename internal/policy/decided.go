@@ -28,15 +28,20 @@ WHERE hour = $1 AND digest > $2 ORDER BY hour, digest LIMIT $3`
 	forgetBatch  = 1000
 )
 
-func saveDecision(tx *store.Tx, r *row) error {
-	if err := tx.Batch(qDecisionAdd, r.hour, r.digest[:], r.who, r.act, r.body, r.bundle, r.result, r.rule, r.n); err != nil {
-		return err
+func saveDecisions(tx *store.Tx, rows, flips []row) error {
+	for i := range rows {
+		r := &rows[i]
+		if err := tx.Batch(qDecisionAdd, r.hour, r.digest[:], r.who, r.act, r.body, r.bundle, r.result, r.rule, r.n); err != nil {
+			return err
+		}
 	}
-	if r.shadow == 0 {
-		return nil
+	for i := range flips {
+		r := &flips[i]
+		if err := tx.Batch(qFlipAdd, r.shadow, r.flip[:], r.flipWho, r.act, r.body, r.result, r.rule, r.now, r.by, r.at, r.n); err != nil {
+			return err
+		}
 	}
-	sum := r.flipSum()
-	return tx.Batch(qFlipAdd, r.shadow, sum[:], r.flipWho, r.act, r.body, r.result, r.rule, r.now, r.by, r.at, r.n)
+	return nil
 }
 
 // decisions calls each with every decision that is kept of an hour.

@@ -1,9 +1,12 @@
 package policy
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -33,7 +36,7 @@ const (
 
 	flushEvery = 15 * time.Second
 	flushTime  = time.Minute
-	flushBatch = 500
+	flushBatch = 100 // in a transaction, which stops wait for
 	hourMicros = int64(time.Hour / time.Microsecond)
 )
 
@@ -228,11 +231,14 @@ type row struct {
 	n      int64
 
 	shadow      act.ID // of a flip, with what would have been decided
+	flip        [16]byte
 	flipWho     act.ID
 	now, by, at string
 }
 
-// write stores a batch, and takes what was stored out of the round.
+// write stores a batch, and takes what was stored out of the round. Rows are locked in one
+// order, those of flips last: nodes count the same decisions at the same time, and would wait
+// for each other until the database has noticed, with all stops behind them.
 func (k *Keeper) write(ctx context.Context, batch []tally, round map[tally]int64) error {
 	rows := make([]row, 0, len(batch))
 	for _, t := range batch {
@@ -242,14 +248,12 @@ func (k *Keeper) write(ctx context.Context, batch []tally, round map[tally]int64
 		}
 		rows = append(rows, r)
 	}
-	if err := k.db.Write(ctx, func(tx *store.Tx) error {
-		for i := range rows {
-			if err := saveDecision(tx, &rows[i]); err != nil {
-				return err
-			}
-		}
-		return nil
-	}); err != nil {
+	slices.SortFunc(rows, func(a, b row) int {
+		return cmp.Or(cmp.Compare(a.hour, b.hour), bytes.Compare(a.digest[:], b.digest[:]))
+	})
+	flips := slices.DeleteFunc(slices.Clone(rows), func(r row) bool { return r.shadow == 0 })
+	slices.SortFunc(flips, func(a, b row) int { return bytes.Compare(a.flip[:], b.flip[:]) })
+	if err := k.db.Write(ctx, func(tx *store.Tx) error { return saveDecisions(tx, rows, flips) }); err != nil {
 		return err
 	}
 	for _, t := range batch {
@@ -282,8 +286,9 @@ func (k *Keeper) row(t tally, n int64) (r row, err error) {
 	}
 	r.shadow, r.now, r.by, r.at = t.shadow.id, resultOf(t.flip), t.flip.Policy, t.flip.Place
 	r.flipWho = r.who
-	if !keeps(k.flips, r.flipSum(), MaxFlips) {
+	if r.flip = r.flipSum(); !keeps(k.flips, r.flip, MaxFlips) {
 		r.flipWho = 0
+		r.flip = r.flipSum()
 	}
 	return r, nil
 }

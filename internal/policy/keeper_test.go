@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"runtime"
 	"sync"
 	"testing"
 	"time"
@@ -422,5 +423,67 @@ func BenchmarkDecideKept(b *testing.B) {
 				e.Decide(act.Principal{Kind: act.Agent, ID: testID(act.KindAgent, n+1)}, q)
 			}
 		})
+	}
+}
+
+const (
+	qTestFirst store.Q = `SELECT digest FROM policy_decision ORDER BY hour, digest LIMIT 1 FOR UPDATE`
+	qTestStuck store.Q = `SELECT COUNT(*) FROM pg_stat_activity
+WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE '%policy_decision%'`
+	qTestFree store.Q = `SELECT COUNT(*) FROM (SELECT digest FROM policy_decision FOR UPDATE SKIP LOCKED) AS free`
+)
+
+// Nodes that write down the same decisions at the same time wait for each other in one order,
+// so that none has what another one waits for: a keeper that waits for the first row holds
+// none of the others.
+func TestKeepersLockInOneOrder(t *testing.T) {
+	db, err := store.Open(t.Context(), storetest.Config(t, store.Postgres))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = db.Close() })
+	e, k := kept(t, db, &timed{at: created}, fixed{Standing: act.Active, Claimed: true})
+	const agents = flushBatch - 1
+	decide := func() {
+		for n := range agents {
+			e.Decide(act.Principal{Kind: act.Agent, ID: testID(act.KindAgent, n+1)}, gate.Question{Act: "vote.cast", Resource: gate.Facts{Kind: act.KindPost}})
+		}
+	}
+	decide()
+	if err := k.Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	count := func(q store.Q) (n int64) {
+		t.Helper()
+		if err := db.View(t.Context(), func(v *store.View) error {
+			_, err := v.One(q, func(r *store.Row) error { n = r.Int(0); return nil })
+			return err
+		}); err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	decide()
+	wrote := make(chan error, 1)
+	if err := db.Write(t.Context(), func(tx *store.Tx) error {
+		if _, err := tx.One(qTestFirst, func(*store.Row) error { return nil }); err != nil {
+			return err
+		}
+		go func() { wrote <- k.Flush(t.Context()) }()
+		for end := time.Now().Add(30 * time.Second); count(qTestStuck) == 0; {
+			if time.Now().After(end) {
+				t.Fatal("nobody waits for the first row")
+			}
+			runtime.Gosched()
+		}
+		if free := count(qTestFree); free != agents-1 {
+			t.Errorf("%d rows are free while a keeper waits for the first of %d, want all but that", free, agents)
+		}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-wrote; err != nil {
+		t.Fatal(err)
 	}
 }
