@@ -176,9 +176,7 @@ func release(tx *store.Tx, p act.Principal, in ReleaseOrder) (h Hold, fx gate.Ef
 
 // effects put a hold on record, with its number and bounds before the reason.
 func (h Hold) effects(reason string) gate.Effects {
-	const longest = 500
-	text := []rune(fmt.Sprintf("hold %d%s: %s", h.N, span(h.From, h.To), reason))
-	return gate.Effects{Out: act.Ref{ID: h.Thing, Version: h.N}, Reason: string(text[:min(len(text), longest)])}
+	return gate.Effects{Out: act.Ref{ID: h.Thing, Version: h.N}, Reason: gate.OnRecord(fmt.Sprintf("hold %d%s", h.N, span(h.From, h.To)), reason)}
 }
 
 func span(from, to int64) (text string) {

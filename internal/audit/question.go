@@ -173,9 +173,7 @@ func save(tx *store.Tx, q Question, reason string) (Question, gate.Effects, erro
 	if err != nil {
 		return q, gate.Effects{}, err
 	}
-	const longest = 500
-	text := []rune(fmt.Sprintf("query %s, version %d: %s", q.Name, q.Version, strings.TrimSpace(reason)))
-	return q, gate.Effects{Reason: string(text[:min(len(text), longest)])},
+	return q, gate.Effects{Reason: gate.OnRecord(fmt.Sprintf("query %s, version %d", q.Name, q.Version), reason)},
 		tx.Batch(qQuestionAdd, q.Name, q.Version, q.Title, string(raw), q.By, q.At, gone(q.Gone))
 }
 

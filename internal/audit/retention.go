@@ -269,9 +269,8 @@ func (r *Retention) change(tx *store.Tx, p act.Principal, in TermOrder) (out Ret
 	if _, err := tx.Exec(qRetentionAdd, in.Term, c.N, c.Days, c.Was, c.From, c.Reason, c.By, c.At); err != nil {
 		return out, fx, err
 	}
-	const longest = 500
-	text := []rune(fmt.Sprintf("%s: %d days in place of %d from %s: %s", in.Term, next, was.Days, act.FromMicros(c.From).Format(act.WireTime), c.Reason))
-	fx = gate.Effects{Out: act.Ref{Version: c.N}, Reason: string(text[:min(len(text), longest)])}
+	about := fmt.Sprintf("%s: %d days in place of %d from %s", in.Term, next, was.Days, act.FromMicros(c.From).Format(act.WireTime))
+	fx = gate.Effects{Out: act.Ref{Version: c.N}, Reason: gate.OnRecord(about, c.Reason)}
 	out, err = r.named(&tx.View, in.Term, tx.Now())
 	return out, fx, err
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -204,6 +205,13 @@ type Effects struct {
 	Edges  []Edge   // where that came from, explicitly
 	In     [32]byte // salted hash of the content it took in; zero without content
 	Reason string   // an operator's stated reason
+}
+
+// OnRecord is an operator's reason as Effects have it, with what the act was about before it.
+func OnRecord(about, reason string) string {
+	const longest = 500 // characters
+	text := []rune(about + ": " + strings.TrimSpace(reason))
+	return string(text[:min(len(text), longest)])
 }
 
 // Told is a thing that others have made and that the answer of a write holds.
@@ -619,37 +627,44 @@ func (g *Gate) decide(p act.Principal, i Info, f Facts, chain []Facts) (Decision
 	if g.bare {
 		return Decision{Allow: true, Policy: "bare"}, nil
 	}
-	if state := g.open(p, f.Community); !state.MayAct() {
-		return Decision{}, PlaceError(state)
-	}
-	if err := g.within(p, i.Name, f); err != nil {
+	if err := g.reaches(p, i, f); err != nil {
 		return Decision{}, err
 	}
 	d := g.Decider.Decide(p, Question{Act: i.Name, Resource: f})
+	return d, g.allowed(p, i, f, chain, &d)
+}
+
+// reaches is what decide asks before the policy: whether the community is open, and the
+// grant wide enough.
+func (g *Gate) reaches(p act.Principal, i Info, f Facts) error {
+	if f.Community != 0 && p.Kind != act.Operator && p.Kind != act.System {
+		if state := g.Standings.Place(f.Community); !state.MayAct() {
+			return PlaceError(state)
+		}
+	}
+	return g.within(p, i.Name, f)
+}
+
+// allowed is what decide makes of the policy's answer: it fails for a denial, by the policy for p or
+// for one on whose behalf p acts, and for what the act cannot honour. What these demand is
+// added to the answer.
+func (g *Gate) allowed(p act.Principal, i Info, f Facts, chain []Facts, d *Decision) error {
 	if !d.Allow {
 		// Policies look at standings, too: who was stopped since they were admitted hears that.
 		if p.Kind == act.Agent {
 			if state, _ := g.Standings.Standing(p.ID); !state.MayAct() {
-				return d, standingError(state)
+				return standingError(state)
 			}
 		}
-		return d, act.Errorf(act.Denied, "the policy does not allow %s here", i.Name).
-			WithRule(d.Policy).WithHint(d.Hint + g.whence(p, &d))
+		return act.Errorf(act.Denied, "the policy does not allow %s here", i.Name).
+			WithRule(d.Policy).WithHint(d.Hint + g.whence(p, d))
 	}
 	if len(p.Chain) > 0 {
-		if err := g.decideChain(p, i, f, chain, &d); err != nil {
-			return d, err
+		if err := g.decideChain(p, i, f, chain, d); err != nil {
+			return err
 		}
 	}
-	return d, unable(i, &d)
-}
-
-// open is what a community comes to for p; nowhere is open.
-func (g *Gate) open(p act.Principal, community act.ID) act.Standing {
-	if community == 0 || p.Kind == act.Operator || p.Kind == act.System {
-		return act.Active
-	}
-	return g.Standings.Place(community)
+	return unable(i, d)
 }
 
 // within asks whether an act is within what p was granted.

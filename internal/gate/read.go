@@ -237,36 +237,26 @@ const (
 	seen
 )
 
-// seer returns a function that decides how p sees an item of a page. It asks what decide
-// asks, but for the parts that are the same for each.
+// seer returns a function that decides how p sees an item of a page. It is decide, but for
+// what is the same for each.
 func (g *Gate) seer(p act.Principal, i Info, redactAll bool) func(Facts) sight {
-	as := func(d *Decision) sight {
+	var sitting Sitting
+	if !g.bare {
+		sitting = g.Decider.Sit(p, i.Name)
+	}
+	return func(f Facts) sight {
+		var d Decision
+		if !g.bare {
+			if g.reaches(p, i, f) != nil {
+				return unseen
+			}
+			if d = *sitting.Decide(f); g.allowed(p, i, f, nil, &d) != nil {
+				return unseen
+			}
+		}
 		if redactAll || d.redacts() {
 			return redacted
 		}
 		return seen
-	}
-	if g.bare {
-		return func(Facts) sight { return as(&Decision{}) }
-	}
-	sitting := g.Decider.Sit(p, i.Name)
-	return func(f Facts) sight {
-		if !g.open(p, f.Community).MayAct() || g.within(p, i.Name, f) != nil {
-			return unseen
-		}
-		d := sitting.Decide(f)
-		if !d.Allow {
-			return unseen
-		}
-		if len(p.Chain) > 0 {
-			own := *d
-			if d = &own; g.decideChain(p, i, f, nil, d) != nil {
-				return unseen
-			}
-		}
-		if unable(i, d) != nil {
-			return unseen
-		}
-		return as(d)
 	}
 }

@@ -411,12 +411,5 @@ func (b Bound) effects(list []reachedOperator, reason string) gate.Effects {
 	if b.Issuer != "" {
 		text += " of " + b.Issuer
 	}
-	return gate.Effects{Out: act.Ref{ID: b.aims(list), Version: b.At}, Reason: onRecord(text, reason)}
-}
-
-// onRecord is a reason with what it is about before it.
-func onRecord(about, reason string) string {
-	const longest = 500
-	text := []rune(about + ": " + strings.TrimSpace(reason))
-	return string(text[:min(len(text), longest)])
+	return gate.Effects{Out: act.Ref{ID: b.aims(list), Version: b.At}, Reason: gate.OnRecord(text, reason)}
 }

@@ -290,5 +290,5 @@ func (b *Bindings) drop(_ context.Context, tx *store.Tx, _ act.Principal, in Dro
 
 // effects put a role on record, with what it is made of before the reason.
 func (r Role) effects(reason string) gate.Effects {
-	return gate.Effects{Out: act.Ref{Version: r.At}, Reason: onRecord(fmt.Sprintf("role %s: %s", r.Name, strings.Join(r.Roles, ", ")), reason)}
+	return gate.Effects{Out: act.Ref{Version: r.At}, Reason: gate.OnRecord(fmt.Sprintf("role %s: %s", r.Name, strings.Join(r.Roles, ", ")), reason)}
 }

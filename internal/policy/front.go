@@ -19,7 +19,7 @@ type front struct {
 const (
 	frontBits = 17 // places; one that is taken holds 112 bytes and a counter
 	frontWays = 2  // places beside each other that a question may have
-	askerBits = 15 // places; one that is taken holds 176 bytes
+	askerBits = 15 // places; one that is taken holds 144 bytes
 )
 
 // meeting is under what a question was met; where that is another, it is met anew.
